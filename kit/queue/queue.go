@@ -1,0 +1,165 @@
+package queue
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Queue hands out keys first in, first out. The zero value is not usable; see New. All methods are safe for concurrent use.
+type Queue[K comparable] struct {
+	min, max time.Duration
+
+	mu      sync.Mutex // guards all below
+	order   []K
+	queued  map[K]bool
+	working map[K]bool // value: added again while being worked on
+	tries   map[K]int
+	timers  map[K]alarm
+	wake    chan struct{} // holds one token when order may be non-empty
+}
+
+type alarm struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+// New makes a queue whose Retry waits minDelay after the first failure of a key, doubling up to maxDelay.
+func New[K comparable](minDelay, maxDelay time.Duration) *Queue[K] {
+	return &Queue[K]{
+		min: minDelay, max: maxDelay,
+		queued: map[K]bool{}, working: map[K]bool{}, tries: map[K]int{}, timers: map[K]alarm{},
+		wake: make(chan struct{}, 1),
+	}
+}
+
+// Add makes k due now. A pending delay of k stays pending.
+func (q *Queue[K]) Add(k K) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.add(k)
+}
+
+func (q *Queue[K]) add(k K) {
+	if _, busy := q.working[k]; busy {
+		q.working[k] = true
+		return
+	}
+	if q.queued[k] {
+		return
+	}
+	q.queued[k] = true
+	q.order = append(q.order, k)
+	q.signal()
+}
+
+func (q *Queue[K]) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// AddAfter makes k due after d; of several pending delays of one key the earliest counts. d <= 0 is Add.
+func (q *Queue[K]) AddAfter(k K, d time.Duration) {
+	if d <= 0 {
+		q.Add(k)
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	at := time.Now().Add(d)
+	if a, ok := q.timers[k]; ok {
+		if !at.Before(a.at) {
+			return
+		}
+		a.timer.Stop()
+	}
+	var a alarm
+	a.at = at
+	a.timer = time.AfterFunc(d, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.timers[k].at.Equal(at) {
+			delete(q.timers, k)
+		}
+		q.add(k)
+	})
+	q.timers[k] = a
+}
+
+// Retry makes k due after its back-off and counts the failure.
+func (q *Queue[K]) Retry(k K) {
+	q.mu.Lock()
+	n := q.tries[k]
+	q.tries[k] = n + 1
+	q.mu.Unlock()
+	q.AddAfter(k, q.delay(n))
+}
+
+// Tries says how often k failed since the last Forget.
+func (q *Queue[K]) Tries(k K) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.tries[k]
+}
+
+func (q *Queue[K]) delay(n int) time.Duration {
+	d := q.min
+	for range n {
+		if d *= 2; d >= q.max {
+			return q.max
+		}
+	}
+	return d
+}
+
+// Forget resets the back-off of k.
+func (q *Queue[K]) Forget(k K) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.tries, k)
+}
+
+// Next waits for a due key; ok is false once ctx has ended. The caller owns the key until it calls Done.
+func (q *Queue[K]) Next(ctx context.Context) (k K, ok bool) {
+	for {
+		q.mu.Lock()
+		if len(q.order) > 0 {
+			k = q.order[0]
+			q.order = q.order[1:]
+			delete(q.queued, k)
+			q.working[k] = false
+			if len(q.order) > 0 {
+				q.signal()
+			}
+			q.mu.Unlock()
+			return k, true
+		}
+		q.order = nil
+		q.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return k, false
+		case <-q.wake:
+		}
+	}
+}
+
+// Done ends the caller's ownership of k. If k was added meanwhile it is due again.
+func (q *Queue[K]) Done(k K) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	again := q.working[k]
+	delete(q.working, k)
+	if again {
+		q.add(k)
+	}
+}
+
+// Len counts the keys that are due and wait for a worker.
+func (q *Queue[K]) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.order)
+}

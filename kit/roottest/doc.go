@@ -1,0 +1,2 @@
+// Package roottest is the one place where a test says that it needs root. Read roottest.go.
+package roottest
