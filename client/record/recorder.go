@@ -1,0 +1,163 @@
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// Types of an event.
+const (
+	Normal  = core.EventTypeNormal
+	Warning = core.EventTypeWarning
+)
+
+// queueSize bounds the events that wait to be written; about 300 bytes each.
+const queueSize = 4096
+
+// maxMessage is the longest message that the events API takes, in bytes.
+const maxMessage = 1024
+
+// Recorder writes events as one component. Its methods are safe for concurrent use.
+type Recorder struct {
+	api     client.Client
+	source  core.EventSource
+	queue   chan occurrence
+	dropped atomic.Int64 // since the recorder was made, for want of room in the queue
+}
+
+// occurrence is one call of Event.
+type occurrence struct {
+	ref          core.ObjectReference
+	kind, reason string // kind is Normal or Warning
+	message      string
+	at           time.Time
+}
+
+// New makes a recorder whose events say they come from component on host (host may be empty). Events wait until Run runs.
+func New(c client.Client, component, host string) *Recorder {
+	return &Recorder{
+		api:    c,
+		source: core.EventSource{Component: component, Host: host},
+		queue:  make(chan occurrence, queueSize),
+	}
+}
+
+// Event notes that something happened to o. eventtype is Normal or Warning, reason one CamelCase word. It returns at once; a nil
+// Recorder discards.
+func (r *Recorder) Event(o object.Object, eventtype, reason, format string, args ...any) {
+	r.Field(o, "", eventtype, reason, format, args...)
+}
+
+// Field is Event for a part of o: fieldPath names it, as in "spec.containers{web}".
+func (r *Recorder) Field(o object.Object, fieldPath, eventtype, reason, format string, args ...any) {
+	if r == nil || o == nil {
+		return
+	}
+	ref := Reference(o)
+	ref.FieldPath = fieldPath
+	message := format
+	if len(args) > 0 {
+		message = fmt.Sprintf(format, args...)
+	}
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage-3], "") + "..."
+	}
+	select {
+	case r.queue <- occurrence{ref: ref, kind: eventtype, reason: reason, message: message, at: time.Now()}:
+	default:
+		r.dropped.Add(1)
+	}
+}
+
+// Dropped counts the events that found the queue full.
+func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
+
+// Reference is how an event, an endpoint or a condition names o.
+func Reference(o object.Object) core.ObjectReference {
+	gvk := object.KindOf(o)
+	return core.ObjectReference{
+		APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind,
+		Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
+	}
+}
+
+// Run writes what Event noted until ctx ends.
+func (r *Recorder) Run(ctx context.Context) error {
+	f := newFolder()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case o := <-r.queue:
+			if s := f.fold(o); s != nil {
+				r.write(ctx, s, o)
+			}
+		}
+	}
+}
+
+// write makes or updates the Event of s. A refusal (a namespace that is going away, no permission) loses the event: there is nobody
+// to tell, and trying again would only hold up those behind it.
+func (r *Recorder) write(ctx context.Context, s *series, o occurrence) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if s.name != "" {
+		err := r.repeat(ctx, s, o)
+		if !apierrors.IsNotFound(err) {
+			return
+		}
+		s.first, s.count = o.at, 1 // the Event has expired: start anew
+	}
+	name := eventName(o)
+	e := &core.Event{
+		ObjectMeta:     metav1.ObjectMeta{Name: name, Namespace: eventNamespace(o)},
+		InvolvedObject: o.ref,
+		Type:           o.kind, Reason: o.reason, Message: s.message,
+		Source: r.source, ReportingController: r.source.Component, ReportingInstance: r.source.Host,
+		FirstTimestamp: metav1.NewTime(s.first), LastTimestamp: metav1.NewTime(o.at), Count: s.count,
+	}
+	if _, err := client.Create(ctx, r.api, e); err == nil {
+		s.name = name
+	}
+}
+
+func (r *Recorder) repeat(ctx context.Context, s *series, o occurrence) error {
+	data, err := json.Marshal(map[string]any{
+		"count": s.count, "lastTimestamp": metav1.NewTime(o.at), "message": s.message,
+	})
+	if err != nil {
+		return err
+	}
+	t := client.TargetOf[core.Event](object.Key{Namespace: eventNamespace(o), Name: s.name})
+	_, err = r.api.Patch(ctx, t, client.Patch{Type: types.MergePatchType, Data: data}, metav1.PatchOptions{})
+	return err
+}
+
+func eventNamespace(o occurrence) string {
+	if o.ref.Namespace == "" {
+		return metav1.NamespaceDefault // where events of cluster-scoped objects live
+	}
+	return o.ref.Namespace
+}
+
+// eventName is the object's name, a dot and the time in hex nanoseconds. Object names may be as long as event names, so they are cut.
+func eventName(o occurrence) string {
+	name := o.ref.Name
+	if len(name) > 236 {
+		name = name[:236]
+	}
+	return name + "." + strconv.FormatInt(o.at.UnixNano(), 16)
+}
