@@ -33,7 +33,6 @@ type series struct {
 	message string
 	count   int32
 	first   time.Time
-	last    time.Time
 }
 
 type group struct {
@@ -77,7 +76,7 @@ func (f *folder) fold(o occurrence) *series {
 		s = &series{first: o.at}
 		f.series[id] = s
 	}
-	s.message, s.last = message, o.at
+	s.message = message
 	s.count++
 	return s
 }
