@@ -1,0 +1,86 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+
+// Check finds what cannot work, every mistake at once. It expects a completed Config.
+func (c *Config) Check() error {
+	var errs []error
+	bad := func(key, format string, args ...any) { errs = append(errs, fmt.Errorf(key+": "+format, args...)) }
+	if !nodeName.MatchString(c.Node) || len(c.Node) > 253 {
+		bad("node", "%q is not a DNS name in lower case; set it in the configuration or with --node", c.Node)
+	}
+	for key, dir := range map[string]string{"dataDir": c.DataDir, "runDir": c.RunDir, "kubeletDir": c.KubeletDir, "cgroupParent": c.CgroupParent} {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
+			bad(key, "%q is not an absolute path below /", dir)
+		}
+	}
+	// A unix socket's path holds 107 bytes, and keepers keep theirs in here.
+	if len(c.RunDir) > 60 {
+		bad("runDir", "%q is longer than 60 characters, too long for the sockets in it", c.RunDir)
+	}
+	for _, part := range c.Disable {
+		if !slices.Contains(Parts, part) {
+			bad("disable", "%q is not one of %s", part, strings.Join(Parts, ", "))
+		}
+	}
+	for key, addr := range map[string]string{"api.listen": c.API.Listen, "kubelet.listen": c.Kubelet.Listen} {
+		if _, err := netip.ParseAddrPort(addr); err != nil {
+			bad(key, "%q is not address:port", addr)
+		}
+	}
+	c.checkRanges(bad)
+	if len(c.Etcd.Servers) > 0 && (c.Etcd.Cert == "") != (c.Etcd.Key == "") {
+		bad("etcd", "cert and key go together")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		bad("log.format", "%q is not text or json", c.Log.Format)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) checkRanges(bad func(key, format string, args ...any)) {
+	for key, ranges := range map[string][]netip.Prefix{"network.pods": c.Network.Pods, "network.services": c.Network.Services} {
+		if len(ranges) == 0 || len(ranges) > 2 || len(ranges) == 2 && ranges[0].Addr().Is4() == ranges[1].Addr().Is4() {
+			bad(key, "want one range, or one of each address family")
+		}
+		for _, r := range ranges {
+			if !r.IsValid() || r.Masked() != r {
+				bad(key, "%s is not a range: did you mean %s?", r, r.Masked())
+			}
+		}
+	}
+	for _, p := range c.Network.Pods {
+		for _, s := range c.Network.Services {
+			if p.Overlaps(s) {
+				bad("network", "pods %s and services %s overlap", p, s)
+			}
+		}
+	}
+	if !slices.ContainsFunc(c.Network.Services, func(p netip.Prefix) bool { return p.Contains(c.Network.DNS) }) {
+		bad("network.dns", "%s is not inside network.services", c.Network.DNS)
+	}
+	if _, _, err := c.Network.PortRange(); err != nil {
+		bad("network.nodePorts", "%v", err)
+	}
+}
+
+// PortRange reads NodePorts: first and last port, both inclusive.
+func (n *Network) PortRange() (first, last int, err error) {
+	if _, err := fmt.Sscanf(n.NodePorts, "%d-%d", &first, &last); err != nil || first < 1 || last > 65535 || first > last {
+		return 0, 0, fmt.Errorf("%q is not first-last, as in 30000-32767", n.NodePorts)
+	}
+	return first, last, nil
+}

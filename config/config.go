@@ -1,0 +1,190 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Config is everything a user may set. The zero value, after Complete, is a working single machine.
+type Config struct {
+	// Node is the name of this machine in the cluster; default: the host name in lower case.
+	Node string `yaml:"node"`
+	// DataDir keeps what must outlive a reboot: store, keys, images, volumes. Default /var/lib/proa.
+	DataDir string `yaml:"dataDir"`
+	// RunDir keeps what ends with a reboot: sockets, keepers, network namespaces. Default /run/proa.
+	RunDir string `yaml:"runDir"`
+	// KubeletDir is where drivers and plugins expect pod volumes and plugin sockets. Default /var/lib/kubelet.
+	KubeletDir string `yaml:"kubeletDir"`
+	// PodLogs and ContainerLogs are where log collectors look. Defaults /var/log/pods and /var/log/containers.
+	PodLogs       string `yaml:"podLogs"`
+	ContainerLogs string `yaml:"containerLogs"`
+	// CgroupParent is the cgroup under which all pods run. Default /proa.
+	CgroupParent string `yaml:"cgroupParent"`
+	// Kubeconfig is the file into which `proa up` merges its context. Default: $KUBECONFIG, else ~/.kube/config.
+	Kubeconfig string `yaml:"kubeconfig"`
+	// Disable switches parts off: scheduler, controllers, kubelet, proxy, dns.
+	Disable []string `yaml:"disable"`
+
+	API     API     `yaml:"api"`
+	Etcd    Etcd    `yaml:"etcd"`
+	Network Network `yaml:"network"`
+	Kubelet Kubelet `yaml:"kubelet"`
+	Runtime Runtime `yaml:"runtime"`
+	Log     Log     `yaml:"log"`
+}
+
+// API is where and how the API is served.
+type API struct {
+	// Listen is the address of the HTTPS port. Default 0.0.0.0:6443.
+	Listen string `yaml:"listen"`
+	// Address is what clients are told to connect to; default: this machine's first address and Listen's port.
+	Address string `yaml:"address"`
+	// Names are further names and addresses that the serving certificate carries.
+	Names []string `yaml:"names"`
+	// AuditLog is a file for the audit log, one JSON line a request; empty: none.
+	AuditLog string `yaml:"auditLog"`
+}
+
+// Etcd names an existing etcd cluster. Without Servers, proa keeps its own store.
+type Etcd struct {
+	Servers []string `yaml:"servers"`
+	CA      string   `yaml:"ca"`
+	Cert    string   `yaml:"cert"`
+	Key     string   `yaml:"key"`
+}
+
+// Network is the addresses of the cluster and how pods get theirs.
+type Network struct {
+	// Pods and Services are the ranges of the cluster, at most one of each address family. Defaults 10.42.0.0/16, 10.43.0.0/16.
+	Pods     []netip.Prefix `yaml:"pods"`
+	Services []netip.Prefix `yaml:"services"`
+	// DNS is the address of the cluster's DNS, inside Services. Default: the tenth address.
+	DNS netip.Addr `yaml:"dns"`
+	// Domain is the cluster's DNS domain. Default cluster.local.
+	Domain string `yaml:"domain"`
+	// Upstreams are the resolvers for all other names; default: those of /etc/resolv.conf.
+	Upstreams []netip.AddrPort `yaml:"upstreams"`
+	// Bridge is the name of the bridge of the built-in network plugin. Default proa0.
+	Bridge string `yaml:"bridge"`
+	// CNIConf and CNIBin are where other network plugins are configured and installed. Defaults /etc/cni/net.d, /opt/cni/bin. A
+	// configuration in CNIConf is used only with UseCNI.
+	CNIConf string   `yaml:"cniConf"`
+	CNIBin  []string `yaml:"cniBin"`
+	UseCNI  bool     `yaml:"useCNI"`
+	// NodePorts is the range of node ports, as "30000-32767".
+	NodePorts string `yaml:"nodePorts"`
+}
+
+// Kubelet is the node agent.
+type Kubelet struct {
+	// Listen is the address of its HTTPS port. Default 0.0.0.0:10250.
+	Listen string `yaml:"listen"`
+	// Address is the node's InternalIP; default: the source address of the default route, else of the first usable interface.
+	Address netip.Addr `yaml:"address"`
+	// MaxPods bounds the pods of this node. Default 110.
+	MaxPods int `yaml:"maxPods"`
+	// Labels are put on the node.
+	Labels map[string]string `yaml:"labels"`
+	// StaticPods is a directory of pod manifests that run without the API; empty: none.
+	StaticPods string `yaml:"staticPods"`
+}
+
+// Runtime is what runs containers.
+type Runtime struct {
+	// Endpoint is the CRI socket of another runtime ("unix:///run/containerd/containerd.sock"); empty: proa's own.
+	Endpoint string `yaml:"endpoint"`
+	// OCI is the path of a runc-compatible binary; empty: proa's own.
+	OCI string `yaml:"oci"`
+	// Handlers are the OCI binaries of RuntimeClass handlers, by handler name.
+	Handlers map[string]string `yaml:"handlers"`
+	// Socket is where proa serves CRI itself. Default <runDir>/cri.sock.
+	Socket string `yaml:"socket"`
+	// Registries maps a registry host to how it is reached.
+	Registries map[string]Registry `yaml:"registries"`
+}
+
+// Registry is how one image registry is reached.
+type Registry struct {
+	Mirrors  []string `yaml:"mirrors"` // tried before the registry itself, as URLs
+	CA       string   `yaml:"ca"`      // a PEM file trusted besides the system's
+	Insecure bool     `yaml:"insecure"`
+	HTTP     bool     `yaml:"http"`
+	Username string   `yaml:"username"`
+	Password string   `yaml:"password"`
+}
+
+// Log is how the daemon logs.
+type Log struct {
+	// Level is debug, info, warn or error. Default info.
+	Level string `yaml:"level"`
+	// Format is text or json. Default text.
+	Format string `yaml:"format"`
+}
+
+// Parts are what Disable may name.
+var Parts = []string{"scheduler", "controllers", "kubelet", "proxy", "dns"}
+
+// Complete fills in every default.
+func (c *Config) Complete() {
+	if c.Node == "" {
+		host, _ := os.Hostname()
+		c.Node = strings.ToLower(host)
+	}
+	or(&c.DataDir, "/var/lib/proa")
+	or(&c.RunDir, "/run/proa")
+	or(&c.KubeletDir, "/var/lib/kubelet")
+	or(&c.PodLogs, "/var/log/pods")
+	or(&c.ContainerLogs, "/var/log/containers")
+	or(&c.CgroupParent, "/proa")
+	or(&c.API.Listen, "0.0.0.0:6443")
+	if c.Network.Pods == nil {
+		c.Network.Pods = []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}
+	}
+	if c.Network.Services == nil {
+		c.Network.Services = []netip.Prefix{netip.MustParsePrefix("10.43.0.0/16")}
+	}
+	if !c.Network.DNS.IsValid() {
+		c.Network.DNS = nth(c.Network.Services[0], 10)
+	}
+	or(&c.Network.Domain, "cluster.local")
+	or(&c.Network.Bridge, "proa0")
+	or(&c.Network.CNIConf, "/etc/cni/net.d")
+	if c.Network.CNIBin == nil {
+		c.Network.CNIBin = []string{"/opt/cni/bin"}
+	}
+	or(&c.Network.NodePorts, "30000-32767")
+	or(&c.Kubelet.Listen, "0.0.0.0:10250")
+	if c.Kubelet.MaxPods == 0 {
+		c.Kubelet.MaxPods = 110
+	}
+	or(&c.Runtime.Socket, filepath.Join(c.RunDir, "cri.sock"))
+	or(&c.Log.Level, "info")
+	or(&c.Log.Format, "text")
+}
+
+// Enabled says whether a part of Parts is not switched off.
+func (c *Config) Enabled(part string) bool {
+	for _, d := range c.Disable {
+		if d == part {
+			return false
+		}
+	}
+	return true
+}
+
+func or(s *string, def string) {
+	if *s == "" {
+		*s = def
+	}
+}
+
+// nth is the address n after the first of p.
+func nth(p netip.Prefix, n int) netip.Addr {
+	a := p.Masked().Addr()
+	for range n {
+		a = a.Next()
+	}
+	return a
+}

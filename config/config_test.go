@@ -1,0 +1,66 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestMistakesNameFileLineAndLikelyKey(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"nod: a\n", `f.yaml:1: unknown key "nod"; did you mean "node"?`},
+		{"node: a\nnetwork:\n  service: [10.0.0.0/8]\n", `f.yaml:3: unknown key "service"; did you mean "services"?`},
+		{"xyzzyplugh: 1\n", `f.yaml:1: unknown key "xyzzyplugh"`},
+		{"node: [1]\n", "f.yaml:1: cannot unmarshal !!seq into string"},
+		{"node: a\n---\nnode: b\n", "f.yaml: more than one document"},
+		{"node: \"a\n", "f.yaml: line 2: found unexpected end of stream"},
+		{"runtime:\n  registries:\n    a:\n      miror: []\n", `f.yaml:4: unknown key "miror"; did you mean "mirrors"?`},
+	} {
+		err := new(Config).Parse("f.yaml", []byte(tt.text))
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%q: got %v, want %s", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestZeroValueWorks(t *testing.T) {
+	var c Config
+	c.Complete()
+	c.Node = "box" // the build machine's host name may be anything
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Network.DNS.String(); got != "10.43.0.10" {
+		t.Errorf("DNS is %s", got)
+	}
+}
+
+func TestCheckFindsEveryMistake(t *testing.T) {
+	var c Config
+	text := "node: A_B\ndataDir: here\ndisable: [dsn]\napi: {listen: here}\n" +
+		"network: {pods: [10.43.1.0/16], services: [10.43.0.0/16], dns: 1.2.3.4, nodePorts: 9-1}\nlog: {level: loud}\n"
+	if err := c.Parse("f.yaml", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	c.Complete()
+	err := c.Check()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, key := range []string{"node: ", "dataDir: ", "disable: ", "api.listen: ", "network.pods: 10.43.1.0/16 is not a range: did you mean 10.43.0.0/16",
+		"network: pods", "network.dns: ", "network.nodePorts: ", "log.level: "} {
+		if !strings.Contains(err.Error(), key) {
+			t.Errorf("nothing said about %q in:\n%v", key, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("node: a\nnetwork: {pods: [10.0.0.0/8]}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var c Config
+		if c.Parse("f", data) == nil {
+			c.Complete()
+			_ = c.Check()
+		}
+	})
+}
