@@ -26,11 +26,18 @@ type Def[T any, P object.Ptr[T]] struct {
 	Subs       []Sub   // further subresources, for discovery; their code stands in apiserver/rest
 	Also       []Other // further served versions of the same stored objects
 
+	// Virtual kinds are answered by the API server itself and never stored: the reviews. They have the verb create only.
+	Virtual bool
+	// CreateStatus keeps the status that a create brings, which else is emptied: nodes register with their status.
+	CreateStatus bool
+
 	// Default fills what the client left out. It runs on every create, update and patch result, and on what is read from the store.
 	Default func(P)
 	// Prepare sets what a client may not set, after Default and before validation. old is nil on create. Status and generation are
 	// already taken care of by the flags above.
 	Prepare func(obj, old P)
+	// PrepareStatus does for a write to /status what Prepare does for the others.
+	PrepareStatus func(obj, old P)
 	// Validate checks an object by itself, on create and on update; ValidateUpdate checks a change, in addition; ValidateStatus
 	// checks a write to /status, in place of both. Metadata is checked for every kind already.
 	Validate       func(P) field.ErrorList
@@ -92,23 +99,26 @@ var AllVerbs = []string{"create", "delete", "deletecollection", "get", "list", "
 // Kind is a Def with its type erased: what the API server works with. Functions that the Def leaves out are non-nil and do nothing.
 type Kind struct {
 	object.Resource
-	Singular   string
-	Short      []string
-	Categories []string
-	Verbs      []string
-	Storage    string
-	Generation bool
-	Status     bool
-	Orphan     bool
-	TTL        time.Duration
-	Scale      *Scale[object.Object]
-	Subs       []Sub
-	Also       []Other
-	Columns    []Column
+	Singular     string
+	Short        []string
+	Categories   []string
+	Verbs        []string
+	Storage      string
+	Generation   bool
+	Status       bool
+	Virtual      bool
+	CreateStatus bool
+	Orphan       bool
+	TTL          time.Duration
+	Scale        *Scale[object.Object]
+	Subs         []Sub
+	Also         []Other
+	Columns      []Column
 
 	New            func() object.Object
 	Default        func(object.Object)
 	Prepare        func(obj, old object.Object)
+	PrepareStatus  func(obj, old object.Object)
 	Validate       func(object.Object) field.ErrorList
 	ValidateUpdate func(obj, old object.Object) field.ErrorList
 	ValidateStatus func(obj, old object.Object) field.ErrorList
@@ -124,7 +134,7 @@ func (d Def[T, P]) Kind() *Kind {
 	k := &Kind{
 		Singular: d.Singular, Short: d.Short, Categories: d.Categories, Verbs: d.Verbs, Storage: d.Storage,
 		Generation: d.Generation, Status: d.Status, Orphan: d.Orphan, TTL: d.TTL, Subs: d.Subs, Also: d.Also,
-		Columns: d.Columns, Name: d.Name,
+		Columns: d.Columns, Name: d.Name, Virtual: d.Virtual, CreateStatus: d.CreateStatus,
 		New: func() object.Object { return P(new(T)) },
 	}
 	k.Resource = ParsePath(d.Path)
@@ -150,6 +160,7 @@ func (d Def[T, P]) Kind() *Kind {
 	}
 	k.Default = one(d.Default)
 	k.Prepare = two(d.Prepare)
+	k.PrepareStatus = two(d.PrepareStatus)
 	k.Validate = oneTo[field.ErrorList](d.Validate)
 	k.ValidateUpdate = twoTo[field.ErrorList](d.ValidateUpdate)
 	k.ValidateStatus = twoTo[field.ErrorList](d.ValidateStatus)

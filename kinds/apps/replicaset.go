@@ -1,0 +1,42 @@
+package apps
+
+import (
+	"strconv"
+	"time"
+
+	apps "k8s.io/api/apps/v1"
+	"k8s.io/utils/ptr"
+
+	"proa.dev/kinds"
+	"proa.dev/kinds/core"
+)
+
+// ReplicaSet is apps/v1 ReplicaSet: so many pods of one template.
+var ReplicaSet = kinds.Def[apps.ReplicaSet, *apps.ReplicaSet]{
+	Path:       "apps/v1/replicasets",
+	Short:      []string{"rs"},
+	Categories: []string{"all"},
+	Generation: true,
+	Status:     true,
+	Scale: &kinds.Scale[*apps.ReplicaSet]{
+		Get: func(r *apps.ReplicaSet) kinds.ScaleInfo {
+			return scaleInfo(r.Spec.Replicas, r.Status.Replicas, r.Spec.Selector)
+		},
+		Set: func(r *apps.ReplicaSet, n int32) { r.Spec.Replicas = &n },
+	},
+	Default: func(r *apps.ReplicaSet) {
+		orPtr(&r.Spec.Replicas, 1)
+		core.DefaultPodTemplate(&r.Spec.Template)
+	},
+	Fields: func(r *apps.ReplicaSet) map[string]string {
+		return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
+	},
+	Columns: kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "Containers+", "Images+", "Selector+"),
+	Row: func(r *apps.ReplicaSet, now time.Time) []any {
+		names, images := core.NamesAndImages(r.Spec.Template.Spec.Containers)
+		return []any{
+			r.Name, int64(ptr.Deref(r.Spec.Replicas, 0)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas),
+			kinds.Age(r.CreationTimestamp, now), names, images, formatSelector(r.Spec.Selector),
+		}
+	},
+}

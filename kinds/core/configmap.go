@@ -1,0 +1,19 @@
+package core
+
+import (
+	"time"
+
+	core "k8s.io/api/core/v1"
+
+	"proa.dev/kinds"
+)
+
+// ConfigMap is v1 ConfigMap: configuration as keys and values.
+var ConfigMap = kinds.Def[core.ConfigMap, *core.ConfigMap]{
+	Path:    "v1/configmaps",
+	Short:   []string{"cm"},
+	Columns: kinds.Columns("Name", "Data", "Age"),
+	Row: func(c *core.ConfigMap, now time.Time) []any {
+		return []any{c.Name, int64(len(c.Data) + len(c.BinaryData)), kinds.Age(c.CreationTimestamp, now)}
+	},
+}

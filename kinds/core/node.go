@@ -1,0 +1,36 @@
+package core
+
+import (
+	"strconv"
+
+	core "k8s.io/api/core/v1"
+
+	"proa.dev/kinds"
+)
+
+// Node is v1 Node: a machine that runs pods.
+var Node = kinds.Def[core.Node, *core.Node]{
+	Path:         "v1/nodes",
+	Cluster:      true,
+	Short:        []string{"no"},
+	Status:       true,
+	CreateStatus: true,
+	Storage:      "minions",
+	Subs:         []kinds.Sub{{Name: "proxy", GVK: "v1/NodeProxyOptions", Verbs: proxyVerbs, Connecting: true}},
+	Default:      defaultNode,
+	Fields: func(n *core.Node) map[string]string {
+		return map[string]string{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
+	},
+	Columns: nodeColumns,
+	Row:     nodeRow,
+}
+
+var proxyVerbs = []string{"create", "delete", "get", "patch", "update"}
+
+func defaultNode(n *core.Node) {
+	roundUp(n.Status.Capacity)
+	roundUp(n.Status.Allocatable)
+	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
+		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
+	}
+}

@@ -1,0 +1,32 @@
+package core
+
+import (
+	"time"
+
+	core "k8s.io/api/core/v1"
+
+	"proa.dev/kinds"
+)
+
+// Secret is v1 Secret: like a ConfigMap, for what only some may read.
+var Secret = kinds.Def[core.Secret, *core.Secret]{
+	Path:    "v1/secrets",
+	Default: func(s *core.Secret) { orElse(&s.Type, core.SecretTypeOpaque) },
+	Prepare: func(s, _ *core.Secret) { mergeStringData(s) },
+	Fields:  func(s *core.Secret) map[string]string { return map[string]string{"type": string(s.Type)} },
+	Columns: kinds.Columns("Name", "Type", "Data", "Age"),
+	Row: func(s *core.Secret, now time.Time) []any {
+		return []any{s.Name, string(s.Type), int64(len(s.Data)), kinds.Age(s.CreationTimestamp, now)}
+	},
+}
+
+// mergeStringData moves the write-only stringData into data, over what stands there.
+func mergeStringData(s *core.Secret) {
+	if len(s.StringData) > 0 && s.Data == nil {
+		s.Data = make(map[string][]byte, len(s.StringData))
+	}
+	for k, v := range s.StringData {
+		s.Data[k] = []byte(v)
+	}
+	s.StringData = nil
+}

@@ -1,0 +1,70 @@
+package rbac
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	rbac "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+
+	"proa.dev/kinds"
+)
+
+// RoleBinding is rbac.authorization.k8s.io/v1 RoleBinding: who has a role in one namespace.
+var RoleBinding = kinds.Def[rbac.RoleBinding, *rbac.RoleBinding]{
+	Path:    "rbac.authorization.k8s.io/v1/rolebindings",
+	Name:    path.ValidatePathSegmentName,
+	Default: func(b *rbac.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
+	Columns: bindingColumns,
+	Row: func(b *rbac.RoleBinding, now time.Time) []any {
+		return bindingRow(b.Name, kinds.Age(b.CreationTimestamp, now), b.RoleRef, b.Subjects)
+	},
+}
+
+// ClusterRoleBinding is rbac.authorization.k8s.io/v1 ClusterRoleBinding: who has a role everywhere.
+var ClusterRoleBinding = kinds.Def[rbac.ClusterRoleBinding, *rbac.ClusterRoleBinding]{
+	Path:    "rbac.authorization.k8s.io/v1/clusterrolebindings",
+	Cluster: true,
+	Name:    path.ValidatePathSegmentName,
+	Default: func(b *rbac.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
+	Columns: bindingColumns,
+	Row: func(b *rbac.ClusterRoleBinding, now time.Time) []any {
+		return bindingRow(b.Name, kinds.Age(b.CreationTimestamp, now), b.RoleRef, b.Subjects)
+	},
+}
+
+func defaultBinding(ref *rbac.RoleRef, subjects []rbac.Subject) {
+	if ref.APIGroup == "" {
+		ref.APIGroup = rbac.GroupName
+	}
+	for i := range subjects {
+		if s := &subjects[i]; s.APIGroup == "" && (s.Kind == rbac.UserKind || s.Kind == rbac.GroupKind) {
+			s.APIGroup = rbac.GroupName
+		}
+	}
+}
+
+var bindingColumns = kinds.Columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+")
+
+func bindingRow(name, age string, ref rbac.RoleRef, subjects []rbac.Subject) []any {
+	var users, groups, accounts []string
+	for _, s := range subjects {
+		switch s.Kind {
+		case rbac.UserKind:
+			users = append(users, s.Name)
+		case rbac.GroupKind:
+			groups = append(groups, s.Name)
+		case rbac.ServiceAccountKind:
+			if s.Namespace == "" {
+				accounts = append(accounts, s.Name)
+			} else {
+				accounts = append(accounts, s.Namespace+"/"+s.Name)
+			}
+		}
+	}
+	return []any{
+		name, fmt.Sprintf("%s/%s", ref.Kind, ref.Name), age,
+		strings.Join(users, ", "), strings.Join(groups, ", "), strings.Join(accounts, ", "),
+	}
+}
