@@ -1,0 +1,187 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"proa.dev/config"
+)
+
+// Images is what the image commands do.
+type Images interface {
+	// Import reads an OCI or docker archive and returns the names in it.
+	Import(ctx context.Context, r io.Reader) (names []string, err error)
+	// Remove takes away a name and, if it was the last of its image, the image.
+	Remove(ctx context.Context, ref string) error
+	// Names lists what there is.
+	Names(ctx context.Context) ([]ImageInfo, error)
+}
+
+// ImageInfo is one line of `proa image ls`.
+type ImageInfo struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+	Size int64  `json:"size"` // bytes, compressed as stored
+}
+
+// admin is the private HTTP API on <runDir>/admin.sock that only root of this machine can open:
+//
+//	GET    /steps         one JSON Step a line, as they are reached; ends with the last
+//	POST   /images        body: archive; answers a JSON list of names
+//	GET    /images        JSON list of ImageInfo
+//	DELETE /images?name=  removes a name
+type admin struct {
+	path   string
+	steps  *steps
+	images Images // nil where another runtime keeps the images
+}
+
+func adminPath(c *config.Config) string { return filepath.Join(c.RunDir, "admin.sock") }
+
+func (a *admin) Run(ctx context.Context) error {
+	if err := os.Remove(a.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the old socket: %w", err)
+	}
+	l, err := net.Listen("unix", a.path)
+	if err != nil {
+		return fmt.Errorf("open the private socket: %w", err)
+	}
+	if err := os.Chmod(a.path, 0o600); err != nil {
+		return fmt.Errorf("protect the private socket: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /steps", a.followSteps)
+	if a.images != nil {
+		mux.HandleFunc("POST /images", a.importImages)
+		mux.HandleFunc("GET /images", a.listImages)
+		mux.HandleFunc("DELETE /images", a.removeImage)
+	}
+	server := &http.Server{Handler: mux, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { server.Close() })
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (a *admin) followSteps(w http.ResponseWriter, r *http.Request) {
+	out := json.NewEncoder(w)
+	flush := http.NewResponseController(w)
+	// An error here is the caller going away.
+	_ = a.steps.follow(r.Context(), func(s Step) error { return errors.Join(out.Encode(s), flush.Flush()) })
+}
+
+func (a *admin) importImages(w http.ResponseWriter, r *http.Request) {
+	names, err := a.images.Import(r.Context(), r.Body)
+	answer(w, names, err)
+}
+
+func (a *admin) listImages(w http.ResponseWriter, r *http.Request) {
+	list, err := a.images.Names(r.Context())
+	answer(w, list, err)
+}
+
+func (a *admin) removeImage(w http.ResponseWriter, r *http.Request) {
+	answer(w, struct{}{}, a.images.Remove(r.Context(), r.URL.Query().Get("name")))
+}
+
+func answer(w http.ResponseWriter, body any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	json.NewEncoder(w).Encode(body)
+}
+
+// Admin talks to the daemon of this run directory.
+type Admin struct{ client *http.Client }
+
+// OpenAdmin does not connect yet.
+func OpenAdmin(c *config.Config) Admin {
+	path := adminPath(c)
+	return Admin{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}}}
+}
+
+// Steps calls fn for each step of the daemon's start and returns when the last is reached.
+func (a Admin) Steps(ctx context.Context, fn func(Step)) error {
+	body, err := a.do(ctx, http.MethodGet, "/steps", nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	for in := json.NewDecoder(body); ; {
+		var s Step
+		if err := in.Decode(&s); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("follow the start: %w", err)
+		}
+		fn(s)
+	}
+}
+
+// Import sends an archive and returns the names of the images in it.
+func (a Admin) Import(ctx context.Context, r io.Reader) (names []string, err error) {
+	body, err := a.do(ctx, http.MethodPost, "/images", r)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return names, json.NewDecoder(body).Decode(&names)
+}
+
+// Images lists the images of this node.
+func (a Admin) Images(ctx context.Context) (list []ImageInfo, err error) {
+	body, err := a.do(ctx, http.MethodGet, "/images", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return list, json.NewDecoder(body).Decode(&list)
+}
+
+// RemoveImage takes away one name.
+func (a Admin) RemoveImage(ctx context.Context, name string) error {
+	body, err := a.do(ctx, http.MethodDelete, "/images?name="+url.QueryEscape(name), nil)
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+func (a Admin) do(ctx context.Context, method, path string, in io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://proa"+path, in)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := a.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("talk to the daemon: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return nil, errors.New(string(trimRight(text)))
+	}
+	return resp.Body, nil
+}
+
+func trimRight(b []byte) []byte {
+	for len(b) > 0 && b[len(b)-1] == '\n' {
+		b = b[:len(b)-1]
+	}
+	return b
+}
