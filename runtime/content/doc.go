@@ -9,5 +9,8 @@
 // Nothing here knows what refers to a blob. The owner says so when it collects (Collect), and a Lease keeps what is
 // being worked on from being collected in the middle of a pull.
 //
-// It imports only go-digest and the image specification's descriptor type. Read store.go first, then ingest.go.
+// A layer is stored as it came; Decompress gives its plain bytes.
+//
+// It imports only go-digest, the image specification's descriptor type and the compression library. Read store.go first,
+// then ingest.go.
 package content

@@ -10,16 +10,17 @@ import (
 )
 
 // dirCache holds the directories that were used last, open: entries come sorted by directory, so nearly all of them find
-// theirs here.
+// theirs here. A descriptor is good until 15 others were opened, which no single entry does.
 type dirCache struct {
 	root  int
 	slots [16]openDir
-	next  int
+	clock uint64
 }
 
 type openDir struct {
-	path string
+	path string // "" for a free slot
 	fd   int
+	used uint64
 }
 
 // open returns an existing directory of the layer. The descriptor stays the cache's.
@@ -27,29 +28,32 @@ func (c *dirCache) open(path string) (int, error) {
 	if path == "" {
 		return c.root, nil
 	}
+	c.clock++
+	oldest := &c.slots[0]
 	for i := range c.slots {
-		if c.slots[i].path == path {
-			return c.slots[i].fd, nil
+		slot := &c.slots[i]
+		if slot.path == path {
+			slot.used = c.clock
+			return slot.fd, nil
+		}
+		if slot.used < oldest.used {
+			oldest = slot
 		}
 	}
 	fd, err := openBeneath(c.root, path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return -1, err
 	}
-	slot := &c.slots[c.next]
-	c.next = (c.next + 1) % len(c.slots)
-	if slot.path != "" {
-		unix.Close(slot.fd)
+	if oldest.path != "" {
+		unix.Close(oldest.fd)
 	}
-	*slot = openDir{path, fd}
+	*oldest = openDir{path, fd, c.clock}
 	return fd, nil
 }
 
-// forget closes path and everything below it, before it is removed. Links may give a directory several names, so when
-// anything is removed all is forgotten.
-func (c *dirCache) forget(string) { c.close() }
-
-func (c *dirCache) close() {
+// forget closes everything, before something that may be a directory is removed: links may give a directory several
+// names. Descriptors that open returned before are no longer valid.
+func (c *dirCache) forget() {
 	for i := range c.slots {
 		if c.slots[i].path != "" {
 			unix.Close(c.slots[i].fd)
@@ -144,6 +148,9 @@ func (x *extractor) directory(e entry) error {
 		}
 		if err != nil {
 			return err
+		}
+		if !isDir(&st) {
+			x.dirs.forget() // it may have been a link, open under this very name
 		}
 	default:
 		return err

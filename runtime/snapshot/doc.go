@@ -19,5 +19,5 @@
 // each without the ones below it; what needs those (a directory that the layer writes into without naming it, a hard link
 // to a file of a lower layer) is put right when the layer is published.
 //
-// It imports kit and go-digest, the compression library and x/sys. Read store.go first, then unpack.go and extract.go.
+// It imports content (to decompress), go-digest and x/sys. Read store.go first, then unpack.go and extract.go.
 package snapshot

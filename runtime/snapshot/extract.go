@@ -48,6 +48,7 @@ type extractor struct {
 	implied map[string]struct{} // directories that the layer uses without naming them
 	order   []string            // implied, in order of creation: parents first
 	links   []hardLink          // hard links to files that are not in this layer
+	stale   bool                // something was removed: the open directories may be gone
 	entries int64
 	bytes   int64
 }
@@ -72,7 +73,7 @@ func newExtractor(root int, limits Limits) *extractor {
 
 // run reads the whole uncompressed tar. Whatever it returns, the caller owns the directory and removes it on error.
 func (x *extractor) run(ctx context.Context, r io.Reader) error {
-	defer x.dirs.close()
+	defer x.dirs.forget()
 	tr := tar.NewReader(r)
 	for {
 		hdr, err := tr.Next()
@@ -108,6 +109,10 @@ func (x *extractor) entry(ctx context.Context, hdr *tar.Header, r io.Reader) err
 			return errors.New("the root of a layer must be a directory")
 		}
 		return x.rootEntry(hdr)
+	}
+	if x.stale {
+		x.dirs.forget()
+		x.stale = false
 	}
 	dir, base := split(path)
 	fd, err := x.parent(dir)
@@ -148,10 +153,11 @@ func (x *extractor) replace(e entry, make func() error) error {
 	if err != unix.EEXIST {
 		return err
 	}
-	x.dirs.forget(e.path)
 	if err := removeAt(e.dirfd, e.base); err != nil {
 		return err
 	}
+	// Open descriptors of what is gone would take new files out of the tree, unseen.
+	x.stale = true
 	return make()
 }
 
