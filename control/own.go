@@ -3,6 +3,7 @@ package control
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -91,14 +92,18 @@ type Strays[T any, P object.Ptr[T]] struct {
 	byKey map[string]map[string]bool
 }
 
-// Source keeps s, and wakes with wake, which may be nil, what fn says of a stray's namespace and labels.
+// Source keeps s, and wakes what fn (nil: nothing) says for an object that has just become a stray or has other labels than before.
 func (s *Strays[T, P]) Source(fn func(stray P, wake func(object.Key))) Source {
 	return Source{object.ResourceOf[T, P](), func(e client.Event, wake func(object.Key)) {
 		stray := metav1.GetControllerOfNoCopy(e.Object) == nil
 		s.set(object.KeyOf(e.Object), stray && e.Type != client.Deleted)
-		if stray && fn != nil && e.Type != client.Deleted {
-			fn(e.Object.(P), wake)
+		if !stray || fn == nil || e.Type == client.Deleted {
+			return
 		}
+		if e.Old != nil && metav1.GetControllerOfNoCopy(e.Old) == nil && maps.Equal(e.Old.GetLabels(), e.Object.GetLabels()) {
+			return
+		}
+		fn(e.Object.(P), wake)
 	}}
 }
 

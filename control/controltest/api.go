@@ -1,6 +1,7 @@
 package controltest
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -153,4 +154,19 @@ func (a *API) Serve(examples ...object.Object) {
 	for _, o := range examples {
 		a.resource(o)
 	}
+}
+
+// Run starts a component and stops it when the test ends, which fails if the component ended before or with another error than its
+// context's. Inside synctest, the component belongs to the bubble.
+func Run(t testing.TB, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	t.Cleanup(func() {
+		early := len(done) > 0
+		cancel()
+		if err := <-done; early || (err != nil && ctx.Err() != err) {
+			t.Errorf("the component ended early: %v, with %v", early, err)
+		}
+	})
 }

@@ -17,7 +17,9 @@ func (a *API) View() client.View { return view{a} }
 
 type view struct{ a *API }
 
-func (v view) Lookup(r client.Resource, key object.Key) (object.Object, bool) { return v.a.lookup(r, key) }
+func (v view) Lookup(r client.Resource, key object.Key) (object.Object, bool) {
+	return v.a.lookup(r, key)
+}
 
 func (v view) List(r client.Resource, sel client.Select) []object.Object {
 	return v.a.list(r, func(o object.Object) bool {
