@@ -14,7 +14,8 @@ type Store interface {
 	List(ctx context.Context, prefix string, opt ListOptions) (Page, error)
 	// Apply makes one write, durable when Apply returns, or returns *Conflict and changes nothing.
 	Apply(ctx context.Context, w Write) (rev int64, err error)
-	// Revision is the latest revision, linearizable: at least that of every write that returned before the call.
+	// Revision is the latest revision, linearizable: at least that of every write that returned before the call. It makes every
+	// open Watch deliver soon, with an empty Batch if it has to, how far it is: at least to that revision.
 	Revision(ctx context.Context) (int64, error)
 	// Watch calls fn with batches of the changes under prefix, all revisions > after, in revision order, none twice, until ctx
 	// ends (nil), fn returns an error (that error), or the watch breaks (an error; ErrCompacted if after is too old). All
@@ -73,6 +74,8 @@ var (
 	ErrNotFound  = errors.New("key not found")
 	ErrCompacted = errors.New("required revision has been compacted")
 	ErrFuture    = errors.New("required revision is a future revision")
+	ErrTooLarge  = errors.New("the value is too large to store")
+	ErrNoSpace   = errors.New("no space left for the store")
 )
 
 // Conflict says that the precondition of a Write did not hold, and how the key stands instead.
