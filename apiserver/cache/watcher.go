@@ -1,0 +1,232 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// maxLag is how many changes a watcher may be behind before it is cut off. What it would still have to send is held in memory.
+const maxLag = 1 << 16
+
+// Selection is which objects a list or watch is about. Nil selectors select everything.
+type Selection struct {
+	Namespace string
+	Name      string // exact; "" is any
+	Node      string // pods: exact spec.nodeName; "" is any
+	Labels    labels.Selector
+	Fields    fields.Selector // those beyond Namespace, Name and Node
+}
+
+// All says whether nothing but the namespace narrows the selection.
+func (s Selection) All() bool {
+	return s.Name == "" && s.Node == "" && (s.Labels == nil || s.Labels.Empty()) && (s.Fields == nil || s.Fields.Empty())
+}
+
+// near is the cheap part of Matches: whether the selection could be about it at all.
+func (s *Selection) near(it *Item) bool {
+	return (s.Namespace == "" || s.Namespace == it.Key.Namespace) && (s.Name == "" || s.Name == it.Key.Name) &&
+		(s.Node == "" || s.Node == nodeOf(it))
+}
+
+// Matches says whether it is selected.
+func (s *Selection) Matches(it *Item) bool {
+	return s.near(it) && (s.Labels == nil || s.Labels.Empty() || s.Labels.Matches(labels.Set(it.Object.GetLabels()))) &&
+		(s.Fields == nil || s.Fields.Empty() || s.Fields.Matches(it.Fields()))
+}
+
+// Event is one change as one watcher sees it.
+type Event struct {
+	Type client.EventType
+	Item *Item
+	Old  *Item
+}
+
+// Watcher is a position in the log of a shelf, and a bell.
+type Watcher struct {
+	shelf *Shelf
+	cache *Cache
+	sel   Selection
+	from  int64 // changes up to this revision have been seen already
+	at    atomic.Pointer[node]
+	bell  chan struct{}
+	cut   chan struct{} // closed when the watcher is too slow
+	dead  atomic.Bool   // cut is closed
+	still bool          // never cut off: readers in this process
+}
+
+// Bell rings when there may be something to take.
+func (w *Watcher) Bell() <-chan struct{} { return w.bell }
+
+// Cut is closed when the watcher has been cut off because it was too slow.
+func (w *Watcher) Cut() <-chan struct{} { return w.cut }
+
+// Take appends what has happened since the last call, at most limit events, and how far the watcher has now seen: no event up to
+// that revision is still to come. 0 means that there is more to take.
+func (w *Watcher) Take(into []Event, limit int) (events []Event, upTo int64) {
+	upTo = w.cache.Rev() // before the log is walked: everything up to here is in the log
+	at := w.at.Load()
+	for n := at.next.Load(); n != nil; n = at.next.Load() {
+		if len(into) >= limit {
+			w.at.Store(at)
+			return into, 0
+		}
+		at = n
+		if n.Rev > w.from {
+			into = w.see(into, &n.Change)
+		}
+	}
+	w.at.Store(at)
+	return into, max(upTo, w.from)
+}
+
+// see appends the change as the watcher's selection shows it.
+func (w *Watcher) see(into []Event, c *Change) []Event {
+	now, was := w.sel.Matches(c.Item), c.Old != nil && w.sel.Matches(c.Old)
+	switch {
+	case c.Type == client.Deleted && was:
+		return append(into, Event{client.Deleted, c.Item, c.Old})
+	case c.Type == client.Deleted:
+		return into
+	case now && was:
+		return append(into, Event{client.Modified, c.Item, c.Old})
+	case now:
+		return append(into, Event{client.Added, c.Item, nil})
+	case was:
+		return append(into, Event{client.Deleted, c.Left(), c.Old})
+	}
+	return into
+}
+
+// ring wakes the watchers that a change concerns, or all. Only the goroutine that feeds the cache calls it, and only that
+// one changes the log, so log.last may be read without the shelf's lock.
+func (s *Shelf) ring(c *Change, all bool) {
+	if s.count.Load() == 0 {
+		return
+	}
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	for w := range s.watchers {
+		if !all && !w.sel.near(c.Item) && (c.Old == nil || !w.sel.near(c.Old)) {
+			continue
+		}
+		select {
+		case w.bell <- struct{}{}:
+		default:
+			// It has been rung before and did not come yet.
+			if !w.still && s.log.last.seq-w.at.Load().seq > maxLag && w.dead.CompareAndSwap(false, true) {
+				close(w.cut)
+			}
+		}
+	}
+}
+
+// open registers a watcher that goes on after the node at.
+func (s *Shelf) open(c *Cache, sel Selection, at *node, from int64, still bool) *Watcher {
+	w := &Watcher{shelf: s, cache: c, sel: sel, from: from, bell: make(chan struct{}, 1), cut: make(chan struct{}), still: still}
+	w.at.Store(at)
+	s.watching.Lock()
+	s.watchers[w] = struct{}{}
+	s.watching.Unlock()
+	s.count.Add(1)
+	w.bell <- struct{}{} // what came between at and the registration
+	return w
+}
+
+// Close ends the watcher.
+func (w *Watcher) Close() {
+	w.shelf.watching.Lock()
+	defer w.shelf.watching.Unlock()
+	if _, ok := w.shelf.watchers[w]; ok {
+		delete(w.shelf.watchers, w)
+		w.shelf.count.Add(-1)
+	}
+}
+
+// WatchNow opens a watcher on everything after this moment, and gives the objects there are, in key order, and the revision of
+// the moment.
+func (c *Cache) WatchNow(s *Shelf, sel Selection) (*Watcher, []*Item, int64) {
+	sn := s.snapshot(c.Rev(), sel.Namespace)
+	w := s.open(c, sel, sn.tail, sn.Rev, false)
+	var out []*Item
+	sn.Walk(sel.Namespace, object.Key{}, func(it *Item) bool {
+		if sel.Matches(it) {
+			out = append(out, it)
+		}
+		return true
+	})
+	return w, out, sn.Rev
+}
+
+// WatchFrom opens a watcher on every change after a revision. The error is 410 if the shelf does not remember it.
+func (c *Cache) WatchFrom(s *Shelf, sel Selection, rev int64) (*Watcher, error) {
+	s.mu.RLock()
+	since, at := s.log.since, s.log.first
+	if rev >= s.rev {
+		at = s.log.last
+	}
+	s.mu.RUnlock()
+	if rev < since {
+		return nil, apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", rev, since))
+	}
+	return s.open(c, sel, at, rev, false), nil
+}
+
+// follow is View.Watch on one shelf.
+func (c *Cache) follow(ctx context.Context, s *Shelf, fn func(client.Event)) error {
+	sn := s.snapshot(c.Rev(), "")
+	w := s.open(c, Selection{}, sn.tail, sn.Rev, true)
+	defer w.Close()
+	sn.Walk("", object.Key{}, func(it *Item) bool {
+		fn(client.Event{Type: client.Added, Object: it.Object})
+		return ctx.Err() == nil
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	sn = Snapshot{} // or it would keep every old state alive
+	fn(client.Event{Type: client.Synced})
+	var events []Event
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.ended:
+			return c.endedBecause()
+		case <-w.bell:
+		}
+		for more := true; more; {
+			var upTo int64
+			events, upTo = w.Take(events[:0], 256)
+			more = upTo == 0
+			for _, e := range events {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				v := client.Event{Type: e.Type, Object: e.Item.Object}
+				if e.Old != nil {
+					v.Old = e.Old.Object
+				}
+				fn(v)
+			}
+			clear(events)
+		}
+	}
+}
+
+// tooLarge is what a wait for a revision ends with.
+func tooLarge(asked, have int64) error {
+	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", asked, have), 1)
+	return err
+}
+
+// waitFor bounds how long a read waits for a revision that the cache has not seen.
+const waitFor = 3 * time.Second

@@ -1,0 +1,84 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"proa.dev/kinds"
+	"proa.dev/object"
+)
+
+// Store is the storage form of o: the protobuf envelope, or JSON where the type has no protobuf. It has no resourceVersion,
+// which the store keeps itself; the caller has cleared it.
+func Store(o object.Object) ([]byte, error) {
+	e, err := encodeProtobuf(o)
+	if none := (*ErrNoProtobuf)(nil); errors.As(err, &none) {
+		return json.Marshal(o)
+	}
+	return e.Bytes, err
+}
+
+// Load reads a stored object of kind k: in the version that k stores, or in another one that k serves, and sets its kind.
+// Defaults and the resourceVersion are the caller's.
+func Load(k *kinds.Kind, data []byte) (object.Object, error) {
+	said, raw, err := open(data)
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", k.Kind, err)
+	}
+	o, from := k.New(), func(o object.Object) (object.Object, error) { return o, nil }
+	if said != k.GVK() {
+		also := version(k, said)
+		if also == nil {
+			return nil, fmt.Errorf("decode %s: stored as %s, which is not served", k.Kind, said)
+		}
+		o, from = also.New(), also.From
+	}
+	if raw == nil {
+		err = json.Unmarshal(data, o)
+	} else if m, ok := o.(message); ok {
+		err = m.Unmarshal(raw)
+	} else {
+		err = &ErrNoProtobuf{o}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", k.Kind, err)
+	}
+	if o, err = from(o); err != nil {
+		return nil, fmt.Errorf("convert %s: %w", k.Kind, err)
+	}
+	o.GetObjectKind().SetGroupVersionKind(k.GVK())
+	return o, nil
+}
+
+// open reads what the stored bytes say about themselves. raw is nil for JSON.
+func open(data []byte) (said schema.GroupVersionKind, raw []byte, err error) {
+	if bytes.HasPrefix(data, magic[:]) {
+		var u runtime.Unknown
+		if err := u.Unmarshal(data[len(magic):]); err != nil {
+			return said, nil, err
+		}
+		if u.Raw == nil {
+			u.Raw = []byte{}
+		}
+		return u.GroupVersionKind(), u.Raw, nil
+	}
+	var t runtime.TypeMeta
+	if err := json.Unmarshal(data, &t); err != nil {
+		return said, nil, err
+	}
+	return schema.FromAPIVersionAndKind(t.APIVersion, t.Kind), nil, nil
+}
+
+func version(k *kinds.Kind, gvk schema.GroupVersionKind) *kinds.Other {
+	for i := range k.Also {
+		if r := kinds.ParsePath(k.Also[i].Path); r.GroupVersion() == gvk.GroupVersion() && gvk.Kind == k.Kind {
+			return &k.Also[i]
+		}
+	}
+	return nil
+}
