@@ -4,4 +4,6 @@
 //	GET /          the page
 //	GET /healthz   200 while the process lives
 //	GET /readyz    200 while the store answers
+//
+// "web -version" prints the version and ends.
 package main

@@ -32,6 +32,10 @@ type view struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "-version" {
+		fmt.Println("web", os.Getenv("SHOP_VERSION"))
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	mux := http.NewServeMux()

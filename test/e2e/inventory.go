@@ -1,0 +1,130 @@
+package e2e
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+)
+
+// inventory lists what containers of this machine leave in the kernel and on disk, one thing a line: mounts, network namespaces,
+// interfaces, firewall elements, cgroups, processes, address leases. Two inventories are equal when nothing leaked.
+func (c *cluster) inventory() string {
+	c.t.Helper()
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if at := strings.Fields(line)[4]; strings.HasPrefix(at, c.run) || strings.HasPrefix(at, c.dir) {
+			add("mount %s", at)
+		}
+	}
+	for _, dir := range []string{c.run + "/netns", c.run + "/keepers", c.dir + "/kubelet/pods", c.dir + "/pods"} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !os.IsNotExist(err) {
+			c.t.Fatal(err)
+		}
+		for _, e := range entries {
+			add("entry %s/%s", dir, e.Name())
+		}
+	}
+	for _, cg := range c.cgroups() {
+		add("cgroup %s", cg)
+	}
+	for _, p := range processes(c.t) {
+		if strings.Contains(p.cgroup, filepath.Base(c.run)) {
+			add("process %s in %s", p.name, p.cgroup)
+		}
+	}
+	if err := c.within(func() error { return networkInventory(add) }); err != nil {
+		c.t.Fatalf("list the network: %v", err)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+func (c *cluster) cgroups() (found []string) {
+	hierarchies, err := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(c.run))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, root := range append(hierarchies, "/sys/fs/cgroup/"+filepath.Base(c.run)) {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() && strings.Contains(path, "/pod") {
+				found = append(found, path)
+			}
+			return nil // a cgroup may go while we look
+		})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	return found
+}
+
+func networkInventory(add func(format string, args ...any)) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		add("interface %s", l.Attrs().Name)
+	}
+	var conn nftables.Conn
+	tables, err := conn.ListTables()
+	if err != nil {
+		return err
+	}
+	for _, table := range tables {
+		sets, err := conn.GetSets(table)
+		if err != nil {
+			return err
+		}
+		for _, set := range sets {
+			elements, err := conn.GetSetElements(set)
+			if err != nil {
+				return err
+			}
+			if !set.HasTimeout {
+				add("firewall %s: %s has %d elements", table.Name, set.Name, len(elements))
+			}
+		}
+	}
+	return nil
+}
+
+type proc struct {
+	pid          int
+	name, cgroup string
+}
+
+// processes lists every process of this host with its program and cgroups.
+func processes(t *testing.T) (list []proc) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		exe, _ := os.Readlink(filepath.Join("/proc", e.Name(), "exe"))
+		cgroup, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cgroup"))
+		if err == nil && exe != "" {
+			list = append(list, proc{pid, strings.TrimSuffix(exe, " (deleted)"), string(cgroup)})
+		}
+	}
+	return list
+}
