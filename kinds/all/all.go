@@ -3,34 +3,74 @@ package all
 import (
 	"proa.dev/kinds"
 	"proa.dev/kinds/apps"
+	"proa.dev/kinds/authentication"
+	"proa.dev/kinds/authorization"
+	"proa.dev/kinds/batch"
 	"proa.dev/kinds/coordination"
 	"proa.dev/kinds/core"
 	"proa.dev/kinds/discovery"
+	"proa.dev/kinds/networking"
+	"proa.dev/kinds/node"
 	"proa.dev/kinds/rbac"
+	"proa.dev/kinds/scheduling"
+	"proa.dev/kinds/storage"
 )
 
-// Kinds is a new list of every built-in kind, group by group in the order of discovery.
+// Kinds is a new list of every built-in kind, in the order in which discovery shows the groups.
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{
+		core.Binding.Kind(),
 		core.ConfigMap.Kind(),
 		core.Endpoints.Kind(),
 		core.Event.Kind(),
 		core.Namespace.Kind(),
 		core.Node.Kind(),
+		core.PersistentVolumeClaim.Kind(),
+		core.PersistentVolume.Kind(),
 		core.Pod.Kind(),
+		core.PodTemplate.Kind(),
+		core.ReplicationController.Kind(),
 		core.Secret.Kind(),
-		core.Service.Kind(),
 		core.ServiceAccount.Kind(),
+		core.Service.Kind(),
 
-		apps.Deployment.Kind(),
-		apps.ReplicaSet.Kind(),
+		authentication.SelfSubjectReview.Kind(),
+		authentication.TokenReview.Kind(),
+
+		authorization.LocalSubjectAccessReview.Kind(),
+		authorization.SelfSubjectAccessReview.Kind(),
+		authorization.SelfSubjectRulesReview.Kind(),
+		authorization.SubjectAccessReview.Kind(),
+
+		batch.CronJob.Kind(),
+		batch.Job.Kind(),
+
+		coordination.Lease.Kind(),
+
+		discovery.EndpointSlice.Kind(),
+
+		networking.IngressClass.Kind(),
+		networking.Ingress.Kind(),
+
+		node.RuntimeClass.Kind(),
 
 		rbac.ClusterRoleBinding.Kind(),
 		rbac.ClusterRole.Kind(),
 		rbac.RoleBinding.Kind(),
 		rbac.Role.Kind(),
 
-		coordination.Lease.Kind(),
-		discovery.EndpointSlice.Kind(),
+		scheduling.PriorityClass.Kind(),
+
+		storage.CSIDriver.Kind(),
+		storage.CSINode.Kind(),
+		storage.CSIStorageCapacity.Kind(),
+		storage.StorageClass.Kind(),
+		storage.VolumeAttachment.Kind(),
+
+		apps.ControllerRevision.Kind(),
+		apps.DaemonSet.Kind(),
+		apps.Deployment.Kind(),
+		apps.ReplicaSet.Kind(),
+		apps.StatefulSet.Kind(),
 	}
 }

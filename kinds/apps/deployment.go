@@ -5,6 +5,7 @@ import (
 	"time"
 
 	apps "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -26,7 +27,14 @@ var Deployment = kinds.Def[apps.Deployment, *apps.Deployment]{
 		Set: func(d *apps.Deployment, n int32) { d.Spec.Replicas = &n },
 	},
 	Default: defaultDeployment,
-	Columns: kinds.Columns("Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"),
+	Prepare: func(d, old *apps.Deployment) {
+		// Annotations are copied to the ReplicaSets, so they count as a change of what is asked for.
+		if old != nil && !equality.Semantic.DeepEqual(d.Annotations, old.Annotations) {
+			d.Generation = old.Generation + 1
+		}
+	},
+	PrepareStatus: func(d, old *apps.Deployment) { d.Labels = old.Labels },
+	Columns:       kinds.Columns("Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"),
 	Row: func(d *apps.Deployment, now time.Time) []any {
 		names, images := core.NamesAndImages(d.Spec.Template.Spec.Containers)
 		return []any{

@@ -15,10 +15,14 @@ var nodeColumns = kinds.Columns("Name", "Status", "Roles", "Age", "Version", "In
 
 func nodeRow(n *core.Node, now time.Time) []any {
 	info := n.Status.NodeInfo
+	kernel := orUnknown(info.KernelVersion)
+	if info.Architecture != "" {
+		kernel += " (" + info.Architecture + ")"
+	}
 	return []any{
 		n.Name, nodeStatus(n), orNone(strings.Join(nodeRoles(n), ",")), kinds.Age(n.CreationTimestamp, now), info.KubeletVersion,
 		nodeAddress(n, core.NodeInternalIP), nodeAddress(n, core.NodeExternalIP),
-		orUnknown(info.OSImage), orUnknown(info.KernelVersion), orUnknown(info.ContainerRuntimeVersion),
+		orUnknown(info.OSImage), kernel, orUnknown(info.ContainerRuntimeVersion),
 	}
 }
 

@@ -1,0 +1,49 @@
+package apps
+
+import (
+	"time"
+
+	apps "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"proa.dev/kinds"
+	"proa.dev/kinds/core"
+)
+
+// DaemonSet is apps/v1 DaemonSet: one pod on each node that fits.
+var DaemonSet = kinds.Def[apps.DaemonSet, *apps.DaemonSet]{
+	Path:       "apps/v1/daemonsets",
+	Short:      []string{"ds"},
+	Categories: []string{"all"},
+	Generation: true,
+	Status:     true,
+	Default:    defaultDaemonSet,
+	Columns: kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Up-to-date:integer", "Available:integer",
+		"Node Selector", "Age", "Containers+", "Images+", "Selector+"),
+	Row: func(d *apps.DaemonSet, now time.Time) []any {
+		names, images := core.NamesAndImages(d.Spec.Template.Spec.Containers)
+		return []any{
+			d.Name, int64(d.Status.DesiredNumberScheduled), int64(d.Status.CurrentNumberScheduled), int64(d.Status.NumberReady),
+			int64(d.Status.UpdatedNumberScheduled), int64(d.Status.NumberAvailable),
+			labels.FormatLabels(d.Spec.Template.Spec.NodeSelector), kinds.Age(d.CreationTimestamp, now),
+			names, images, formatSelector(d.Spec.Selector),
+		}
+	},
+}
+
+func defaultDaemonSet(d *apps.DaemonSet) {
+	s := &d.Spec
+	orPtr(&s.RevisionHistoryLimit, 10)
+	if s.UpdateStrategy.Type == "" {
+		s.UpdateStrategy.Type = apps.RollingUpdateDaemonSetStrategyType
+	}
+	if s.UpdateStrategy.Type == apps.RollingUpdateDaemonSetStrategyType {
+		if s.UpdateStrategy.RollingUpdate == nil {
+			s.UpdateStrategy.RollingUpdate = &apps.RollingUpdateDaemonSet{}
+		}
+		orPtr(&s.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
+		orPtr(&s.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
+	}
+	core.DefaultPodTemplate(&s.Template)
+}

@@ -1,0 +1,68 @@
+package apps
+
+import (
+	"fmt"
+	"time"
+
+	apps "k8s.io/api/apps/v1"
+	"k8s.io/utils/ptr"
+
+	"proa.dev/kinds"
+	"proa.dev/kinds/core"
+)
+
+// StatefulSet is apps/v1 StatefulSet: numbered pods, each with a name and volumes of its own.
+var StatefulSet = kinds.Def[apps.StatefulSet, *apps.StatefulSet]{
+	Path:       "apps/v1/statefulsets",
+	Short:      []string{"sts"},
+	Categories: []string{"all"},
+	Generation: true,
+	Status:     true,
+	Scale: &kinds.Scale[*apps.StatefulSet]{
+		Get: func(s *apps.StatefulSet) kinds.ScaleInfo {
+			return scaleInfo(s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
+		},
+		Set: func(s *apps.StatefulSet, n int32) { s.Spec.Replicas = &n },
+	},
+	Default: defaultStatefulSet,
+	Columns: kinds.Columns("Name", "Ready", "Age", "Containers+", "Images+"),
+	Row: func(s *apps.StatefulSet, now time.Time) []any {
+		names, images := core.NamesAndImages(s.Spec.Template.Spec.Containers)
+		return []any{
+			s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, ptr.Deref(s.Spec.Replicas, 0)), kinds.Age(s.CreationTimestamp, now),
+			names, images,
+		}
+	},
+}
+
+func defaultStatefulSet(set *apps.StatefulSet) {
+	s := &set.Spec
+	orPtr(&s.Replicas, 1)
+	orPtr(&s.RevisionHistoryLimit, 10)
+	if s.PodManagementPolicy == "" {
+		s.PodManagementPolicy = apps.OrderedReadyPodManagement
+	}
+	if s.UpdateStrategy.Type == "" {
+		s.UpdateStrategy.Type = apps.RollingUpdateStatefulSetStrategyType
+		if s.UpdateStrategy.RollingUpdate == nil {
+			s.UpdateStrategy.RollingUpdate = &apps.RollingUpdateStatefulSetStrategy{}
+		}
+	}
+	if r := s.UpdateStrategy.RollingUpdate; r != nil && s.UpdateStrategy.Type == apps.RollingUpdateStatefulSetStrategyType {
+		orPtr(&r.Partition, 0)
+	}
+	if s.PersistentVolumeClaimRetentionPolicy == nil {
+		s.PersistentVolumeClaimRetentionPolicy = &apps.StatefulSetPersistentVolumeClaimRetentionPolicy{}
+	}
+	p := s.PersistentVolumeClaimRetentionPolicy
+	if p.WhenDeleted == "" {
+		p.WhenDeleted = apps.RetainPersistentVolumeClaimRetentionPolicyType
+	}
+	if p.WhenScaled == "" {
+		p.WhenScaled = apps.RetainPersistentVolumeClaimRetentionPolicyType
+	}
+	core.DefaultPodTemplate(&s.Template)
+	for i := range s.VolumeClaimTemplates {
+		core.DefaultClaim(&s.VolumeClaimTemplates[i])
+	}
+}

@@ -1,0 +1,50 @@
+package batch
+
+import (
+	"time"
+
+	batch "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"proa.dev/kinds"
+	"proa.dev/kinds/core"
+)
+
+// CronJob is batch/v1 CronJob: Jobs by the clock.
+var CronJob = kinds.Def[batch.CronJob, *batch.CronJob]{
+	Path:       "batch/v1/cronjobs",
+	Short:      []string{"cj"},
+	Categories: []string{"all"},
+	Generation: true,
+	Status:     true,
+	Default: func(c *batch.CronJob) {
+		if c.Spec.ConcurrencyPolicy == "" {
+			c.Spec.ConcurrencyPolicy = batch.AllowConcurrent
+		}
+		orPtr(&c.Spec.Suspend, false)
+		orPtr(&c.Spec.SuccessfulJobsHistoryLimit, 3)
+		orPtr(&c.Spec.FailedJobsHistoryLimit, 1)
+		defaultJobTemplate(&c.Spec.JobTemplate.Spec)
+	},
+	Columns: kinds.Columns("Name", "Schedule", "Timezone", "Suspend:boolean", "Active:integer", "Last Schedule", "Age", "Containers+",
+		"Images+", "Selector+"),
+	Row: func(c *batch.CronJob, now time.Time) []any {
+		last := "<none>"
+		if t := c.Status.LastScheduleTime; t != nil {
+			last = kinds.Age(*t, now)
+		}
+		suspend := "<unset>"
+		if s := c.Spec.Suspend; s != nil {
+			if suspend = "False"; *s {
+				suspend = "True"
+			}
+		}
+		t := c.Spec.JobTemplate.Spec
+		names, images := core.NamesAndImages(t.Template.Spec.Containers)
+		return []any{
+			c.Name, c.Spec.Schedule, ptr.Deref(c.Spec.TimeZone, "<none>"), suspend, int64(len(c.Status.Active)), last,
+			kinds.Age(c.CreationTimestamp, now), names, images, metav1.FormatLabelSelector(t.Selector),
+		}
+	},
+}

@@ -1,0 +1,72 @@
+package core
+
+import (
+	"time"
+
+	core "k8s.io/api/core/v1"
+
+	"proa.dev/kinds"
+)
+
+// PersistentVolumeClaim is v1 PersistentVolumeClaim: so much storage of such a class is wanted.
+var PersistentVolumeClaim = kinds.Def[core.PersistentVolumeClaim, *core.PersistentVolumeClaim]{
+	Path:    "v1/persistentvolumeclaims",
+	Short:   []string{"pvc"},
+	Status:  true,
+	Default: DefaultClaim,
+	Prepare: func(c, _ *core.PersistentVolumeClaim) { alignDataSources(&c.Spec) },
+	Fields:  func(c *core.PersistentVolumeClaim) map[string]string { return map[string]string{"name": c.Name} },
+	Columns: kinds.Columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass", "Age",
+		"VolumeMode+"),
+	Row: claimRow,
+}
+
+// DefaultClaim fills a claim, also one in a StatefulSet's templates.
+func DefaultClaim(c *core.PersistentVolumeClaim) {
+	orElse(&c.Status.Phase, core.ClaimPending)
+	DefaultClaimSpec(&c.Spec)
+}
+
+// alignDataSources keeps the older field dataSource and dataSourceRef alike; dataSource knows claims and snapshots only, and other
+// kinds in it alone are ignored (KEP-1495).
+func alignDataSources(s *core.PersistentVolumeClaimSpec) {
+	if d := s.DataSource; d != nil && s.DataSourceRef == nil {
+		group := ""
+		if d.APIGroup != nil {
+			group = *d.APIGroup
+		}
+		claim := d.Kind == "PersistentVolumeClaim" && group == ""
+		snapshot := d.Kind == "VolumeSnapshot" && group == "snapshot.storage.k8s.io"
+		if !claim && !snapshot {
+			s.DataSource = nil
+			return
+		}
+		s.DataSourceRef = &core.TypedObjectReference{APIGroup: d.APIGroup, Kind: d.Kind, Name: d.Name}
+	}
+	if r := s.DataSourceRef; r != nil && s.DataSource == nil && (r.Namespace == nil || *r.Namespace == "") {
+		s.DataSource = &core.TypedLocalObjectReference{APIGroup: r.APIGroup, Kind: r.Kind, Name: r.Name}
+	}
+}
+
+func claimRow(c *core.PersistentVolumeClaim, now time.Time) []any {
+	phase := string(c.Status.Phase)
+	if c.DeletionTimestamp != nil {
+		phase = "Terminating"
+	}
+	var capacity, modes string
+	if c.Spec.VolumeName != "" {
+		size := c.Status.Capacity[core.ResourceStorage]
+		capacity, modes = size.String(), accessModes(c.Status.AccessModes)
+	}
+	class := ""
+	if c.Spec.StorageClassName != nil {
+		class = *c.Spec.StorageClassName
+	}
+	if a, ok := c.Annotations[core.BetaStorageClassAnnotation]; ok {
+		class = a
+	}
+	return []any{
+		c.Name, phase, c.Spec.VolumeName, capacity, modes, class, orUnset(c.Spec.VolumeAttributesClassName),
+		kinds.Age(c.CreationTimestamp, now), orUnset(c.Spec.VolumeMode),
+	}
+}

@@ -1,0 +1,63 @@
+package core
+
+import (
+	"maps"
+	"strconv"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+
+	"proa.dev/kinds"
+)
+
+// ReplicationController is v1 ReplicationController: what ReplicaSet was before there were Deployments.
+var ReplicationController = kinds.Def[core.ReplicationController, *core.ReplicationController]{
+	Path:       "v1/replicationcontrollers",
+	Short:      []string{"rc"},
+	Categories: []string{"all"},
+	Storage:    "controllers",
+	Generation: true,
+	Status:     true,
+	Orphan:     true,
+	Scale: &kinds.Scale[*core.ReplicationController]{
+		Get: func(r *core.ReplicationController) kinds.ScaleInfo {
+			return kinds.ScaleInfo{
+				Spec: ptr.Deref(r.Spec.Replicas, 0), Status: r.Status.Replicas, Selector: labels.Set(r.Spec.Selector).String(),
+			}
+		},
+		Set: func(r *core.ReplicationController, n int32) { r.Spec.Replicas = &n },
+	},
+	Default: defaultReplicationController,
+	Fields: func(r *core.ReplicationController) map[string]string {
+		return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
+	},
+	Columns: kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "Containers+", "Images+", "Selector+"),
+	Row: func(r *core.ReplicationController, now time.Time) []any {
+		var names, images string
+		if r.Spec.Template != nil {
+			names, images = NamesAndImages(r.Spec.Template.Spec.Containers)
+		}
+		return []any{
+			r.Name, int64(ptr.Deref(r.Spec.Replicas, 0)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas),
+			kinds.Age(r.CreationTimestamp, now), names, images, labels.FormatLabels(r.Spec.Selector),
+		}
+	},
+}
+
+func defaultReplicationController(r *core.ReplicationController) {
+	orPtr(&r.Spec.Replicas, 1)
+	if r.Spec.Template == nil {
+		return
+	}
+	if l := r.Spec.Template.Labels; l != nil {
+		if len(r.Spec.Selector) == 0 {
+			r.Spec.Selector = maps.Clone(l)
+		}
+		if len(r.Labels) == 0 {
+			r.Labels = maps.Clone(l)
+		}
+	}
+	DefaultPodTemplate(r.Spec.Template)
+}

@@ -1,0 +1,96 @@
+package storage
+
+import (
+	"strings"
+	"time"
+
+	storage "k8s.io/api/storage/v1"
+	"k8s.io/utils/ptr"
+
+	"proa.dev/kinds"
+)
+
+// CSIDriver is storage.k8s.io/v1 CSIDriver: what a driver is able to do and needs to be told.
+var CSIDriver = kinds.Def[storage.CSIDriver, *storage.CSIDriver]{
+	Path:       "storage.k8s.io/v1/csidrivers",
+	Cluster:    true,
+	Generation: true,
+	Default:    defaultDriver,
+	Columns: kinds.Columns("Name", "AttachRequired:boolean", "PodInfoOnMount:boolean", "StorageCapacity:boolean", "TokenRequests",
+		"RequiresRepublish:boolean", "Modes", "Age"),
+	Row: driverRow,
+}
+
+func defaultDriver(d *storage.CSIDriver) {
+	s := &d.Spec
+	orPtr(&s.AttachRequired, true)
+	orPtr(&s.PodInfoOnMount, false)
+	orPtr(&s.StorageCapacity, false)
+	orPtr(&s.FSGroupPolicy, storage.ReadWriteOnceWithFSTypeFSGroupPolicy)
+	orPtr(&s.RequiresRepublish, false)
+	orPtr(&s.SELinuxMount, false)
+	if len(s.VolumeLifecycleModes) == 0 {
+		s.VolumeLifecycleModes = []storage.VolumeLifecycleMode{storage.VolumeLifecyclePersistent}
+	}
+}
+
+func driverRow(d *storage.CSIDriver, now time.Time) []any {
+	s := d.Spec
+	modes := make([]string, len(s.VolumeLifecycleModes))
+	for i, m := range s.VolumeLifecycleModes {
+		modes[i] = string(m)
+	}
+	tokens := "<unset>"
+	if s.TokenRequests != nil {
+		audiences := make([]string, len(s.TokenRequests))
+		for i, t := range s.TokenRequests {
+			audiences[i] = t.Audience
+		}
+		tokens = strings.Join(audiences, ",")
+	}
+	shown := strings.Join(modes, ",")
+	if shown == "" {
+		shown = "<none>"
+	}
+	return []any{
+		d.Name, ptr.Deref(s.AttachRequired, true), ptr.Deref(s.PodInfoOnMount, false), ptr.Deref(s.StorageCapacity, false),
+		tokens, ptr.Deref(s.RequiresRepublish, false), shown, kinds.Age(d.CreationTimestamp, now),
+	}
+}
+
+// CSINode is storage.k8s.io/v1 CSINode: the drivers on one node.
+var CSINode = kinds.Def[storage.CSINode, *storage.CSINode]{
+	Path:    "storage.k8s.io/v1/csinodes",
+	Cluster: true,
+	Columns: kinds.Columns("Name", "Drivers:integer", "Age"),
+	Row: func(n *storage.CSINode, now time.Time) []any {
+		return []any{n.Name, int64(len(n.Spec.Drivers)), kinds.Age(n.CreationTimestamp, now)}
+	},
+}
+
+// CSIStorageCapacity is storage.k8s.io/v1 CSIStorageCapacity: how much room there is for one class in one part of the cluster.
+var CSIStorageCapacity = kinds.Def[storage.CSIStorageCapacity, *storage.CSIStorageCapacity]{
+	Path:    "storage.k8s.io/v1/csistoragecapacities",
+	Columns: kinds.Columns("Name", "StorageClassName", "Capacity"),
+	Row: func(c *storage.CSIStorageCapacity, _ time.Time) []any {
+		capacity := "<unset>"
+		if c.Capacity != nil {
+			capacity = c.Capacity.String()
+		}
+		return []any{c.Name, c.StorageClassName, capacity}
+	},
+}
+
+// VolumeAttachment is storage.k8s.io/v1 VolumeAttachment: a volume is to be attached to a node.
+var VolumeAttachment = kinds.Def[storage.VolumeAttachment, *storage.VolumeAttachment]{
+	Path:    "storage.k8s.io/v1/volumeattachments",
+	Cluster: true,
+	Status:  true,
+	Columns: kinds.Columns("Name", "Attacher", "PV", "Node", "Attached:boolean", "Age"),
+	Row: func(a *storage.VolumeAttachment, now time.Time) []any {
+		return []any{
+			a.Name, a.Spec.Attacher, ptr.Deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName, a.Status.Attached,
+			kinds.Age(a.CreationTimestamp, now),
+		}
+	},
+}

@@ -1,0 +1,41 @@
+package storage
+
+import (
+	"time"
+
+	core "k8s.io/api/core/v1"
+	storage "k8s.io/api/storage/v1"
+	"k8s.io/utils/ptr"
+
+	"proa.dev/kinds"
+)
+
+// StorageClass is storage.k8s.io/v1 StorageClass: how volumes of one class come to be.
+var StorageClass = kinds.Def[storage.StorageClass, *storage.StorageClass]{
+	Path:    "storage.k8s.io/v1/storageclasses",
+	Cluster: true,
+	Short:   []string{"sc"},
+	Default: func(c *storage.StorageClass) {
+		orPtr(&c.ReclaimPolicy, core.PersistentVolumeReclaimDelete)
+		orPtr(&c.VolumeBindingMode, storage.VolumeBindingImmediate)
+	},
+	Columns: kinds.Columns("Name", "Provisioner", "ReclaimPolicy", "VolumeBindingMode", "AllowVolumeExpansion", "Age"),
+	Row: func(c *storage.StorageClass, now time.Time) []any {
+		name := c.Name
+		if c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" ||
+			c.Annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true" {
+			name += " (default)"
+		}
+		return []any{
+			name, c.Provisioner, string(ptr.Deref(c.ReclaimPolicy, core.PersistentVolumeReclaimDelete)),
+			string(ptr.Deref(c.VolumeBindingMode, storage.VolumeBindingImmediate)), ptr.Deref(c.AllowVolumeExpansion, false),
+			kinds.Age(c.CreationTimestamp, now),
+		}
+	},
+}
+
+func orPtr[T any](p **T, v T) {
+	if *p == nil {
+		*p = ptr.To(v)
+	}
+}
