@@ -98,6 +98,9 @@ func (w *Writer) open() error {
 // Offset is the number of bytes the blob has so far: where to go on.
 func (w *Writer) Offset() int64 { return w.n }
 
+// Digest is the digest of what was written so far: before Commit, so that a lease can hold the blob from its first moment.
+func (w *Writer) Digest() digest.Digest { return digest.NewDigest(w.alg, w.hash) }
+
 // Restart throws away what was written, for a source that can not continue in the middle.
 func (w *Writer) Restart() error {
 	w.hash.Reset()

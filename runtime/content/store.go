@@ -139,6 +139,8 @@ func (s *Store) Usage() (Usage, error) {
 }
 
 // Collect removes every blob and unfinished ingest that keep does not want and no lease holds, and says what that freed.
+// keep is called under the store's lock: it must not call the store, and it must know what a lease held as soon as that
+// lease is released.
 func (s *Store) Collect(ctx context.Context, keep func(digest.Digest) bool) (Usage, error) {
 	var freed Usage
 	for _, dir := range []string{"blobs/sha256", "blobs/sha512", "ingest"} {
@@ -169,13 +171,14 @@ func (s *Store) collectOne(dir string, e fs.DirEntry, keep func(digest.Digest) b
 		alg, hex, _ := strings.Cut(e.Name(), "-")
 		d = digest.NewDigestFromEncoded(digest.Algorithm(alg), hex)
 	}
-	if d.Validate() != nil || keep(d) {
+	if d.Validate() != nil {
 		return 0, false, nil
 	}
-	// Under the lock nobody can start to lease or ingest this blob between the question and the removal.
+	// Under the lock nobody can start to lease or ingest this blob between the question and the removal, and who gives up
+	// a lease has made keep want the blob before.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, busy := s.busy[d]; busy || s.leased(d) {
+	if _, busy := s.busy[d]; busy || s.leased(d) || keep(d) {
 		return 0, false, nil
 	}
 	info, err := e.Info()

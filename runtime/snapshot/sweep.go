@@ -112,8 +112,10 @@ func (s *Store) Hold(chains ...digest.Digest) (release func()) {
 	}
 }
 
-// Collect drops every layer that no chain in keep, no writable layer and no Hold needs. The files go in the background.
-func (s *Store) Collect(keep []digest.Digest) (Usage, error) {
+// Collect drops every layer that no chain of keep, no writable layer and no Hold needs. The files go in the background.
+// keep is called under the store's lock: it must not call the store, and it must know what Hold kept as soon as that is
+// released.
+func (s *Store) Collect(keep func() []digest.Digest) (Usage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	needed := make(map[digest.Digest]bool)
@@ -127,7 +129,7 @@ func (s *Store) Collect(keep []digest.Digest) (Usage, error) {
 			c = l.parent
 		}
 	}
-	for _, c := range keep {
+	for _, c := range keep() {
 		mark(c)
 	}
 	for _, c := range s.active {

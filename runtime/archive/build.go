@@ -1,0 +1,357 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"proa.dev/runtime/manifest"
+	"proa.dev/runtime/reference"
+)
+
+// Spec says what an image to build consists of.
+type Spec struct {
+	Names    []string            // names with tag; all mean the same image
+	Platform ocispec.Platform    // zero: this machine
+	Config   ocispec.ImageConfig // Entrypoint, Cmd, Env, User, ExposedPorts, WorkingDir and so on
+	Layers   [][]File            // lowest first
+}
+
+// File is one file, directory or link of a layer. Directories on the way to it that are not listed are made with mode
+// 0755 and owner root. All times are 1970, so that the same files always give the same image.
+type File struct {
+	Path    string      // from the root, with or without a leading slash
+	Mode    fs.FileMode // permissions, set-ID and sticky bits, and the type: regular, ModeDir or ModeSymlink
+	UID     int
+	GID     int
+	Content []byte // of a regular file, or the target of a link
+	Source  string // path of the file on this machine to take the content from, instead of Content
+}
+
+// epoch is the time of everything that is built.
+var epoch = time.Unix(0, 0).UTC()
+
+// Build writes an image as an OCI layout tar and returns the descriptor of its manifest. Files with a Source are read
+// twice and must not change meanwhile.
+func Build(w io.Writer, spec Spec) (ocispec.Descriptor, error) {
+	b := builder{out: tar.NewWriter(w), config: ocispec.Image{
+		Created:  &epoch,
+		Platform: spec.Platform,
+		Config:   spec.Config,
+		RootFS:   ocispec.RootFS{Type: "layers"},
+	}}
+	if b.config.Platform.OS == "" {
+		b.config.Platform = manifest.Host()
+	}
+	for i, files := range spec.Layers {
+		if err := b.layer(files); err != nil {
+			return ocispec.Descriptor{}, fmt.Errorf("build layer %d: %w", i+1, err)
+		}
+	}
+	d, err := b.finish(spec.Names)
+	if err != nil {
+		return d, fmt.Errorf("build image: %w", err)
+	}
+	return d, nil
+}
+
+// BuildFile is Build into a file, which appears whole or not at all.
+func BuildFile(name string, spec Spec) (d ocispec.Descriptor, err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".image-*")
+	if err != nil {
+		return d, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+	}()
+	if d, err = Build(f, spec); err != nil {
+		return d, err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return d, err
+	}
+	if err := f.Close(); err != nil {
+		return d, err
+	}
+	return d, os.Rename(f.Name(), name)
+}
+
+type builder struct {
+	out    *tar.Writer
+	config ocispec.Image
+	layers []ocispec.Descriptor
+}
+
+// layer is written twice, first to learn digest and length, which a tar wants to know before the bytes.
+func (b *builder) layer(files []File) error {
+	files, err := complete(files)
+	if err != nil {
+		return err
+	}
+	sum := summer{hash: sha256.New()}
+	if err := writeLayer(&sum, files); err != nil {
+		return err
+	}
+	d := ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageLayer,
+		Digest:    digest.NewDigest(digest.SHA256, sum.hash),
+		Size:      sum.n,
+	}
+	if err := b.out.WriteHeader(header("blobs/sha256/"+d.Digest.Encoded(), d.Size)); err != nil {
+		return err
+	}
+	again := summer{hash: sha256.New()}
+	if err := writeLayer(io.MultiWriter(b.out, &again), files); err != nil {
+		return err
+	}
+	if got := digest.NewDigest(digest.SHA256, again.hash); got != d.Digest {
+		return errors.New("a file changed while it was read")
+	}
+	b.layers = append(b.layers, d)
+	b.config.RootFS.DiffIDs = append(b.config.RootFS.DiffIDs, d.Digest)
+	return nil
+}
+
+type summer struct {
+	hash hash.Hash
+	n    int64
+}
+
+func (s *summer) Write(p []byte) (int, error) {
+	s.n += int64(len(p))
+	return s.hash.Write(p)
+}
+
+// complete cleans the paths, adds the directories that are missing, and sorts.
+func complete(files []File) ([]File, error) {
+	have := make(map[string]bool)
+	all := make([]File, 0, len(files)+8)
+	for _, f := range files {
+		f.Path = strings.TrimPrefix(path.Clean("/"+f.Path), "/")
+		if f.Path == "" || have[f.Path] {
+			return nil, fmt.Errorf("file %q is the root or is listed twice", f.Path)
+		}
+		have[f.Path] = true
+		all = append(all, f)
+	}
+	for _, f := range slices.Clone(all) {
+		for dir := path.Dir(f.Path); dir != "." && !have[dir]; dir = path.Dir(dir) {
+			have[dir] = true
+			all = append(all, File{Path: dir, Mode: fs.ModeDir | 0o755})
+		}
+	}
+	slices.SortFunc(all, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	return all, nil
+}
+
+func writeLayer(w io.Writer, files []File) error {
+	tw := tar.NewWriter(w)
+	for _, f := range files {
+		if err := writeFile(tw, f); err != nil {
+			return fmt.Errorf("file %q: %w", f.Path, err)
+		}
+	}
+	return tw.Close()
+}
+
+func writeFile(tw *tar.Writer, f File) error {
+	hdr := header(f.Path, 0)
+	hdr.Uid, hdr.Gid, hdr.Mode = f.UID, f.GID, unixMode(f.Mode)
+	switch f.Mode.Type() {
+	case fs.ModeDir:
+		hdr.Typeflag, hdr.Name = tar.TypeDir, f.Path+"/"
+		return tw.WriteHeader(hdr)
+	case fs.ModeSymlink:
+		hdr.Typeflag, hdr.Linkname, hdr.Mode = tar.TypeSymlink, string(f.Content), 0o777
+		return tw.WriteHeader(hdr)
+	case 0:
+	default:
+		return fmt.Errorf("type %v can not be put into an image", f.Mode.Type())
+	}
+	if f.Source == "" {
+		hdr.Size = int64(len(f.Content))
+		if err := tw.WriteHeader(hdr); err != nil {
+			return err
+		}
+		_, err := tw.Write(f.Content)
+		return err
+	}
+	src, err := os.Open(f.Source)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	hdr.Size = info.Size()
+	if err := tw.WriteHeader(hdr); err != nil {
+		return err
+	}
+	if _, err := io.Copy(tw, src); err != nil {
+		return err
+	}
+	return nil
+}
+
+func header(name string, size int64) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: epoch, Format: tar.FormatPAX}
+}
+
+func unixMode(m fs.FileMode) int64 {
+	mode := int64(m.Perm())
+	for bit, unixBit := range map[fs.FileMode]int64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if m&bit != 0 {
+			mode |= unixBit
+		}
+	}
+	return mode
+}
+
+// finish writes configuration, manifest and the table of contents.
+func (b *builder) finish(names []string) (ocispec.Descriptor, error) {
+	none := ocispec.Descriptor{}
+	config, err := b.document(ocispec.MediaTypeImageConfig, b.config)
+	if err != nil {
+		return none, err
+	}
+	m := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config:    config,
+		Layers:    b.layers,
+	}
+	if m.Layers == nil {
+		m.Layers = []ocispec.Descriptor{}
+	}
+	d, err := b.document(ocispec.MediaTypeImageManifest, m)
+	if err != nil {
+		return none, err
+	}
+	contents, err := tableOf([]Image{{Names: names, Manifest: d}})
+	if err != nil {
+		return none, err
+	}
+	for _, f := range contents {
+		if err := b.file(f.Path, f.Content); err != nil {
+			return none, err
+		}
+	}
+	return d, b.out.Close()
+}
+
+func (b *builder) document(mediaType string, v any) (ocispec.Descriptor, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
+	return d, b.file("blobs/sha256/"+d.Digest.Encoded(), body)
+}
+
+func (b *builder) file(name string, body []byte) error {
+	if err := b.out.WriteHeader(header(name, int64(len(body)))); err != nil {
+		return err
+	}
+	_, err := io.Copy(b.out, bytes.NewReader(body))
+	return err
+}
+
+// tableOf makes the files that say what is in a layout.
+func tableOf(images []Image) ([]File, error) {
+	ix := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: []ocispec.Descriptor{},
+	}
+	for _, im := range images {
+		if len(im.Names) == 0 {
+			ix.Manifests = append(ix.Manifests, im.Manifest)
+		}
+		for _, name := range im.Names {
+			ref, err := reference.Parse(name)
+			if err != nil {
+				return nil, err
+			}
+			d := im.Manifest
+			d.Annotations = map[string]string{
+				containerdName:            ref.String(),
+				ocispec.AnnotationRefName: ref.Tag,
+			}
+			ix.Manifests = append(ix.Manifests, d)
+		}
+	}
+	index, err := json.Marshal(ix)
+	if err != nil {
+		return nil, err
+	}
+	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err != nil {
+		return nil, err
+	}
+	return []File{
+		{Path: ocispec.ImageIndexFile, Content: index},
+		{Path: ocispec.ImageLayoutFile, Content: layout},
+	}, nil
+}
+
+// Tree lists a directory tree of this machine as the files of a layer, with owners and modes. Sockets, pipes and devices
+// are left out.
+func Tree(root string) ([]File, error) {
+	var files []File
+	err := filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || p == root {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		f := File{Path: rel, Mode: info.Mode()}
+		var st unix.Stat_t
+		if err := unix.Lstat(p, &st); err != nil {
+			return err
+		}
+		f.UID, f.GID = int(st.Uid), int(st.Gid)
+		switch info.Mode().Type() {
+		case fs.ModeDir:
+		case fs.ModeSymlink:
+			target, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			f.Content = []byte(target)
+		case 0:
+			f.Source = p
+		default:
+			return nil
+		}
+		files = append(files, f)
+		return nil
+	})
+	return files, err
+}

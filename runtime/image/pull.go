@@ -1,0 +1,3 @@
+package image
+
+type pulls struct{}

@@ -1,0 +1,2 @@
+// Package registry pulls from image registries (OCI distribution specification, "Pull").
+package registry
