@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver"
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/raft/v3/raftpb"
@@ -186,7 +187,9 @@ func (s *Store) open() (*etcdserver.EtcdServer, error) {
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
-				done <- result{err: fmt.Errorf("etcd panicked: %v\n%s", r, debug.Stack())}
+				s.log.Debug("etcd panicked", "cause", r, "stack", string(debug.Stack()))
+				done <- result{err: fmt.Errorf("the log or the database is damaged (%v): restore a backup, or move the "+
+					"directory away to start empty", r)}
 			}
 		}()
 		srv, err := etcdserver.NewServer(cfg)
@@ -221,11 +224,22 @@ func (s *Store) lead(ctx context.Context, srv *etcdserver.EtcdServer) error {
 		case <-tick.C:
 		}
 	}
-	if _, err := srv.Range(ctx, &pb.RangeRequest{Key: []byte{0}, CountOnly: true}); err != nil {
-		return fmt.Errorf("store in %s: read the first revision: %w", s.cfg.Dir, err)
+	for {
+		_, err := srv.Range(ctx, &pb.RangeRequest{Key: []byte{0}, CountOnly: true})
+		if err == nil {
+			break
+		}
+		// The notice of our own election may come after the read has begun, and ends it.
+		if !errors.Is(err, etcderrors.ErrLeaderChanged) {
+			return fmt.Errorf("store in %s: read the first revision: %w", s.cfg.Dir, err)
+		}
 	}
+	return s.clearAlarms(ctx, srv)
+}
+
+// clearAlarms drops an alarm that etcd itself raised under a smaller quota; space decides from here on.
+func (s *Store) clearAlarms(ctx context.Context, srv *etcdserver.EtcdServer) error {
 	for _, a := range srv.Alarms() {
-		// An alarm that etcd itself raised under a smaller quota; ours decides from here on.
 		if a.GetAlarm() == pb.AlarmType_NOSPACE {
 			_, err := srv.Alarm(ctx, &pb.AlarmRequest{
 				Action: pb.AlarmRequest_DEACTIVATE, MemberID: a.GetMemberID(), Alarm: a.GetAlarm(),
