@@ -6,12 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+
+	"proa.dev/test/machine"
 )
 
 // inventory lists what containers of this machine leave in the kernel and on disk, one thing a line: mounts, network namespaces,
@@ -25,11 +26,11 @@ func (c *cluster) inventory() string {
 		c.t.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		if at := strings.Fields(line)[4]; strings.HasPrefix(at, c.run) || strings.HasPrefix(at, c.dir) {
+		if at := strings.Fields(line)[4]; strings.HasPrefix(at, c.Run) || strings.HasPrefix(at, c.Dir) {
 			add("mount %s", at)
 		}
 	}
-	for _, dir := range []string{c.run + "/netns", c.run + "/keepers", c.dir + "/kubelet/pods", c.dir + "/pods"} {
+	for _, dir := range []string{c.Run + "/netns", c.Run + "/keepers", c.Dir + "/kubelet/pods", c.Dir + "/pods"} {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !os.IsNotExist(err) {
 			c.t.Fatal(err)
@@ -42,11 +43,11 @@ func (c *cluster) inventory() string {
 		add("cgroup %s", cg)
 	}
 	for _, p := range processes(c.t) {
-		if strings.Contains(p.cgroup, filepath.Base(c.run)) {
-			add("process %s in %s", p.name, p.cgroup)
+		if strings.Contains(p.Cgroup, filepath.Base(c.Run)) {
+			add("process %s in %s", p.Program, p.Cgroup)
 		}
 	}
-	if err := c.within(func() error { return networkInventory(add) }); err != nil {
+	if err := c.Within(func() error { return networkInventory(add) }); err != nil {
 		c.t.Fatalf("list the network: %v", err)
 	}
 	slices.Sort(lines)
@@ -54,11 +55,11 @@ func (c *cluster) inventory() string {
 }
 
 func (c *cluster) cgroups() (found []string) {
-	hierarchies, err := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(c.run))
+	hierarchies, err := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(c.Run))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	for _, root := range append(hierarchies, "/sys/fs/cgroup/"+filepath.Base(c.run)) {
+	for _, root := range append(hierarchies, "/sys/fs/cgroup/"+filepath.Base(c.Run)) {
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() && strings.Contains(path, "/pod") {
 				found = append(found, path)
@@ -103,28 +104,12 @@ func networkInventory(add func(format string, args ...any)) error {
 	return nil
 }
 
-type proc struct {
-	pid          int
-	name, cgroup string
-}
-
-// processes lists every process of this host with its program and cgroups.
-func processes(t *testing.T) (list []proc) {
+// processes lists every process of this host.
+func processes(t *testing.T) []machine.Process {
 	t.Helper()
-	entries, err := os.ReadDir("/proc")
+	list, err := machine.Processes()
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		exe, _ := os.Readlink(filepath.Join("/proc", e.Name(), "exe"))
-		cgroup, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cgroup"))
-		if err == nil && exe != "" {
-			list = append(list, proc{pid, strings.TrimSuffix(exe, " (deleted)"), string(cgroup)})
-		}
 	}
 	return list
 }

@@ -76,7 +76,7 @@ func (c *cluster) containers() map[string]string {
 
 func (c *cluster) killDaemon() {
 	c.t.Helper()
-	data, err := os.ReadFile(filepath.Join(c.run, "lock"))
+	data, err := os.ReadFile(filepath.Join(c.Run, "lock"))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -24,14 +24,14 @@ func TestLifecycle(t *testing.T) {
 	if out := c.proa("version"); !strings.HasPrefix(out, "proa ") {
 		t.Errorf("proa version: %s", out)
 	}
-	c.proa("image", "import", c.bin+"/images/shop-web.tar", c.bin+"/images/shop-store.tar")
+	c.proa("image", "import", c.Bin+"/images/shop-web.tar", c.Bin+"/images/shop-store.tar")
 	c.deployShop()
 	if out := c.proa("down"); !strings.Contains(out, "stopped 3 pods") {
 		t.Errorf("proa down: %s", out)
 	}
 	for _, p := range processes(t) {
-		if strings.Contains(p.cgroup, filepath.Base(c.run)) {
-			t.Errorf("after proa down process %s runs in %s", p.name, p.cgroup)
+		if strings.Contains(p.Cgroup, filepath.Base(c.Run)) {
+			t.Errorf("after proa down process %s runs in %s", p.Program, p.Cgroup)
 		}
 	}
 	c.proa("up")
@@ -44,7 +44,7 @@ func TestLifecycle(t *testing.T) {
 // TestKubeconfig keeps the user's own contexts.
 func TestKubeconfig(t *testing.T) {
 	c := newCluster(t, "")
-	path := filepath.Join(c.dir, "kubeconfig")
+	path := filepath.Join(c.Dir, "kubeconfig")
 	own := "apiVersion: v1\nkind: Config\ncurrent-context: mine\ncontexts:\n- name: mine\n  context: {cluster: mine, user: mine}\n"
 	if err := os.WriteFile(path, []byte(own), 0o600); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestKubeconfig(t *testing.T) {
 func TestBadDays(t *testing.T) {
 	fails := func(c *cluster, want ...string) {
 		t.Helper()
-		out, err := c.command("proa", "up").CombinedOutput()
+		out, err := c.Command("proa", "up").CombinedOutput()
 		if err == nil {
 			t.Fatalf("proa up succeeded:\n%s", out)
 		}
@@ -79,7 +79,7 @@ func TestBadDays(t *testing.T) {
 	t.Run("port in use", func(t *testing.T) {
 		c := newCluster(t, "")
 		var l net.Listener
-		if err := c.within(func() (err error) { l, err = net.Listen("tcp", "0.0.0.0:6443"); return err }); err != nil {
+		if err := c.Within(func() (err error) { l, err = net.Listen("tcp", "0.0.0.0:6443"); return err }); err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
@@ -87,15 +87,15 @@ func TestBadDays(t *testing.T) {
 	})
 	t.Run("typo in the configuration", func(t *testing.T) {
 		c := newCluster(t, "")
-		good, err := os.ReadFile(c.config)
+		good, err := os.ReadFile(c.Config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(c.config, append([]byte("nod: box\n"), good...), 0o600); err != nil {
+		if err := os.WriteFile(c.Config, append([]byte("nod: box\n"), good...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		fails(c, c.config+":1", `did you mean "node"?`)
-		if err := os.WriteFile(c.config, good, 0o600); err != nil {
+		fails(c, c.Config+":1", `did you mean "node"?`)
+		if err := os.WriteFile(c.Config, good, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -103,9 +103,9 @@ func TestBadDays(t *testing.T) {
 		c := newCluster(t, "")
 		c.proa("up")
 		c.proa("down")
-		if err := os.RemoveAll(filepath.Join(c.dir, "data", "pki")); err != nil {
+		if err := os.RemoveAll(filepath.Join(c.Dir, "data", "pki")); err != nil {
 			t.Fatal(err)
 		}
-		fails(c, "another cluster", filepath.Join(c.dir, "data"))
+		fails(c, "another cluster", filepath.Join(c.Dir, "data"))
 	})
 }

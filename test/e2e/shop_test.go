@@ -58,7 +58,7 @@ func (c *cluster) deployShop() {
 		c.t.Fatal(err)
 	}
 	// The example keeps its data on a path of the machine; each test has its own.
-	c.apply(strings.ReplaceAll(string(text), "/var/lib/proa-examples/shop", c.dir+"/shop"))
+	c.apply(strings.ReplaceAll(string(text), "/var/lib/proa-examples/shop", c.Dir+"/shop"))
 	c.kubectl("-n", "shop", "rollout", "status", "deployment/store", "--timeout=60s")
 	c.kubectl("-n", "shop", "rollout", "status", "deployment/web", "--timeout=60s")
 }
@@ -99,8 +99,8 @@ func (c *cluster) killedContainerComesBack() {
 func (c *cluster) containerProcess(uid string) int {
 	c.t.Helper()
 	for _, p := range processes(c.t) {
-		if strings.Contains(p.cgroup, uid) && strings.HasSuffix(p.name, "web") {
-			return p.pid
+		if strings.Contains(p.Cgroup, uid) && strings.HasSuffix(p.Program, "web") {
+			return p.PID
 		}
 	}
 	c.t.Fatalf("no process in a cgroup of pod %s", uid)
