@@ -1,0 +1,256 @@
+package stage
+
+import (
+	"golang.org/x/sys/unix"
+
+	"proa.dev/runtime/keeper/wire"
+)
+
+// buildRoot makes the container's file system and enters it. The order matters: bind sources are cloned from the host's
+// tree while it still has its propagation, only then is the tree of this namespace cut off from the host's. It returns the
+// host's null device as a detached mount, for the masks.
+func buildRoot(l *wire.Launch) (null int, err error) {
+	trees, err := openSources(l.Mounts)
+	if err != nil {
+		return -1, err
+	}
+	null, err = hostNull()
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return -1, wrap("make mounts private", err)
+	}
+	root, err := mountRoot(&l.Root)
+	if err != nil {
+		return -1, err
+	}
+	devs := !bindsDev(l.Mounts)
+	for i := range l.Mounts {
+		m := &l.Mounts[i]
+		fd, err := attach(root, m, trees[i])
+		if err != nil {
+			if m.Optional {
+				continue
+			}
+			return -1, wrap("mount "+m.Target, err)
+		}
+		if devs && m.FSType == "tmpfs" && m.Target == "/dev" {
+			if err := fillDev(fd, l.Devices); err != nil {
+				return -1, err
+			}
+		}
+		unix.Close(fd)
+	}
+	for i := range l.Devices {
+		if d := &l.Devices[i]; !within(d.Path, "/dev") {
+			if err := makeDevice(root, d); err != nil {
+				return -1, err
+			}
+		}
+	}
+	if err := ensureCwd(root, &l.Process); err != nil {
+		return -1, err
+	}
+	return null, pivot(root)
+}
+
+// openSources clones the host trees that will be bound, as detached mounts with the propagation they shall have.
+func openSources(mounts []wire.Mount) ([]int, error) {
+	trees := make([]int, len(mounts))
+	for i := range mounts {
+		m := &mounts[i]
+		trees[i] = -1
+		if m.FSType != "" {
+			continue
+		}
+		fd, err := cloneTree(unix.AT_FDCWD, m.Source, m.Recursive)
+		if err != nil {
+			return nil, wrap("bind source "+m.Source, err)
+		}
+		if err := setAttributes(fd, m); err != nil {
+			return nil, wrap("attributes of "+m.Source, err)
+		}
+		trees[i] = fd
+	}
+	return trees, nil
+}
+
+func cloneTree(dir int, path string, recursive bool) (int, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	return unix.OpenTree(dir, path, flags)
+}
+
+// setAttributes gives a detached bind its flags and propagation. A read-only bind covers the mounts below it only when
+// asked (recursive read-only); propagation always does, if the bind is recursive.
+func setAttributes(fd int, m *wire.Mount) error {
+	propagation := uint64(unix.MS_PRIVATE)
+	switch m.Propagation {
+	case wire.PropagateSlave:
+		propagation = unix.MS_SLAVE
+	case wire.PropagateShared:
+		propagation = unix.MS_SHARED
+	}
+	flags := uint(unix.AT_EMPTY_PATH)
+	if m.Recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	attr := unix.MountAttr{Propagation: propagation}
+	if m.RecursiveRO {
+		attr.Attr_set = m.Attr
+	}
+	if err := unix.MountSetattr(fd, "", flags, &attr); err != nil {
+		return err
+	}
+	if m.Attr == 0 || m.RecursiveRO {
+		return nil
+	}
+	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: m.Attr})
+}
+
+// hostNull returns the host's /dev/null as a detached mount, having checked that it is the null device.
+func hostNull() (int, error) {
+	fd, err := cloneTree(unix.AT_FDCWD, "/dev/null", false)
+	if err != nil {
+		return -1, wrap("open /dev/null", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, wrap("stat /dev/null", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
+		return -1, text("/dev/null of the host is not the null device")
+	}
+	return fd, nil
+}
+
+// mountRoot mounts the root file system at l.At, in this mount namespace only, and returns its descriptor.
+func mountRoot(r *wire.Root) (int, error) {
+	var (
+		fd  int
+		err error
+	)
+	if r.Dir != "" {
+		if fd, err = cloneTree(unix.AT_FDCWD, r.Dir, true); err == nil {
+			err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Propagation: unix.MS_PRIVATE})
+		}
+	} else {
+		fd, err = overlay(r)
+	}
+	if err != nil {
+		return -1, wrap("root file system", err)
+	}
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, r.At, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return -1, wrap("mount root at "+r.At, err)
+	}
+	return fd, nil
+}
+
+// attach mounts one mount beneath root and returns its descriptor.
+func attach(root int, m *wire.Mount, tree int) (int, error) {
+	file := false
+	if m.FSType == "" {
+		var st unix.Stat_t
+		if err := unix.Fstat(tree, &st); err != nil {
+			return -1, err
+		}
+		file = st.Mode&unix.S_IFMT != unix.S_IFDIR
+	} else {
+		var err error
+		if tree, err = mountFS(m); err != nil {
+			return -1, err
+		}
+		if m.SubPath != "" {
+			var sub int
+			if sub, file, err = imagePart(tree, m.SubPath); err != nil {
+				return -1, err
+			}
+			unix.Close(tree)
+			tree = sub
+		}
+	}
+	target, err := targetOf(root, m, file)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(target)
+	if err := refuseProc(target, m); err != nil {
+		return -1, err
+	}
+	return tree, moveOnto(tree, target)
+}
+
+// imagePart clones a part of a detached image tree.
+func imagePart(tree int, path string) (fd int, file bool, err error) {
+	at, err := openIn(tree, path, unix.O_PATH, 0)
+	if err != nil {
+		return -1, false, wrap("sub path "+path, err)
+	}
+	defer unix.Close(at)
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return -1, false, err
+	}
+	fd, err = cloneTree(at, "", false)
+	return fd, st.Mode&unix.S_IFMT != unix.S_IFDIR, err
+}
+
+// targetOf opens the place to mount at, made if it is missing. proc and sysfs never follow a link: an image that points
+// /proc elsewhere would have the masks put in the wrong place.
+func targetOf(root int, m *wire.Mount, file bool) (int, error) {
+	resolve := uint64(0)
+	if m.FSType == "proc" || m.FSType == "sysfs" {
+		resolve = unix.RESOLVE_NO_SYMLINKS
+	}
+	fd, err := openIn(root, m.Target, unix.O_PATH, resolve)
+	if err == nil || !is(err, unix.ENOENT) {
+		return fd, err
+	}
+	if err := makeIn(root, m.Target, file); err != nil {
+		return -1, err
+	}
+	return openIn(root, m.Target, unix.O_PATH, resolve)
+}
+
+// refuseProc keeps volumes out of /proc, apart from the files that lxcfs and its like provide: a bind over
+// /proc/self/attr or /proc/sys could redirect writes that the runtime makes on the container's behalf.
+func refuseProc(target int, m *wire.Mount) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(target, &fs); err != nil {
+		return err
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC {
+		return nil
+	}
+	switch clean(m.Target) {
+	case "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime",
+		"/proc/loadavg", "/proc/slabinfo", "/proc/net/dev":
+		return nil
+	case "/proc/sys/fs/binfmt_misc":
+		return nil
+	}
+	return text("mounts inside /proc are not allowed")
+}
+
+// pivot makes root the root directory of this mount namespace and drops the host's tree.
+func pivot(root int) error {
+	if err := unix.Fchdir(root); err != nil {
+		return wrap("enter root", err)
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return wrap("pivot root", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return wrap("detach the host's tree", err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return wrap("chdir /", err)
+	}
+	return unix.Close(root)
+}

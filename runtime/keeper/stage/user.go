@@ -1,0 +1,181 @@
+package stage
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"proa.dev/runtime/keeper/wire"
+)
+
+// account is who the program will be.
+type account struct {
+	uid, gid uint64
+	groups   []uint64 // gid first, no duplicates
+	home     string
+}
+
+// maxAccounts bounds what is read of an image's passwd or group file, in bytes.
+const maxAccounts = 4 << 20
+
+// lookUp turns the user of a Process into numbers, from the passwd and group files of the root it runs in. The rules are
+// those of Docker's USER: a number needs no entry; without a group the user's own from passwd, else 0; the groups that
+// list the user by name are added unless a group was given or the caller does not want the image's.
+func lookUp(u *wire.User) (account, error) {
+	name, group := u.Spec, ""
+	if i := indexByte(name, ':'); i >= 0 {
+		name, group = name[:i], name[i+1:]
+	}
+	a := account{home: "/"}
+	login := ""
+	number, numeric := parseID(name)
+	if name == "" {
+		numeric = true
+	}
+	a.uid = number
+	found := eachLine("/etc/passwd", func(f []string) bool {
+		if len(f) < 6 {
+			return true
+		}
+		uid, ok := parseID(f[2])
+		if !ok || f[0] != name && (!numeric || uid != number) {
+			return true
+		}
+		a.uid, login = uid, f[0]
+		a.gid, _ = parseID(f[3])
+		if f[5] != "" {
+			a.home = f[5]
+		}
+		return false
+	})
+	if !found && (!numeric || u.MustBeName) {
+		return a, text("unable to find user " + name + ": no matching entries in passwd file")
+	}
+	var image []uint64
+	groupFound := false
+	eachLine("/etc/group", func(f []string) bool {
+		if len(f) < 3 {
+			return true
+		}
+		gid, ok := parseID(f[2])
+		if !ok {
+			return true
+		}
+		if group != "" && f[0] == group {
+			a.gid, groupFound = gid, true
+		}
+		if group == "" && len(f) > 3 && login != "" && lists(f[3], login) {
+			image = append(image, gid)
+		}
+		return true
+	})
+	if group != "" && !groupFound {
+		gid, ok := parseID(group)
+		if !ok {
+			return a, text("unable to find group " + group + ": no matching entries in group file")
+		}
+		a.gid = gid
+	}
+	if u.HasGID {
+		a.gid = u.GID
+	}
+	a.add(a.gid)
+	for _, g := range u.Groups {
+		a.add(g)
+	}
+	if !u.NoImage {
+		for _, g := range image {
+			a.add(g)
+		}
+	}
+	return a, nil
+}
+
+func (a *account) add(gid uint64) {
+	for _, g := range a.groups {
+		if g == gid {
+			return
+		}
+	}
+	a.groups = append(a.groups, gid)
+}
+
+// parseID reads a user or group number; the kernel's are 32 bits, and the last one means "no change".
+func parseID(s string) (uint64, bool) {
+	v, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || v == 1<<32-1 {
+		return 0, false
+	}
+	return v, true
+}
+
+// lists reports whether name is an element of the comma-separated list.
+func lists(list, name string) bool {
+	for len(list) > 0 {
+		one := list
+		if i := indexByte(list, ','); i >= 0 {
+			one, list = list[:i], list[i+1:]
+		} else {
+			list = ""
+		}
+		if one == name {
+			return true
+		}
+	}
+	return false
+}
+
+// eachLine calls f with the fields of each line of a passwd-like file until f returns false, and says whether it did. A
+// file that is missing, not regular or too long counts as empty: images without one are common, and a pipe in its place
+// must not hang the start.
+func eachLine(path string, f func(fields []string) bool) bool {
+	data := readSmall(path)
+	for len(data) > 0 {
+		line := data
+		if i := indexByte(data, '\n'); i >= 0 {
+			line, data = data[:i], data[i+1:]
+		} else {
+			data = ""
+		}
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if !f(fields(line)) {
+			return true
+		}
+	}
+	return false
+}
+
+func fields(line string) []string {
+	out := make([]string, 0, 7)
+	for {
+		i := indexByte(line, ':')
+		if i < 0 {
+			return append(out, line)
+		}
+		out = append(out, line[:i])
+		line = line[i+1:]
+	}
+}
+
+func readSmall(path string) string {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxAccounts {
+		return ""
+	}
+	buf := make([]byte, 0, st.Size+1)
+	for len(buf) < cap(buf) {
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		if n <= 0 || err != nil {
+			break
+		}
+		buf = buf[:len(buf)+n]
+	}
+	return string(buf)
+}
