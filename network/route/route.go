@@ -1,0 +1,195 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// protocol marks routes as ours ("p" of proa; numbers from 5 up are free for routing daemons).
+	protocol netlink.RouteProtocol = 112
+	// metric is that of the unreachable routes: any real route to the same prefix is better.
+	metric = 1 << 16
+)
+
+// Config names the ranges, which may be of both families.
+type Config struct {
+	Pods     []netip.Prefix // of the whole cluster
+	Services []netip.Prefix
+	// PodsKey and ServicesKey name the configuration of the ranges in errors: "podCIDRs".
+	PodsKey, ServicesKey string
+	// OwnLinks are names of links whose routes may lie within the ranges: proa's bridge.
+	OwnLinks []string
+}
+
+// Routes are the unreachable routes of one node.
+type Routes struct {
+	cfg Config
+	nl  *netlink.Handle
+}
+
+// New checks the ranges; the routes are set by Set. It acts on the network namespace of the calling thread.
+func New(cfg Config) (*Routes, error) {
+	for _, p := range append(append([]netip.Prefix{}, cfg.Pods...), cfg.Services...) {
+		if !p.IsValid() || p.Bits() == 0 {
+			return nil, fmt.Errorf("%v is no range of cluster addresses", p)
+		}
+	}
+	for _, p := range cfg.Pods {
+		for _, s := range cfg.Services {
+			if p.Overlaps(s) {
+				return nil, fmt.Errorf("%s %s overlaps %s %s", cfg.PodsKey, p, cfg.ServicesKey, s)
+			}
+		}
+	}
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	return &Routes{cfg: cfg, nl: nl}, nil
+}
+
+// Set makes the unreachable routes; call it before anything may send to the ranges. Repeating it is harmless. It fails with an
+// *OverlapError, and changes nothing, if a range overlaps a route of the host.
+func (r *Routes) Set(context.Context) error {
+	have, err := r.list()
+	if err != nil {
+		return err
+	}
+	links := map[int]string{}
+	if all, err := r.nl.LinkList(); err == nil {
+		for _, l := range all {
+			links[l.Attrs().Index] = l.Attrs().Name
+		}
+	}
+	if err := overlap(r.cfg, have, links); err != nil {
+		return err
+	}
+	for _, p := range r.ranges() {
+		if err := r.nl.RouteReplace(unreachable(p)); err != nil {
+			return fmt.Errorf("set unreachable route for %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func (r *Routes) ranges() []netip.Prefix {
+	return append(append([]netip.Prefix{}, r.cfg.Pods...), r.cfg.Services...)
+}
+
+func unreachable(p netip.Prefix) *netlink.Route {
+	p = p.Masked()
+	dst := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+	return &netlink.Route{Dst: dst, Type: unix.RTN_UNREACHABLE, Priority: metric, Protocol: protocol}
+}
+
+func (r *Routes) list() ([]netlink.Route, error) {
+	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN}
+	have, err := r.nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return have, nil
+}
+
+// OverlapError says that a cluster range overlaps a route that the host has already.
+type OverlapError struct {
+	Key   string // of the configuration
+	Range netip.Prefix
+	Route netip.Prefix
+	Link  string
+}
+
+func (e *OverlapError) Error() string {
+	return fmt.Sprintf("%s %s overlaps the host's route %s by %s: choose another range", e.Key, e.Range, e.Route, e.Link)
+}
+
+// overlap finds a route of the host within, or around, a range. Default routes overlap nothing, nor do our own.
+func overlap(cfg Config, have []netlink.Route, links map[int]string) error {
+	own := map[string]bool{}
+	for _, name := range cfg.OwnLinks {
+		own[name] = true
+	}
+	for _, h := range have {
+		dst, ok := prefixOf(h.Dst)
+		name := links[h.LinkIndex]
+		if !ok || dst.Bits() == 0 || h.Protocol == protocol || own[name] {
+			continue
+		}
+		for _, p := range cfg.Pods {
+			if p.Overlaps(dst) {
+				return &OverlapError{cfg.PodsKey, p, dst, name}
+			}
+		}
+		for _, p := range cfg.Services {
+			if p.Overlaps(dst) {
+				return &OverlapError{cfg.ServicesKey, p, dst, name}
+			}
+		}
+	}
+	return nil
+}
+
+func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	a, ok := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	if a = a.Unmap(); !ok || bits > a.BitLen() {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(a, bits), true
+}
+
+// ours are the routes of the node that carry our protocol number.
+func (r *Routes) ours() ([]netlink.Route, error) {
+	have, err := r.list()
+	if err != nil {
+		return nil, err
+	}
+	var out []netlink.Route
+	for _, h := range have {
+		if h.Protocol == protocol {
+			out = append(out, h)
+		}
+	}
+	return out, nil
+}
+
+// Cleanup removes every route that this package ever set on the node, whatever the ranges were then.
+func (r *Routes) Cleanup(context.Context) error {
+	have, err := r.ours()
+	if err != nil {
+		return err
+	}
+	var errs error
+	for _, h := range have {
+		if err := r.nl.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = errors.Join(errs, fmt.Errorf("remove route %v: %w", h.Dst, err))
+		}
+	}
+	return errs
+}
+
+// Leftovers lists the routes that Cleanup would remove.
+func (r *Routes) Leftovers() ([]string, error) {
+	have, err := r.ours()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, h := range have {
+		out = append(out, fmt.Sprintf("route %v", h.Dst))
+	}
+	return out, nil
+}
+
+// Close closes the netlink socket; the routes stay.
+func (r *Routes) Close() { r.nl.Close() }
