@@ -127,3 +127,66 @@ func cut(s string, n int) string {
 	}
 	return strings.TrimRight(s[:n], "-.")
 }
+
+// Ref is an object that a pod takes data from.
+type Ref struct {
+	Kind string // "ConfigMap" or "Secret"
+	Name string
+}
+
+// Refs are the ConfigMaps and Secrets that the containers and volumes of a pod name, each once.
+func Refs(pod *core.Pod) map[Ref]bool {
+	out := map[Ref]bool{}
+	for _, list := range [][]core.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			envRefs(&list[i], out)
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		envRefs(Ephemeral(&pod.Spec.EphemeralContainers[i]), out)
+	}
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		switch {
+		case v.ConfigMap != nil:
+			out[Ref{"ConfigMap", v.ConfigMap.Name}] = true
+		case v.Secret != nil:
+			out[Ref{"Secret", v.Secret.SecretName}] = true
+		case v.Projected != nil:
+			for _, s := range v.Projected.Sources {
+				if s.ConfigMap != nil {
+					out[Ref{"ConfigMap", s.ConfigMap.Name}] = true
+				}
+				if s.Secret != nil {
+					out[Ref{"Secret", s.Secret.Name}] = true
+				}
+			}
+		}
+	}
+	for _, s := range pod.Spec.ImagePullSecrets {
+		out[Ref{"Secret", s.Name}] = true
+	}
+	return out
+}
+
+func envRefs(c *core.Container, out map[Ref]bool) {
+	for _, f := range c.EnvFrom {
+		if f.ConfigMapRef != nil {
+			out[Ref{"ConfigMap", f.ConfigMapRef.Name}] = true
+		}
+		if f.SecretRef != nil {
+			out[Ref{"Secret", f.SecretRef.Name}] = true
+		}
+	}
+	for _, e := range c.Env {
+		if e.ValueFrom == nil {
+			continue
+		}
+		if r := e.ValueFrom.ConfigMapKeyRef; r != nil {
+			out[Ref{"ConfigMap", r.Name}] = true
+		}
+		if r := e.ValueFrom.SecretKeyRef; r != nil {
+			out[Ref{"Secret", r.Name}] = true
+		}
+	}
+}

@@ -1,0 +1,290 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/resource"
+
+	"proa.dev/kubelet/spec"
+)
+
+// Deps are what Volumes needs.
+type Deps struct {
+	Node    *spec.Node
+	Sources Sources
+	Log     *slog.Logger
+}
+
+// Sources finds what volumes are made of.
+type Sources interface {
+	spec.Sources
+	Claim(namespace, name string) (*core.PersistentVolumeClaim, error)
+	Volume(name string) (*core.PersistentVolume, error)
+	// Token asks for a token of the pod's service account, bound to the pod, for one audience ("" is the API server's), valid about
+	// so many seconds.
+	Token(ctx context.Context, pod *core.Pod, audience string, seconds int64) (string, error)
+}
+
+// Volumes makes and removes the volumes of pods. Its methods are safe for concurrent use, for different pods.
+type Volumes struct {
+	Deps
+	memory func() error // mounts the tmpfs for secrets, once
+}
+
+// New starts nothing.
+func New(d Deps) (*Volumes, error) {
+	v := &Volumes{Deps: d}
+	v.memory = sync.OnceValue(v.mountMemory)
+	return v, nil
+}
+
+// Error says which volume could not be made.
+type Error struct {
+	Volume string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Sync makes the volumes of the pod, or brings them up to date, and says when it has to be called again (zero: never). Every volume is
+// tried; the error joins an *Error for each that failed.
+func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew time.Time, err error) {
+	var errs []error
+	for i := range pod.Spec.Volumes {
+		vol := &pod.Spec.Volumes[i]
+		at, err := v.one(ctx, pod, vol, now)
+		if err != nil {
+			errs = append(errs, &Error{vol.Name, err})
+		}
+		if !at.IsZero() && (renew.IsZero() || at.Before(renew)) {
+			renew = at
+		}
+	}
+	return renew, errors.Join(errs...)
+}
+
+func (v *Volumes) one(ctx context.Context, pod *core.Pod, vol *core.Volume, now time.Time) (time.Time, error) {
+	switch {
+	case vol.EmptyDir != nil:
+		return time.Time{}, v.emptyDir(pod, vol)
+	case vol.HostPath != nil:
+		return time.Time{}, checkHostPath(vol.HostPath.Path, vol.HostPath.Type)
+	case vol.ConfigMap != nil, vol.Secret != nil, vol.DownwardAPI != nil, vol.Projected != nil:
+		return v.files(ctx, pod, vol, now)
+	case vol.PersistentVolumeClaim != nil, vol.Ephemeral != nil:
+		path, _, err := v.claim(pod, vol)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if pv, err := v.boundVolume(pod, vol); err == nil && pv.Spec.Local != nil {
+			return time.Time{}, setOwnership(path, pod, false)
+		}
+		return time.Time{}, nil
+	case vol.Image != nil:
+		return time.Time{}, nil // the runtime mounts it
+	}
+	return time.Time{}, errors.New("no volume plugin matched")
+}
+
+// Path is where a volume of the pod lies on the node, and whether it may only be read.
+func (v *Volumes) Path(pod *core.Pod, vol *core.Volume) (path string, readOnly bool, err error) {
+	switch {
+	case vol.EmptyDir != nil:
+		return v.dir(pod.UID, "empty-dir", vol.Name), false, nil
+	case vol.HostPath != nil:
+		return vol.HostPath.Path, false, nil
+	case vol.ConfigMap != nil:
+		return v.dir(pod.UID, "configmap", vol.Name), true, nil
+	case vol.DownwardAPI != nil:
+		return v.dir(pod.UID, "downward-api", vol.Name), true, nil
+	case vol.Secret != nil, vol.Projected != nil:
+		return filepath.Join(v.memoryDir(), string(pod.UID), vol.Name), true, nil
+	case vol.PersistentVolumeClaim != nil, vol.Ephemeral != nil:
+		return v.claim(pod, vol)
+	}
+	return "", false, errors.New("no volume plugin matched")
+}
+
+func (v *Volumes) dir(uid types.UID, plugin, name string) string {
+	return filepath.Join(v.Node.PodDir(uid), "volumes", "kubernetes.io~"+plugin, name)
+}
+
+func (v *Volumes) memoryDir() string { return filepath.Join(v.Node.Root, "memory") }
+
+func (v *Volumes) mountMemory() error {
+	dir := v.memoryDir()
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return err
+	}
+	if isTmpfs(dir) {
+		return nil
+	}
+	err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID, "mode=0711")
+	if errors.Is(err, unix.EPERM) && os.Geteuid() != 0 {
+		v.Log.Warn("secrets lie on disk: mounting tmpfs needs root", "dir", dir)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("mount tmpfs for secrets at %s: %w", dir, err)
+	}
+	return nil
+}
+
+func isTmpfs(dir string) bool {
+	var s unix.Statfs_t
+	return unix.Statfs(dir, &s) == nil && s.Type == unix.TMPFS_MAGIC && isMountPoint(dir)
+}
+
+// isMountPoint asks statx, which knows bind mounts too.
+func isMountPoint(path string) bool {
+	var s unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &s)
+	return err == nil && s.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+func (v *Volumes) emptyDir(pod *core.Pod, vol *core.Volume) error {
+	dir := v.dir(pod.UID, "empty-dir", vol.Name)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(dir, 0o777); {
+	case err == nil:
+	case errors.Is(err, os.ErrExist):
+		if vol.EmptyDir.Medium != core.StorageMediumMemory || isMountPoint(dir) {
+			return nil
+		}
+	default:
+		return err
+	}
+	if vol.EmptyDir.Medium == core.StorageMediumMemory {
+		opts := "mode=0777"
+		if size := v.tmpfsSize(pod, vol); size > 0 {
+			opts += ",size=" + strconv.FormatInt(size, 10)
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, opts); err != nil {
+			return errors.Join(fmt.Errorf("mount tmpfs: %w", err), os.Remove(dir))
+		}
+	}
+	if err := os.Chmod(dir, 0o777); err != nil { // whatever the umask
+		return err
+	}
+	return setOwnership(dir, pod, false)
+}
+
+// tmpfsSize is the least of the volume's limit, the pod's memory limit and the node's memory.
+func (v *Volumes) tmpfsSize(pod *core.Pod, vol *core.Volume) int64 {
+	size := v.Node.Allocatable.Memory().Value()
+	less := func(n int64) {
+		if n > 0 && (size == 0 || n < size) {
+			size = n
+		}
+	}
+	limited := true
+	for i := range pod.Spec.Containers {
+		limited = limited && !pod.Spec.Containers[i].Resources.Limits.Memory().IsZero()
+	}
+	if limited {
+		limits := resource.PodLimits(pod, resource.PodResourcesOptions{})
+		less(limits.Memory().Value())
+	}
+	if l := vol.EmptyDir.SizeLimit; l != nil {
+		less(l.Value())
+	}
+	return size
+}
+
+// Teardown unmounts and removes everything of a pod on this node. A pod that has nothing is no error.
+func (v *Volumes) Teardown(uid types.UID) error {
+	if uid == "" || strings.ContainsAny(string(uid), "/.") {
+		return fmt.Errorf("remove the volumes of pod %q: not a uid", uid)
+	}
+	dir, mem := v.Node.PodDir(uid), filepath.Join(v.memoryDir(), string(uid))
+	var errs []error
+	for _, d := range []string{dir, mem} {
+		if _, err := os.Lstat(d); os.IsNotExist(err) {
+			continue
+		}
+		if err := unmountBeneath(d); err != nil {
+			errs = append(errs, err) // and do not remove what may be somebody else's data
+			continue
+		}
+		errs = append(errs, os.RemoveAll(d))
+	}
+	return errors.Join(errs...)
+}
+
+// Unused are the uids of pods that have something on disk and are not in keep.
+func (v *Volumes) Unused(keep func(types.UID) bool) ([]types.UID, error) {
+	var out []types.UID
+	for _, dir := range []string{filepath.Join(v.Node.Root, "pods"), v.memoryDir()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !os.IsNotExist(err) {
+			return nil, err
+		}
+		for _, e := range entries {
+			if uid := types.UID(e.Name()); e.IsDir() && !keep(uid) {
+				out = append(out, uid)
+			}
+		}
+	}
+	return out, nil
+}
+
+// claim resolves a claim to the path that its volume has on this node.
+func (v *Volumes) claim(pod *core.Pod, vol *core.Volume) (string, bool, error) {
+	pv, err := v.boundVolume(pod, vol)
+	if err != nil {
+		return "", false, err
+	}
+	readOnly := vol.PersistentVolumeClaim != nil && vol.PersistentVolumeClaim.ReadOnly
+	switch src := pv.Spec.PersistentVolumeSource; {
+	case src.HostPath != nil:
+		return src.HostPath.Path, readOnly, checkHostPath(src.HostPath.Path, src.HostPath.Type)
+	case src.Local != nil:
+		directory := core.HostPathDirectory
+		return src.Local.Path, readOnly, checkHostPath(src.Local.Path, &directory)
+	}
+	return "", false, errors.New("no volume plugin matched")
+}
+
+func (v *Volumes) boundVolume(pod *core.Pod, vol *core.Volume) (*core.PersistentVolume, error) {
+	name := pod.Name + "-" + vol.Name // of a generic ephemeral volume
+	if vol.PersistentVolumeClaim != nil {
+		name = vol.PersistentVolumeClaim.ClaimName
+	}
+	pvc, err := v.Sources.Claim(pod.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("persistentvolumeclaim %q not found", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if pvc.Status.Phase != core.ClaimBound || pvc.Spec.VolumeName == "" {
+		return nil, errors.New("PVC is not bound")
+	}
+	pv, err := v.Sources.Volume(pvc.Spec.VolumeName)
+	if err != nil {
+		return nil, err
+	}
+	if ref := pv.Spec.ClaimRef; ref == nil || ref.UID != pvc.UID {
+		return nil, fmt.Errorf("volume %s is bound to another claim", pv.Name)
+	}
+	return pv, nil
+}
