@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	core "k8s.io/api/core/v1"
@@ -38,7 +39,7 @@ type Change struct {
 	Grace       *int64
 	Propagation *metav1.DeletionPropagation
 
-	Said    Note // told when the change was made; %[1]s in it is the name of the object
+	Said    Note // told when the change was made; %[1]s in it is the name of the object, other verbs are not allowed
 	Refused Note // told when it was not; %[1]v in it is the error
 }
 
@@ -139,6 +140,10 @@ func (n Note) tell(ev *record.Recorder, typ string, arg any) {
 	}
 	if n.Type != "" {
 		typ = n.Type
+	}
+	if !strings.Contains(n.Format, "%[1]") {
+		ev.Event(n.On, typ, n.Reason, "%s", n.Format)
+		return
 	}
 	ev.Event(n.On, typ, n.Reason, n.Format, arg)
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -10,8 +11,10 @@ import (
 // StatusDelay is how long a status that is only on its way (3 of 500 ready) may stay unwritten, so that a burst of changes is one write.
 const StatusDelay = 50 * time.Millisecond
 
-// Lazy holds back writes that are not urgent, each for at most StatusDelay. The zero value is ready; it is safe for concurrent use.
+// Lazy holds back writes that are not urgent, each for at most Delay. The zero value is ready; it is safe for concurrent use.
 type Lazy struct {
+	Delay time.Duration // 0 is StatusDelay
+
 	mu    sync.Mutex // guards since
 	since map[object.Key]time.Time
 }
@@ -28,7 +31,7 @@ func (l *Lazy) Hold(key object.Key, now time.Time) (bool, Again) {
 		at = now
 		l.since[key] = at
 	}
-	if wait := at.Add(StatusDelay).Sub(now); wait > 0 {
+	if wait := at.Add(cmp.Or(l.Delay, StatusDelay)).Sub(now); wait > 0 {
 		return true, Again(wait)
 	}
 	delete(l.since, key)
