@@ -1,0 +1,119 @@
+package status
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"proa.dev/kubelet/observe"
+	"proa.dev/kubelet/spec"
+)
+
+// Reason is a reason in CamelCase and a message.
+type Reason struct{ Reason, Message string }
+
+// Probed is what the probes say of one container instance.
+type Probed struct{ Started, Ready bool }
+
+// Input is everything that a pod's status follows from.
+type Input struct {
+	Pod         *core.Pod
+	Runtime     *observe.Pod
+	RuntimeName string // "proa": the scheme of container ids
+	HostIPs     []netip.Addr
+	Old         *core.PodStatus // what was told last
+	Now         time.Time
+	// Probed gives the state of a running container by its id.
+	Probed func(id string) Probed
+	// Starting are containers whose start is under way, the postStart hook included: they do not count as running yet.
+	Starting map[string]bool
+	// Waiting says why containers do not run although they shall.
+	Waiting map[string]Reason
+	// Ending: no container will be started again.
+	Ending bool
+	// Fail makes the phase Failed, for this reason.
+	Fail *Reason
+}
+
+// Generate is the status of a pod.
+func Generate(in Input) core.PodStatus {
+	pod, old := in.Pod, in.Old
+	s := core.PodStatus{
+		ObservedGeneration: pod.Generation,
+		QOSClass:           spec.QOS(pod),
+		StartTime:          old.StartTime,
+		NominatedNodeName:  old.NominatedNodeName,
+		Resize:             old.Resize,
+
+		ResourceClaimStatuses:       old.ResourceClaimStatuses,
+		ExtendedResourceClaimStatus: old.ExtendedResourceClaimStatus,
+	}
+	if s.StartTime == nil {
+		now := metav1.NewTime(in.Now.Truncate(time.Second))
+		s.StartTime = &now
+	}
+	addresses(&s, in)
+	if in.Fail != nil && len(in.Runtime.Containers) == 0 { // it never ran
+		s.ContainerStatuses, s.InitContainerStatuses = old.ContainerStatuses, old.InitContainerStatuses
+	} else {
+		inits := len(pod.Spec.InitContainers) > 0
+		s.ContainerStatuses = containers(in, pod.Spec.Containers, old.ContainerStatuses, inits, false)
+		slices.SortFunc(s.ContainerStatuses, func(a, b core.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
+		s.InitContainerStatuses = containers(in, pod.Spec.InitContainers, old.InitContainerStatuses, inits, true)
+		var ephemeral []core.Container
+		for i := range pod.Spec.EphemeralContainers {
+			ephemeral = append(ephemeral, *spec.Ephemeral(&pod.Spec.EphemeralContainers[i]))
+		}
+		s.EphemeralContainerStatuses = containers(in, ephemeral, old.EphemeralContainerStatuses, inits, false)
+	}
+	settlePhase(&s, in)
+	s.Conditions = conditions(in, &s)
+	return s
+}
+
+func addresses(s *core.PodStatus, in Input) {
+	for _, ip := range in.HostIPs {
+		s.HostIPs = append(s.HostIPs, core.HostIP{IP: ip.String()})
+	}
+	if len(s.HostIPs) > 0 {
+		s.HostIP = s.HostIPs[0].IP
+	}
+	ips := in.Runtime.IPs()
+	if in.Pod.Spec.HostNetwork {
+		ips = in.HostIPs
+	}
+	for _, ip := range ips {
+		s.PodIPs = append(s.PodIPs, core.PodIP{IP: ip.String()})
+	}
+	if len(s.PodIPs) == 0 {
+		s.PodIPs = in.Old.PodIPs
+	}
+	if len(s.PodIPs) > 0 {
+		s.PodIP = s.PodIPs[0].IP
+	}
+}
+
+// settlePhase computes the phase and makes sure that no pod leaves a final one.
+func settlePhase(s *core.PodStatus, in Input) {
+	s.Phase = phase(in, append(slices.Clone(s.ContainerStatuses), s.InitContainerStatuses...))
+	final := func(p core.PodPhase) bool { return p == core.PodFailed || p == core.PodSucceeded }
+	switch {
+	case final(in.Pod.Status.Phase):
+		s.Phase = in.Pod.Status.Phase
+	case final(in.Old.Phase):
+		s.Phase = in.Old.Phase
+	case in.Fail != nil:
+		s.Phase, s.Reason, s.Message = core.PodFailed, in.Fail.Reason, in.Fail.Message
+		return
+	}
+	if s.Phase == in.Old.Phase {
+		s.Reason, s.Message = in.Old.Reason, in.Old.Message
+	}
+	if s.Reason == "" && s.Phase == in.Pod.Status.Phase {
+		s.Reason, s.Message = in.Pod.Status.Reason, in.Pod.Status.Message
+	}
+}
