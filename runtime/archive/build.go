@@ -20,10 +20,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 
 	"proa.dev/runtime/manifest"
-	"proa.dev/runtime/reference"
 )
 
 // Spec says what an image to build consists of.
@@ -48,87 +46,115 @@ type File struct {
 // epoch is the time of everything that is built.
 var epoch = time.Unix(0, 0).UTC()
 
-// Build writes an image as an OCI layout tar and returns the descriptor of its manifest. Files with a Source are read
-// twice and must not change meanwhile.
-func Build(w io.Writer, spec Spec) (ocispec.Descriptor, error) {
-	b := builder{out: tar.NewWriter(w), config: ocispec.Image{
-		Created:  &epoch,
-		Platform: spec.Platform,
-		Config:   spec.Config,
-		RootFS:   ocispec.RootFS{Type: "layers"},
-	}}
-	if b.config.Platform.OS == "" {
-		b.config.Platform = manifest.Host()
+// Build writes images as an OCI layout tar, what they share only once, and returns their names and manifests. Files with
+// a Source are read twice and must not change meanwhile.
+func Build(w io.Writer, specs ...Spec) ([]Image, error) {
+	b := builder{out: tar.NewWriter(w), done: make(map[digest.Digest]bool)}
+	var images []Image
+	for _, spec := range specs {
+		d, err := b.image(spec)
+		if err != nil {
+			return nil, fmt.Errorf("build image %v: %w", spec.Names, err)
+		}
+		images = append(images, Image{Names: spec.Names, Manifest: d})
 	}
-	for i, files := range spec.Layers {
-		if err := b.layer(files); err != nil {
-			return ocispec.Descriptor{}, fmt.Errorf("build layer %d: %w", i+1, err)
+	table, err := tableOf(images)
+	if err != nil {
+		return nil, fmt.Errorf("build image archive: %w", err)
+	}
+	for _, f := range table {
+		if err := b.file(f.Path, f.Content); err != nil {
+			return nil, fmt.Errorf("build image archive: %w", err)
 		}
 	}
-	d, err := b.finish(spec.Names)
-	if err != nil {
-		return d, fmt.Errorf("build image: %w", err)
-	}
-	return d, nil
+	return images, b.out.Close()
 }
 
 // BuildFile is Build into a file, which appears whole or not at all.
-func BuildFile(name string, spec Spec) (d ocispec.Descriptor, err error) {
+func BuildFile(name string, specs ...Spec) (images []Image, err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".image-*")
 	if err != nil {
-		return d, err
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+			f.Close() // may be closed already; the first error counts
+			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	if d, err = Build(f, spec); err != nil {
-		return d, err
+	if images, err = Build(f, specs...); err != nil {
+		return nil, err
 	}
-	if err := f.Chmod(0o644); err != nil {
-		return d, err
+	if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
+		return nil, err
 	}
-	if err := f.Close(); err != nil {
-		return d, err
-	}
-	return d, os.Rename(f.Name(), name)
+	return images, os.Rename(f.Name(), name)
 }
 
 type builder struct {
-	out    *tar.Writer
-	config ocispec.Image
-	layers []ocispec.Descriptor
+	out  *tar.Writer
+	done map[digest.Digest]bool // blobs that are written
 }
 
-// layer is written twice, first to learn digest and length, which a tar wants to know before the bytes.
-func (b *builder) layer(files []File) error {
+// image writes the blobs of one image.
+func (b *builder) image(spec Spec) (ocispec.Descriptor, error) {
+	none := ocispec.Descriptor{}
+	config := ocispec.Image{
+		Created:  &epoch,
+		Platform: spec.Platform,
+		Config:   spec.Config,
+		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}},
+	}
+	if config.Platform.OS == "" {
+		config.Platform = manifest.Host()
+	}
+	m := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest,
+		Layers:    []ocispec.Descriptor{},
+	}
+	for i, files := range spec.Layers {
+		d, err := b.layer(files)
+		if err != nil {
+			return none, fmt.Errorf("layer %d: %w", i+1, err)
+		}
+		m.Layers = append(m.Layers, d)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest)
+	}
+	var err error
+	if m.Config, err = b.document(ocispec.MediaTypeImageConfig, config); err != nil {
+		return none, err
+	}
+	return b.document(ocispec.MediaTypeImageManifest, m)
+}
+
+// layer is made twice, first to learn digest and length, which a tar wants to know before the bytes.
+func (b *builder) layer(files []File) (ocispec.Descriptor, error) {
+	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer}
 	files, err := complete(files)
 	if err != nil {
-		return err
+		return d, err
 	}
 	sum := summer{hash: sha256.New()}
 	if err := writeLayer(&sum, files); err != nil {
-		return err
+		return d, err
 	}
-	d := ocispec.Descriptor{
-		MediaType: ocispec.MediaTypeImageLayer,
-		Digest:    digest.NewDigest(digest.SHA256, sum.hash),
-		Size:      sum.n,
+	d.Digest, d.Size = digest.NewDigest(digest.SHA256, sum.hash), sum.n
+	if b.done[d.Digest] {
+		return d, nil
 	}
+	b.done[d.Digest] = true
 	if err := b.out.WriteHeader(header("blobs/sha256/"+d.Digest.Encoded(), d.Size)); err != nil {
-		return err
+		return d, err
 	}
 	again := summer{hash: sha256.New()}
 	if err := writeLayer(io.MultiWriter(b.out, &again), files); err != nil {
-		return err
+		return d, err
 	}
 	if got := digest.NewDigest(digest.SHA256, again.hash); got != d.Digest {
-		return errors.New("a file changed while it was read")
+		return d, errors.New("a file changed while it was read")
 	}
-	b.layers = append(b.layers, d)
-	b.config.RootFS.DiffIDs = append(b.config.RootFS.DiffIDs, d.Digest)
-	return nil
+	return d, nil
 }
 
 type summer struct {
@@ -228,44 +254,16 @@ func unixMode(m fs.FileMode) int64 {
 	return mode
 }
 
-// finish writes configuration, manifest and the table of contents.
-func (b *builder) finish(names []string) (ocispec.Descriptor, error) {
-	none := ocispec.Descriptor{}
-	config, err := b.document(ocispec.MediaTypeImageConfig, b.config)
-	if err != nil {
-		return none, err
-	}
-	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageManifest,
-		Config:    config,
-		Layers:    b.layers,
-	}
-	if m.Layers == nil {
-		m.Layers = []ocispec.Descriptor{}
-	}
-	d, err := b.document(ocispec.MediaTypeImageManifest, m)
-	if err != nil {
-		return none, err
-	}
-	contents, err := tableOf([]Image{{Names: names, Manifest: d}})
-	if err != nil {
-		return none, err
-	}
-	for _, f := range contents {
-		if err := b.file(f.Path, f.Content); err != nil {
-			return none, err
-		}
-	}
-	return d, b.out.Close()
-}
-
 func (b *builder) document(mediaType string, v any) (ocispec.Descriptor, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
+	if b.done[d.Digest] {
+		return d, nil
+	}
+	b.done[d.Digest] = true
 	return d, b.file("blobs/sha256/"+d.Digest.Encoded(), body)
 }
 
@@ -275,83 +273,4 @@ func (b *builder) file(name string, body []byte) error {
 	}
 	_, err := io.Copy(b.out, bytes.NewReader(body))
 	return err
-}
-
-// tableOf makes the files that say what is in a layout.
-func tableOf(images []Image) ([]File, error) {
-	ix := ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageIndex,
-		Manifests: []ocispec.Descriptor{},
-	}
-	for _, im := range images {
-		if len(im.Names) == 0 {
-			ix.Manifests = append(ix.Manifests, im.Manifest)
-		}
-		for _, name := range im.Names {
-			ref, err := reference.Parse(name)
-			if err != nil {
-				return nil, err
-			}
-			d := im.Manifest
-			d.Annotations = map[string]string{
-				containerdName:            ref.String(),
-				ocispec.AnnotationRefName: ref.Tag,
-			}
-			ix.Manifests = append(ix.Manifests, d)
-		}
-	}
-	index, err := json.Marshal(ix)
-	if err != nil {
-		return nil, err
-	}
-	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
-	if err != nil {
-		return nil, err
-	}
-	return []File{
-		{Path: ocispec.ImageIndexFile, Content: index},
-		{Path: ocispec.ImageLayoutFile, Content: layout},
-	}, nil
-}
-
-// Tree lists a directory tree of this machine as the files of a layer, with owners and modes. Sockets, pipes and devices
-// are left out.
-func Tree(root string) ([]File, error) {
-	var files []File
-	err := filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
-		if err != nil || p == root {
-			return err
-		}
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, p)
-		if err != nil {
-			return err
-		}
-		f := File{Path: rel, Mode: info.Mode()}
-		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
-			return err
-		}
-		f.UID, f.GID = int(st.Uid), int(st.Gid)
-		switch info.Mode().Type() {
-		case fs.ModeDir:
-		case fs.ModeSymlink:
-			target, err := os.Readlink(p)
-			if err != nil {
-				return err
-			}
-			f.Content = []byte(target)
-		case 0:
-			f.Source = p
-		default:
-			return nil
-		}
-		files = append(files, f)
-		return nil
-	})
-	return files, err
 }

@@ -3,13 +3,17 @@ package archive
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"proa.dev/runtime/content"
 	"proa.dev/runtime/manifest"
+	"proa.dev/runtime/reference"
 )
 
 // Export writes images as one OCI layout tar, each blob once. The caller keeps the blobs from being collected.
@@ -69,4 +73,42 @@ func copyBlob(ctx context.Context, tw *tar.Writer, store *content.Store, d diges
 	}
 	_, err = io.Copy(tw, contextReader{ctx, f})
 	return err
+}
+
+// tableOf makes the files that say what is in a layout.
+func tableOf(images []Image) ([]File, error) {
+	ix := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: []ocispec.Descriptor{},
+	}
+	for _, im := range images {
+		if len(im.Names) == 0 {
+			ix.Manifests = append(ix.Manifests, im.Manifest)
+		}
+		for _, name := range im.Names {
+			ref, err := reference.Parse(name)
+			if err != nil {
+				return nil, err
+			}
+			d := im.Manifest
+			d.Annotations = map[string]string{
+				containerdName:            ref.String(),
+				ocispec.AnnotationRefName: ref.Tag,
+			}
+			ix.Manifests = append(ix.Manifests, d)
+		}
+	}
+	index, err := json.Marshal(ix)
+	if err != nil {
+		return nil, err
+	}
+	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err != nil {
+		return nil, err
+	}
+	return []File{
+		{Path: ocispec.ImageIndexFile, Content: index},
+		{Path: ocispec.ImageLayoutFile, Content: layout},
+	}, nil
 }
