@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"golang.org/x/net/http2"
+	"sigs.k8s.io/yaml"
+
+	"proa.dev/test/machine"
+)
+
+// api is the cluster's API with the administrator's certificate, over keep-alive HTTP/2.
+type api struct {
+	url  string
+	http *http.Client
+}
+
+func connect(_ context.Context, m *machine.Machine) (*api, error) {
+	text, err := m.Command("proa", "kubeconfig").Output()
+	if err != nil {
+		return nil, fmt.Errorf("proa kubeconfig: %w", err)
+	}
+	var k struct {
+		Clusters []struct {
+			Cluster struct {
+				Server string `json:"server"`
+				CA     []byte `json:"certificate-authority-data"`
+			} `json:"cluster"`
+		} `json:"clusters"`
+		Users []struct {
+			User struct {
+				Cert []byte `json:"client-certificate-data"`
+				Key  []byte `json:"client-key-data"`
+			} `json:"user"`
+		} `json:"users"`
+	}
+	if err := yaml.Unmarshal(text, &k); err != nil {
+		return nil, err
+	}
+	if len(k.Clusters) != 1 || len(k.Users) != 1 {
+		return nil, errors.New("the kubeconfig does not hold one cluster and one user")
+	}
+	pair, err := tls.X509KeyPair(k.Users[0].User.Cert, k.Users[0].User.Key)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(k.Clusters[0].Cluster.CA)
+	transport := &http.Transport{
+		DialContext: m.Dial, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}},
+		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 100,
+	}
+	if err := http2.ConfigureTransport(transport); err != nil {
+		return nil, err
+	}
+	return &api{k.Clusters[0].Cluster.Server, &http.Client{Transport: transport}}, nil
+}
+
+// do sends JSON and reads the whole answer; any status but 2xx is an error.
+func (a *api) do(ctx context.Context, method, path string, body []byte, accept string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.url+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s %s: %s: %.300s", method, path, resp.Status, data)
+	}
+	return data, err
+}
+
+// watch calls fn with each event of a watch until fn says stop or the stream ends.
+func (a *api) watch(ctx context.Context, path string, fn func(kind string, object json.RawMessage) (stop bool)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for in := json.NewDecoder(resp.Body); ; {
+		var e struct {
+			Type   string          `json:"type"`
+			Object json.RawMessage `json:"object"`
+		}
+		if err := in.Decode(&e); err != nil {
+			return err
+		}
+		if fn(e.Type, e.Object) {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"proa.dev/test/machine"
+)
+
+// daemon is the process id of the daemon on the machine.
+func (h *host) daemon() (int, error) {
+	data, err := os.ReadFile(filepath.Join(h.Run, "lock"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(data)))
+}
+
+// keepers are the keeper processes of the machine.
+func (h *host) keepers() (pids []int, err error) {
+	list, err := machine.Processes()
+	for _, p := range list {
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
+		if strings.Contains(string(command), h.Run) && strings.Contains(string(command), "keeper") {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids, err
+}
+
+// cpu is the time a process has spent in user and kernel mode.
+func cpu(pid int) (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, err // USER_HZ is 100
+}
+
+// resident is VmRSS in bytes; private is what only this process holds.
+func resident(pid int) (rss, private int64, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		f := strings.Fields(line)
+		if len(f) < 3 {
+			continue
+		}
+		kb, _ := strconv.ParseInt(f[1], 10, 64)
+		switch f[0] {
+		case "Rss:":
+			rss = kb << 10
+		case "Private_Clean:", "Private_Dirty:":
+			private += kb << 10
+		}
+	}
+	return rss, private, nil
+}
