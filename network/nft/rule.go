@@ -226,9 +226,6 @@ func FromLink(name string) Part { return link(expr.MetaKeyIIFNAME, "iif", name, 
 // NotFromLink matches packets that came in by another link.
 func NotFromLink(name string) Part { return link(expr.MetaKeyIIFNAME, "iif not", name, expr.CmpOpNeq) }
 
-// NotToLink matches packets that go out by another link.
-func NotToLink(name string) Part { return link(expr.MetaKeyOIFNAME, "oif not", name, expr.CmpOpNeq) }
-
 func link(key expr.MetaKey, word, name string, op expr.CmpOp) Part {
 	if name == "" {
 		return Part{text: "any link"}
