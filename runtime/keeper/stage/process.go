@@ -12,7 +12,7 @@ import (
 // become takes on the identity and the limits of p, reports it, waits for the word and executes the program. Identity
 // calls are made raw, for this thread alone: executing the program ends all others.
 func become(p *wire.Process, master int) error {
-	who, err := lookUp(&p.User)
+	who, err := LookUp(&p.User, readSmall)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func become(p *wire.Process, master int) error {
 	if err := insideRoot(); err != nil {
 		return err
 	}
-	env := withHome(p.Env, who.home)
+	env := withHome(p.Env, who.Home)
 	program, err := lookPath(p.Args, env)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func become(p *wire.Process, master int) error {
 	if p.HasUmask {
 		unix.Umask(int(p.Umask))
 	}
-	if err := report(wire.Created{PID: int64(unix.Getpid()), UID: who.uid, GID: who.gid, Groups: who.groups}, master); err != nil {
+	if err := report(wire.Created{PID: int64(unix.Getpid()), UID: who.UID, GID: who.GID, Groups: who.Groups}, master); err != nil {
 		return err
 	}
 	if master >= 0 {
@@ -83,16 +83,16 @@ func quote(s string) string { return "\"" + s + "\"" }
 
 // ownStdio gives the standard streams to the user, so that /dev/stdout can be opened. Devices are left alone, apart from
 // the terminal, which is ours.
-func ownStdio(who account) error {
+func ownStdio(who Account) error {
 	for fd := range 3 {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
 			return wrap("stat stdio", err)
 		}
-		if uint64(st.Uid) == who.uid || st.Rdev == unix.Mkdev(1, 3) {
+		if uint64(st.Uid) == who.UID || st.Rdev == unix.Mkdev(1, 3) {
 			continue
 		}
-		err := unix.Fchown(fd, int(who.uid), int(st.Gid))
+		err := unix.Fchown(fd, int(who.UID), int(st.Gid))
 		if err != nil && !is(err, unix.EINVAL, unix.EPERM, unix.EROFS) {
 			return wrap("owner of stdio", err)
 		}
@@ -101,7 +101,7 @@ func ownStdio(who account) error {
 }
 
 // setIdentity drops the bounding set, changes groups, group and user, and sets the remaining capability sets.
-func setIdentity(p *wire.Process, who account) error {
+func setIdentity(p *wire.Process, who Account) error {
 	for c := uintptr(0); c < 64; c++ {
 		if p.Caps.Bounding&(1<<c) != 0 {
 			continue
@@ -117,14 +117,14 @@ func setIdentity(p *wire.Process, who account) error {
 	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
 		return wrap("keep capabilities", err)
 	}
-	groups := make([]uint32, len(who.groups))
-	for i, g := range who.groups {
+	groups := make([]uint32, len(who.Groups))
+	for i, g := range who.Groups {
 		groups[i] = uint32(g)
 	}
 	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])), 0); e != 0 {
 		return wrap("set groups", e)
 	}
-	gid, uid := uintptr(who.gid), uintptr(who.uid)
+	gid, uid := uintptr(who.GID), uintptr(who.UID)
 	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); e != 0 {
 		return wrap("set group", e)
 	}

@@ -8,32 +8,32 @@ import (
 	"proa.dev/runtime/keeper/wire"
 )
 
-// account is who the program will be.
-type account struct {
-	uid, gid uint64
-	groups   []uint64 // gid first, no duplicates
-	home     string
+// Account is who a program will be.
+type Account struct {
+	UID, GID uint64
+	Groups   []uint64 // GID first, no duplicates
+	Home     string
 }
 
 // maxAccounts bounds what is read of an image's passwd or group file, in bytes.
 const maxAccounts = 4 << 20
 
-// lookUp turns the user of a Process into numbers, from the passwd and group files of the root it runs in. The rules are
-// those of Docker's USER: a number needs no entry; without a group the user's own from passwd, else 0; the groups that
+// LookUp turns the user of a Process into numbers, from the passwd and group files that read returns. The rules are those
+// of Docker's USER: a number needs no entry; without a group the user's own from passwd, else 0; the groups that
 // list the user by name are added unless a group was given or the caller does not want the image's.
-func lookUp(u *wire.User) (account, error) {
+func LookUp(u *wire.User, read func(path string) string) (Account, error) {
 	name, group := u.Spec, ""
 	if i := indexByte(name, ':'); i >= 0 {
 		name, group = name[:i], name[i+1:]
 	}
-	a := account{home: "/"}
+	a := Account{Home: "/"}
 	login := ""
 	number, numeric := parseID(name)
 	if name == "" {
 		numeric = true
 	}
-	a.uid = number
-	found := eachLine("/etc/passwd", func(f []string) bool {
+	a.UID = number
+	found := eachLine(read("/etc/passwd"), func(f []string) bool {
 		if len(f) < 6 {
 			return true
 		}
@@ -41,10 +41,10 @@ func lookUp(u *wire.User) (account, error) {
 		if !ok || f[0] != name && (!numeric || uid != number) {
 			return true
 		}
-		a.uid, login = uid, f[0]
-		a.gid, _ = parseID(f[3])
+		a.UID, login = uid, f[0]
+		a.GID, _ = parseID(f[3])
 		if f[5] != "" {
-			a.home = f[5]
+			a.Home = f[5]
 		}
 		return false
 	})
@@ -53,7 +53,7 @@ func lookUp(u *wire.User) (account, error) {
 	}
 	var image []uint64
 	groupFound := false
-	eachLine("/etc/group", func(f []string) bool {
+	eachLine(read("/etc/group"), func(f []string) bool {
 		if len(f) < 3 {
 			return true
 		}
@@ -62,7 +62,7 @@ func lookUp(u *wire.User) (account, error) {
 			return true
 		}
 		if group != "" && f[0] == group {
-			a.gid, groupFound = gid, true
+			a.GID, groupFound = gid, true
 		}
 		if group == "" && len(f) > 3 && login != "" && lists(f[3], login) {
 			image = append(image, gid)
@@ -74,12 +74,12 @@ func lookUp(u *wire.User) (account, error) {
 		if !ok {
 			return a, text("unable to find group " + group + ": no matching entries in group file")
 		}
-		a.gid = gid
+		a.GID = gid
 	}
 	if u.HasGID {
-		a.gid = u.GID
+		a.GID = u.GID
 	}
-	a.add(a.gid)
+	a.add(a.GID)
 	for _, g := range u.Groups {
 		a.add(g)
 	}
@@ -91,13 +91,13 @@ func lookUp(u *wire.User) (account, error) {
 	return a, nil
 }
 
-func (a *account) add(gid uint64) {
-	for _, g := range a.groups {
+func (a *Account) add(gid uint64) {
+	for _, g := range a.Groups {
 		if g == gid {
 			return
 		}
 	}
-	a.groups = append(a.groups, gid)
+	a.Groups = append(a.Groups, gid)
 }
 
 // parseID reads a user or group number; the kernel's are 32 bits, and the last one means "no change".
@@ -125,11 +125,8 @@ func lists(list, name string) bool {
 	return false
 }
 
-// eachLine calls f with the fields of each line of a passwd-like file until f returns false, and says whether it did. A
-// file that is missing, not regular or too long counts as empty: images without one are common, and a pipe in its place
-// must not hang the start.
-func eachLine(path string, f func(fields []string) bool) bool {
-	data := readSmall(path)
+// eachLine calls f with the fields of each line of a passwd-like file until f returns false, and says whether it did.
+func eachLine(data string, f func(fields []string) bool) bool {
 	for len(data) > 0 {
 		line := data
 		if i := indexByte(data, '\n'); i >= 0 {
@@ -159,6 +156,8 @@ func fields(line string) []string {
 	}
 }
 
+// readSmall reads a file of the root that this process is in. One that is missing, not regular or too long counts as
+// empty: images without accounts are common, and a pipe in their place must not hang the start.
 func readSmall(path string) string {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
