@@ -1,0 +1,87 @@
+package authn
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// Names and groups that the API gives a meaning to.
+const (
+	Anonymous       = "system:anonymous"
+	Authenticated   = "system:authenticated"
+	Unauthenticated = "system:unauthenticated"
+	Masters         = "system:masters"
+	AccountPrefix   = "system:serviceaccount:"
+	AccountsGroup   = "system:serviceaccounts"
+	NodePrefix      = "system:node:"
+	NodesGroup      = "system:nodes"
+
+	credentialKey = "authentication.kubernetes.io/credential-id"
+	podNameKey    = "authentication.kubernetes.io/pod-name"
+	podUIDKey     = "authentication.kubernetes.io/pod-uid"
+	nodeNameKey   = "authentication.kubernetes.io/node-name"
+	nodeUIDKey    = "authentication.kubernetes.io/node-uid"
+)
+
+// Unauthorized is the 401 for a request whose credentials are missing or wrong. It tells an attacker nothing more.
+func Unauthorized() *apierrors.StatusError { return apierrors.NewUnauthorized("Unauthorized") }
+
+// Chain asks one authenticator after the other. The first that knows the user decides; where none does and one found something
+// wrong, that is the answer. Who has proved to be somebody is also in the group system:authenticated.
+type Chain []Authenticator
+
+// Authenticate implements Authenticator.
+func (c Chain) Authenticate(r *http.Request) (User, bool, error) {
+	var errs []error
+	for _, a := range c {
+		u, ok, err := a.Authenticate(r)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if ok {
+			return withAuthenticated(u), true, nil
+		}
+	}
+	return User{}, false, errors.Join(errs...)
+}
+
+func withAuthenticated(u User) User {
+	if u.Name == Anonymous || slices.Contains(u.Groups, Authenticated) || slices.Contains(u.Groups, Unauthenticated) {
+		return u
+	}
+	u.Groups = append(slices.Clip(u.Groups), Authenticated)
+	return u
+}
+
+// WithAnonymous lets requests without any credentials through as system:anonymous: to Paths only, or to everything where Paths is
+// nil. A wrong credential stays an error.
+type WithAnonymous struct {
+	Next  Authenticator
+	Paths []string
+}
+
+// HealthPaths are what anybody may ask for by default.
+func HealthPaths() []string { return []string{"/healthz", "/livez", "/readyz", "/version"} }
+
+// Authenticate implements Authenticator.
+func (a WithAnonymous) Authenticate(r *http.Request) (User, bool, error) {
+	u, ok, err := a.Next.Authenticate(r)
+	if ok || err != nil {
+		return u, ok, err
+	}
+	if a.Paths != nil && !slices.ContainsFunc(a.Paths, func(p string) bool { return under(r.URL.Path, p) }) {
+		return User{}, false, nil
+	}
+	return User{Name: Anonymous, Groups: []string{Unauthenticated}}, true, nil
+}
+
+// under says whether path is p or below it.
+func under(path, p string) bool {
+	rest, ok := strings.CutPrefix(path, p)
+	return ok && (rest == "" || rest[0] == '/')
+}
