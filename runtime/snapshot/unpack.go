@@ -146,17 +146,17 @@ func (s *Store) unpackAndPublish(ctx context.Context, j job) (err error) {
 
 // extract unpacks the tar and checks that it is the one it claims to be.
 func (s *Store) extract(ctx context.Context, j job, x *extractor) error {
+	blob, err := j.Open()
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	blob, err := j.Open()
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
 	plain, err := content.Decompress(blob)
 	if err != nil {
 		return err
