@@ -1,0 +1,2 @@
+// Package serviceaccount keeps a ServiceAccount named "default" in every namespace. It imports control. Read controller.go.
+package serviceaccount
