@@ -1,0 +1,192 @@
+package openapi
+
+import (
+	"crypto/sha512"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"proa.dev/kinds"
+)
+
+// handler answers below /openapi.
+type handler struct {
+	kinds func() []*kinds.Kind
+	build string // names this program's code
+
+	mu   sync.Mutex
+	docs map[string]*document // by path and format; guarded by mu, also while a document is made: two clients do not make it twice
+}
+
+// New is a handler for /openapi/v2, /openapi/v3 and what is below. list is called for every request; the kinds that it returns are
+// only read. A change of the list shows at the next request.
+func New(list func() []*kinds.Kind) http.Handler {
+	return &handler{kinds: list, build: buildID(), docs: map[string]*document{}}
+}
+
+// buildID names the code that documents are made by: another build may make others.
+func buildID() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return info.String()
+}
+
+// format is one wire form of a document.
+type format struct {
+	accept, answer string
+	protobuf       bool
+}
+
+var (
+	jsonForm   = format{"application/json", "application/json", false}
+	v2Formats  = []format{jsonForm, {protoV2Old, protoV2, true}, {protoV2, protoV2, true}}
+	v3Formats  = []format{jsonForm, {protoV3Old, protoV3, true}, {protoV3, protoV3, true}}
+	indexForms = []format{jsonForm}
+)
+
+const ( // the media types with @ are not valid by RFC 6838, but are what clients send
+	protoV2Old = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+	protoV2    = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+	protoV3Old = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
+	protoV3    = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+)
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+		return
+	}
+	groups := split(h.kinds())
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	gv, isDoc := strings.CutPrefix(path, "/openapi/v3/")
+	switch {
+	case path == "/openapi/v2":
+		h.serve(w, r, v2Formats, hashOf(h.build, groups), func(f format) ([]byte, error) { return encodeV2(groups, f.protobuf) })
+	case path == "/openapi/v3":
+		h.serve(w, r, indexForms, hashOf(h.build, groups), func(format) ([]byte, error) { return h.index(groups) })
+	case isDoc:
+		for i, g := range groups {
+			if g.path == gv {
+				h.serveVersion(w, r, groups[i])
+				return
+			}
+		}
+		http.NotFound(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (h *handler) serveVersion(w http.ResponseWriter, r *http.Request, g version) {
+	hash := hashOf(h.build, []version{g})
+	switch r.URL.Query().Get("hash") {
+	case "":
+	case hash: // the address names the content, so the answer holds for ever
+		w.Header().Set("Cache-Control", "public, immutable")
+		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
+	default:
+		http.Redirect(w, r, address(g, hash), http.StatusMovedPermanently)
+		return
+	}
+	h.serve(w, r, v3Formats, hash, func(f format) ([]byte, error) { return encodeV3(g, f.protobuf) })
+}
+
+// index is the list of documents: kubectl reads it first, and then only what it needs.
+func (h *handler) index(groups []version) ([]byte, error) {
+	type entry struct {
+		ServerRelativeURL string `json:"serverRelativeURL"`
+	}
+	out := struct {
+		Paths map[string]entry `json:"paths"`
+	}{map[string]entry{}}
+	for _, g := range groups {
+		out.Paths[g.path] = entry{address(g, hashOf(h.build, []version{g}))}
+	}
+	return json.Marshal(out)
+}
+
+func address(g version, hash string) string {
+	return (&url.URL{Path: "/openapi/v3/" + g.path, RawQuery: url.Values{"hash": {hash}}.Encode()}).String()
+}
+
+// hashOf names what a document will say without making it: the code, and what it is given.
+func hashOf(build string, groups []version) string {
+	s := sha512.New()
+	fmt.Fprintln(s, build)
+	for _, g := range groups {
+		fmt.Fprintln(s, g.path)
+		for _, r := range g.resources {
+			fmt.Fprintln(s, r.gvk, r.name, r.kind.Namespaced, r.kind.Verbs, r.kind.Status, r.kind.Scale != nil, r.kind.Subs)
+		}
+	}
+	return fmt.Sprintf("%X", s.Sum(nil))
+}
+
+// serve answers with the document of this path, made now if nobody has asked before or the kinds have changed.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, forms []format, hash string, make func(format) ([]byte, error)) {
+	f, ok := negotiate(r.Header.Get("Accept"), forms)
+	if !ok {
+		http.Error(w, http.StatusText(http.StatusNotAcceptable), http.StatusNotAcceptable)
+		return
+	}
+	w.Header().Set("Vary", "Accept")
+	w.Header().Set("Content-Type", f.answer)
+	w.Header().Set("ETag", strconv.Quote(hash))
+	if r.Header.Get("If-None-Match") == strconv.Quote(hash) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	d, err := h.document(r.URL.Path+" "+f.answer, hash, func() ([]byte, error) { return make(f) })
+	if err != nil {
+		http.Error(w, fmt.Sprintf("make OpenAPI document: %v", err), http.StatusInternalServerError)
+		return
+	}
+	d.writeTo(w, r)
+}
+
+func (h *handler) document(key, hash string, make func() ([]byte, error)) (*document, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d := h.docs[key]; d != nil && d.hash == hash {
+		return d, nil
+	}
+	plain, err := make()
+	if err != nil {
+		return nil, err
+	}
+	d, err := compress(plain, hash)
+	if err != nil {
+		return nil, err
+	}
+	h.docs[key] = d
+	return d, nil
+}
+
+// negotiate takes the first media type of an Accept header that is among forms.
+func negotiate(accept string, forms []format) (format, bool) {
+	if accept == "" {
+		return forms[0], true
+	}
+	for part := range strings.SplitSeq(accept, ",") {
+		t, _, err := mime.ParseMediaType(part)
+		if err != nil { // "@" is not allowed in a media type
+			t, _, _ = strings.Cut(strings.TrimSpace(part), ";")
+		}
+		for _, f := range forms {
+			if t == f.accept || t == "*/*" || t == "application/*" {
+				return f, true
+			}
+		}
+	}
+	return format{}, false
+}

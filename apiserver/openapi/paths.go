@@ -1,0 +1,312 @@
+package openapi
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	authentication "k8s.io/api/authentication/v1"
+	autoscaling "k8s.io/api/autoscaling/v1"
+	core "k8s.io/api/core/v1"
+	policy "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"proa.dev/kinds"
+	"proa.dev/object"
+)
+
+// The query parameters of verbs are the fields of their options.
+var (
+	listQuery   = reflect.TypeFor[metav1.ListOptions]()
+	createQuery = reflect.TypeFor[metav1.CreateOptions]()
+	updateQuery = reflect.TypeFor[metav1.UpdateOptions]()
+	patchQuery  = reflect.TypeFor[metav1.PatchOptions]()
+	deleteQuery = reflect.TypeFor[metav1.DeleteOptions]()
+)
+
+var (
+	patchTypes = []string{"application/json-patch+json", "application/merge-patch+json",
+		"application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+	answerTypes = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
+)
+
+// operation is one method of one path.
+type operation struct {
+	id, action, description string
+	gvk                     schema.GroupVersionKind
+	query                   []reflect.Type // options whose fields are query parameters
+	body                    reflect.Type   // nil is none
+	bodyTypes               []string       // default: any
+	answer                  reflect.Type   // nil is text
+	codes                   []string       // beside 401
+}
+
+// addPaths adds the paths of r to paths.
+func (s *schemas) addPaths(v version, r resource, paths tree) {
+	t := reflect.TypeOf(r.new()).Elem()
+	has := func(verb string) bool { return slices.Contains(r.kind.Verbs, verb) }
+	root, scope := "/"+v.path+"/", ""
+	collection := root + r.name
+	if r.kind.Namespaced {
+		scope, collection = "Namespaced", root+"namespaces/{namespace}/"+r.name
+	}
+	name := v.title() + scope + r.gvk.Kind
+	op := func(o operation) operation { o.gvk = r.gvk; return o }
+
+	ops := tree{}
+	if has("list") {
+		list := listType(r.gvk)
+		o := op(operation{"list" + name, "list", "list or watch objects of kind " + r.gvk.Kind, r.gvk, []reflect.Type{listQuery}, nil, nil, list, ok})
+		ops["get"] = s.operation(v, o)
+		if r.kind.Namespaced {
+			o.id = "list" + v.title() + r.gvk.Kind + "ForAllNamespaces"
+			paths[root+r.name] = s.item(r, root+r.name, tree{"get": s.operation(v, o)})
+		}
+	}
+	if has("create") {
+		ops["post"] = s.operation(v, op(operation{"create" + name, "post", "create " + article(r.gvk.Kind), r.gvk, []reflect.Type{createQuery}, t, nil, t, created}))
+	}
+	if has("deletecollection") {
+		ops["delete"] = s.operation(v, op(operation{
+			"delete" + v.title() + "Collection" + scope + r.gvk.Kind, "deletecollection", "delete collection of " + r.gvk.Kind, r.gvk,
+			[]reflect.Type{listQuery, deleteQuery}, deleteQuery, nil, statusType, ok,
+		}))
+	}
+	if len(ops) > 0 {
+		paths[collection] = s.item(r, collection, ops)
+	}
+	path := collection + "/{name}"
+	if ops := s.edit(v, op(operation{id: name, body: t, answer: t}), r.kind.Verbs); len(ops) > 0 {
+		paths[path] = s.item(r, path, ops)
+	}
+	if r.kind.Status {
+		o := op(operation{id: name + "Status", body: t, answer: t, description: "status of "})
+		paths[path+"/status"] = s.item(r, path, s.edit(v, o, []string{"get", "patch", "update"}))
+	}
+	if r.kind.Scale != nil {
+		scale := reflect.TypeFor[autoscaling.Scale]()
+		o := operation{id: name + "Scale", body: scale, answer: scale, description: "scale of ",
+			gvk: autoscaling.SchemeGroupVersion.WithKind("Scale")}
+		paths[path+"/scale"] = s.item(r, path, s.edit(v, o, []string{"get", "patch", "update"}))
+	}
+	for _, sub := range r.kind.Subs {
+		paths[path+"/"+sub.Name] = s.item(r, path, s.sub(v, r, name, sub))
+	}
+}
+
+var (
+	ok         = []string{"200"}
+	created    = []string{"200", "201", "202"}
+	statusType = reflect.TypeFor[metav1.Status]()
+)
+
+// edit is the methods of one object or of a subresource that is edited like one. o has the id's end, and the types.
+func (s *schemas) edit(v version, o operation, verbs []string) tree {
+	out := tree{}
+	what := o.description + "the specified " + o.gvk.Kind
+	for _, verb := range verbs {
+		p := o
+		switch verb {
+		case "get":
+			p.id, p.action, p.description, p.body, p.codes = "read"+o.id, "get", "read "+what, nil, ok
+			out["get"] = s.operation(v, p)
+		case "update":
+			p.id, p.action, p.description, p.query, p.codes = "replace"+o.id, "put", "replace "+what, []reflect.Type{updateQuery}, created[:2]
+			out["put"] = s.operation(v, p)
+		case "patch":
+			p.id, p.action, p.description, p.query, p.codes = "patch"+o.id, "patch", "partially update "+what, []reflect.Type{patchQuery}, created[:2]
+			p.body, p.bodyTypes = reflect.TypeFor[metav1.Patch](), patchTypes
+			out["patch"] = s.operation(v, p)
+		case "delete":
+			p.id, p.action, p.description, p.query = "delete"+o.id, "delete", "delete "+article(o.gvk.Kind), []reflect.Type{deleteQuery}
+			p.body, p.answer, p.codes = deleteQuery, statusType, []string{"200", "202"}
+			out["delete"] = s.operation(v, p)
+		}
+	}
+	return out
+}
+
+// bodies are the Go types of subresources' bodies that are not in the scheme under the kind's own version.
+var bodies = map[string]reflect.Type{
+	"v1/Binding": reflect.TypeFor[core.Binding](), "policy/v1/Eviction": reflect.TypeFor[policy.Eviction](),
+	"authentication.k8s.io/v1/TokenRequest": reflect.TypeFor[authentication.TokenRequest](),
+}
+
+func (s *schemas) sub(v version, r resource, name string, sub kinds.Sub) tree {
+	i := strings.LastIndexByte(sub.GVK, '/')
+	gv, _ := schema.ParseGroupVersion(sub.GVK[:i])
+	gvk := gv.WithKind(sub.GVK[i+1:])
+	id := name + upper(sub.Name)
+	if sub.Connecting {
+		out := tree{}
+		var query []reflect.Type
+		if o, err := object.Scheme().New(gvk); err == nil && strings.HasSuffix(gvk.Kind, "Options") {
+			query = []reflect.Type{reflect.TypeOf(o).Elem()}
+		} else if sub.Name == "log" {
+			query = []reflect.Type{reflect.TypeFor[core.PodLogOptions]()}
+		}
+		for _, verb := range sub.Verbs {
+			method := map[string]string{"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}[verb]
+			out[method] = s.operation(v, operation{
+				id: "connect" + strings.Replace(id, v.title(), v.title()+upper(method), 1), action: "connect", gvk: gvk, query: query, codes: ok,
+				description: fmt.Sprintf("connect %s requests to %s of %s", strings.ToUpper(method), sub.Name, r.gvk.Kind),
+			})
+		}
+		return out
+	}
+	t := bodies[sub.GVK]
+	if t == nil {
+		t = reflect.TypeOf(r.new()).Elem()
+	}
+	if slices.Equal(sub.Verbs, []string{"create"}) {
+		return tree{"post": s.operation(v, operation{
+			id: "create" + id, action: "post", gvk: gvk, description: fmt.Sprintf("create %s of %s", sub.Name, article(r.gvk.Kind)),
+			query: []reflect.Type{createQuery}, body: t, answer: t, codes: created,
+		})}
+	}
+	return s.edit(v, operation{id: id, gvk: gvk, body: t, answer: t, description: sub.Name + " of "}, sub.Verbs)
+}
+
+// item is a path: its methods and the parameters that all of them have.
+func (s *schemas) item(r resource, path string, ops tree) tree {
+	var params []any
+	if strings.Contains(path, "{name}") {
+		params = append(params, s.parameter("name", "path", "string", "name of the "+r.gvk.Kind))
+	}
+	if strings.Contains(path, "{namespace}") {
+		params = append(params, s.parameter("namespace", "path", "string", "object name and auth scope, such as for teams and projects"))
+	}
+	params = append(params, s.parameter("pretty", "query", "string", "If 'true', then the output is pretty printed."))
+	ops["parameters"] = params
+	return ops
+}
+
+func (s *schemas) parameter(name, in, kind, description string) tree {
+	p := tree{"name": name, "in": in}
+	if description != "" {
+		p["description"] = description
+	}
+	if in == "path" {
+		p["required"] = true
+	}
+	if s.v3 {
+		p["schema"] = tree{"type": kind, "uniqueItems": true}
+	} else {
+		p["type"], p["uniqueItems"] = kind, true
+	}
+	return p
+}
+
+// query is the parameters that the fields of an options type make. Lists are given by repeating a parameter.
+func (s *schemas) query(t reflect.Type) []any {
+	var out []any
+	text := docs(t)
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		ft := f.Type
+		if ft.Kind() == reflect.Pointer || ft.Kind() == reflect.Slice {
+			ft = ft.Elem()
+		}
+		kind := ""
+		switch ft.Kind() {
+		case reflect.String:
+			kind = "string"
+		case reflect.Bool:
+			kind = "boolean"
+		case reflect.Int32, reflect.Int64:
+			kind = "integer"
+		case reflect.Struct:
+			if _, ok := special[typeName(ft)]; ok { // a time
+				kind = "string"
+			}
+		}
+		if f.Anonymous || name == "" || kind == "" {
+			continue
+		}
+		out = append(out, s.parameter(name, "query", kind, text[name]))
+	}
+	return out
+}
+
+func (s *schemas) operation(v version, o operation) tree {
+	out := tree{
+		"operationId": o.id, "description": o.description, "tags": []string{v.tag()},
+		"x-kubernetes-action": o.action, "x-kubernetes-group-version-kind": gvkTree(o.gvk),
+	}
+	var params []any
+	seen := map[string]bool{}
+	for _, t := range o.query {
+		for _, p := range s.query(t) {
+			if n := p.(tree)["name"].(string); !seen[n] {
+				seen[n] = true
+				params = append(params, p)
+			}
+		}
+	}
+	types := o.bodyTypes
+	if types == nil {
+		types = []string{"*/*"}
+	}
+	if o.body != nil {
+		if s.v3 {
+			out["requestBody"] = tree{"required": o.action != "delete" && o.action != "deletecollection", "content": s.content(types, o.body)}
+		} else {
+			params = append(params, tree{"name": "body", "in": "body", "required": o.action != "delete", "schema": s.ref(o.body)})
+		}
+	}
+	if !s.v3 {
+		out["consumes"], out["produces"], out["schemes"] = types, answerTypes, []string{"https"}
+	}
+	if params != nil {
+		out["parameters"] = params
+	}
+	responses := tree{"401": tree{"description": "Unauthorized"}}
+	for _, code := range o.codes {
+		responses[code] = s.response(code, o.answer)
+	}
+	out["responses"] = responses
+	return out
+}
+
+func (s *schemas) response(code string, t reflect.Type) tree {
+	out := tree{"description": map[string]string{"200": "OK", "201": "Created", "202": "Accepted"}[code]}
+	switch {
+	case s.v3 && t == nil:
+		out["content"] = tree{"*/*": tree{"schema": tree{"type": "string"}}}
+	case s.v3:
+		out["content"] = s.content(answerTypes, t)
+	case t == nil:
+		out["schema"] = tree{"type": "string"}
+	default:
+		out["schema"] = s.ref(t)
+	}
+	return out
+}
+
+func (s *schemas) content(types []string, t reflect.Type) tree {
+	out := tree{}
+	for _, mediaType := range types {
+		out[mediaType] = tree{"schema": s.ref(t)}
+	}
+	return out
+}
+
+// listType is the Go type of a kind's list; kinds that are not in the scheme have none and are listed as any object.
+func listType(gvk schema.GroupVersionKind) reflect.Type {
+	gvk.Kind += "List"
+	o, err := object.Scheme().New(gvk)
+	if err != nil {
+		return nil
+	}
+	return reflect.TypeOf(o).Elem()
+}
+
+func article(kind string) string {
+	if strings.ContainsRune("AEIOU", rune(kind[0])) {
+		return "an " + kind
+	}
+	return "a " + kind
+}
