@@ -102,8 +102,12 @@ func setAttributes(fd int, m *wire.Mount) error {
 		flags |= unix.AT_RECURSIVE
 	}
 	attr := unix.MountAttr{Propagation: propagation}
+	var times uint64 // the kernel wants the old access time mode cleared when one is set
+	if m.Attr&unix.MOUNT_ATTR__ATIME != 0 {
+		times = unix.MOUNT_ATTR__ATIME
+	}
 	if m.RecursiveRO {
-		attr.Attr_set = m.Attr
+		attr.Attr_set, attr.Attr_clr = m.Attr, times
 	}
 	if err := unix.MountSetattr(fd, "", flags, &attr); err != nil {
 		return err
@@ -111,7 +115,7 @@ func setAttributes(fd int, m *wire.Mount) error {
 	if m.Attr == 0 || m.RecursiveRO {
 		return nil
 	}
-	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: m.Attr})
+	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: m.Attr, Attr_clr: times})
 }
 
 // hostNull returns the host's /dev/null as a detached mount, having checked that it is the null device.

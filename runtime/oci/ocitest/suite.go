@@ -1,0 +1,161 @@
+package ocitest
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"proa.dev/runtime/keeper/wire"
+	"proa.dev/runtime/oci"
+)
+
+// NewFunc makes the implementation under test for a pod.
+type NewFunc func(t testing.TB, p *Pod) oci.Runtime
+
+// Spec returns a plain specification: the box with args, the usual mounts and devices, no limits.
+func Spec(args ...string) *specs.Spec {
+	caps := []string{"CAP_CHOWN", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_NET_BIND_SERVICE"}
+	return &specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{
+			Args: args, Cwd: "/", Env: []string{"PATH=/bin"}, NoNewPrivileges: true,
+			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps},
+		},
+		Root: &specs.Root{Path: "rootfs"},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+		},
+		Linux: &specs.Linux{
+			Namespaces:    []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}},
+			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/scsi", "/sys/firmware"},
+			ReadonlyPaths: []string{"/proc/sys", "/proc/bus"},
+			Devices: []specs.LinuxDevice{{Path: "/dev/null", Type: "c", Major: 1, Minor: 3}, {Path: "/dev/zero", Type: "c", Major: 1, Minor: 5},
+				{Path: "/dev/urandom", Type: "c", Major: 1, Minor: 9}},
+		},
+	}
+}
+
+// ran is what came of a container.
+type ran struct {
+	state  wire.State
+	stdout string
+	stderr string
+}
+
+// run creates, starts and awaits a container.
+func run(t *testing.T, p *Pod, rt oci.Runtime, change func(*oci.Container), args ...string) (ran, error) {
+	t.Helper()
+	c := container(t, p, args...)
+	if change != nil {
+		change(c)
+	}
+	if _, err := rt.Create(t.Context(), p.Keeper, c); err != nil {
+		return ran{}, err
+	}
+	if _, err := rt.Start(t.Context(), p.Keeper, c); err != nil {
+		return ran{}, err
+	}
+	r := ran{state: p.AwaitExit(t, c.ID)}
+	r.stdout, r.stderr = Logged(t, c.Log)
+	must(t, p.Keeper.Forget(t.Context(), c.ID))
+	must(t, rt.Delete(t.Context(), c))
+	return r, nil
+}
+
+func container(t *testing.T, p *Pod, args ...string) *oci.Container {
+	t.Helper()
+	id := "c" + regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(t.Name()), "-")
+	dir := filepath.Join(t.TempDir(), id)
+	must(t, os.MkdirAll(dir, 0o700))
+	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	must(t, os.Mkdir(upper, 0o755))
+	must(t, os.Mkdir(work, 0o755))
+	g := p.Group(t, id)
+	t.Cleanup(func() {
+		if err := g.Remove(); err != nil {
+			t.Errorf("remove cgroup: %v", err)
+		}
+	})
+	return &oci.Container{ID: id, Dir: dir, Spec: Spec(args...), Cgroup: g, Log: filepath.Join(dir, "log"), CgroupNS: true,
+		Root: oci.Root{Lower: []string{RootFS(t)}, Upper: upper, Work: work}}
+}
+
+// Logged returns what a CRI log holds, joined again.
+func Logged(t testing.TB, path string) (stdout, stderr string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	must(t, err)
+	for line := range strings.Lines(string(data)) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4)
+		if len(f) != 4 {
+			t.Fatalf("not a CRI log line: %q", line)
+		}
+		text := f[3]
+		if f[2] == "F" {
+			text += "\n"
+		}
+		if f[1] == "stdout" {
+			stdout += text
+		} else {
+			stderr += text
+		}
+	}
+	return stdout, stderr
+}
+
+// Run runs the suite.
+func Run(t *testing.T, newRuntime NewFunc) {
+	p := NewPod(t, wire.Setup{Hostname: "pod-host"})
+	rt := newRuntime(t, p)
+	for name, test := range map[string]func(*testing.T, *Pod, oci.Runtime){
+		"Streams": testStreams, "ExitCode": testExitCode, "Missing": testMissing, "User": testUser, "Files": testFiles,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, p, rt) })
+	}
+}
+
+func testStreams(t *testing.T, p *Pod, rt oci.Runtime) {
+	r, err := run(t, p, rt, nil, "box", "both")
+	must(t, err)
+	if r.stdout != "to stdout\n" || r.stderr != "to stderr\n" {
+		t.Errorf("logged %q and %q", r.stdout, r.stderr)
+	}
+}
+
+func testExitCode(t *testing.T, p *Pod, rt oci.Runtime) {
+	r, err := run(t, p, rt, nil, "box", "exit", "42")
+	must(t, err)
+	if r.state.ExitCode != 42 {
+		t.Errorf("exit code %d, want 42", r.state.ExitCode)
+	}
+}
+
+func testMissing(t *testing.T, p *Pod, rt oci.Runtime) {
+	_, err := run(t, p, rt, nil, "nope")
+	if err == nil || !strings.Contains(err.Error(), `exec: "nope": executable file not found in $PATH`) {
+		t.Errorf("got error %v, want the one that users know", err)
+	}
+}
+
+func testUser(t *testing.T, p *Pod, rt oci.Runtime) {
+	r, err := run(t, p, rt, func(c *oci.Container) { c.User = wire.User{Spec: "alice", Groups: []uint64{77}} }, "box", "id")
+	must(t, err)
+	if want := "uid 1000 gid 1001 groups [1001 77 50]\n"; r.stdout != want && r.stdout != "uid 1000 gid 1001 groups [50 77 1001]\n" {
+		t.Errorf("got %q, want %q", r.stdout, want)
+	}
+}
+
+func testFiles(t *testing.T, p *Pod, rt oci.Runtime) {
+	r, err := run(t, p, rt, func(c *oci.Container) { c.Spec.Process.Cwd = "/made/here" }, "box", "pwd")
+	must(t, err)
+	if r.stdout != "/made/here\n" {
+		t.Errorf("working directory %q", r.stdout)
+	}
+}
