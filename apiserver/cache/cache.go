@@ -69,6 +69,9 @@ func New(d Deps) *Cache {
 		ready: make(chan struct{}), ended: make(chan struct{}), pending: map[string][]*pending{},
 	}
 	for _, k := range d.Kinds {
+		if k.Virtual {
+			continue
+		}
 		s := newShelf(k, c.keep)
 		c.byRes[k.GroupVersionResource] = s
 		c.byPrefix[k.Storage] = s

@@ -105,6 +105,9 @@ func (s *Shelf) snapshot(seen int64, namespace string) Snapshot {
 	return Snapshot{tree: s.snap, Rev: max(seen, s.rev), perSpace: n, tail: s.log.last}
 }
 
+// Snapshot is a shelf as it is now. Count and Walk are about a namespace, or all if it is empty.
+func (c *Cache) Snapshot(s *Shelf, namespace string) Snapshot { return s.snapshot(c.Rev(), namespace) }
+
 // Walk calls fn for the objects of a namespace (all, if empty) from a key on, in key order, until fn says false. from is inclusive;
 // its zero value is the beginning.
 func (sn Snapshot) Walk(namespace string, from object.Key, fn func(*Item) bool) {

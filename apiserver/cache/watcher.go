@@ -61,7 +61,11 @@ type Watcher struct {
 	cut   chan struct{} // closed when the watcher is too slow
 	dead  atomic.Bool   // cut is closed
 	still bool          // never cut off: readers in this process
+	onCut atomic.Pointer[func()]
 }
+
+// OnCut has f called when the watcher is cut off: to wake a writer that is stuck. f must not block.
+func (w *Watcher) OnCut(f func()) { w.onCut.Store(&f) }
 
 // Bell rings when there may be something to take.
 func (w *Watcher) Bell() <-chan struct{} { return w.bell }
@@ -124,6 +128,9 @@ func (s *Shelf) ring(c *Change, all bool) {
 			// It has been rung before and did not come yet.
 			if !w.still && s.log.last.seq-w.at.Load().seq > maxLag && w.dead.CompareAndSwap(false, true) {
 				close(w.cut)
+				if f := w.onCut.Load(); f != nil {
+					(*f)()
+				}
 			}
 		}
 	}

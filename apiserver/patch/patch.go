@@ -1,0 +1,171 @@
+package patch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/mergepatch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	kjson "sigs.k8s.io/json"
+
+	"proa.dev/apiserver/codec"
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// Bounds of a patch.
+const (
+	maxOperations = 10000             // of a JSON patch
+	fewCopies     = 5                 // copy operations that may be applied without looking at the size in between: 2^5 times the object
+	maxSteps      = 200               // operations of a JSON patch with more copies than that
+	maxPatched    = 2 * codec.MaxBody // bytes of the result
+)
+
+// Apply applies p to cur, which stays as it is, and fills into, which must be new. strict lists unknown and duplicate fields of
+// the result and of the patch. Errors are ready to be sent.
+func Apply(cur object.Object, p client.Patch, into object.Object) (strict []error, err error) {
+	if err := codec.CheckDepth(p.Data); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	switch p.Type {
+	case types.JSONPatchType, types.MergePatchType:
+		return viaJSON(cur, p, into)
+	case types.StrategicMergePatchType:
+		return strategic(cur, p.Data, into)
+	}
+	return nil, codec.Unsupported(Accepted)
+}
+
+// Accepted is the patch types, as a 415 lists them.
+const Accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
+
+func viaJSON(cur object.Object, p client.Patch, into object.Object) (strict []error, err error) {
+	was, err := json.Marshal(cur)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	var now []byte
+	if p.Type == types.JSONPatchType {
+		now, err = operations(was, p.Data)
+	} else {
+		var v map[string]any
+		dup, verr := kjson.UnmarshalStrict(p.Data, &v)
+		if verr != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", verr))
+		}
+		strict = dup
+		now, err = jsonpatch.MergePatch(was, p.Data)
+		if err != nil {
+			err = apierrors.NewBadRequest(err.Error())
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(now) > maxPatched {
+		return nil, tooLong(len(now))
+	}
+	more, err := kjson.UnmarshalStrict(now, into)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding the patched object: %v", err))
+	}
+	return append(strict, more...), nil
+}
+
+// operations applies a JSON patch.
+func operations(was, data []byte) ([]byte, error) {
+	patch, err := jsonpatch.DecodePatch(data)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if len(patch) > maxOperations {
+		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
+			"The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(patch)))
+	}
+	if countCopies(patch) > fewCopies {
+		return stepwise(was, patch)
+	}
+	now, err := patch.Apply(was)
+	if err != nil {
+		return nil, unprocessable(err)
+	}
+	return now, nil
+}
+
+func countCopies(p jsonpatch.Patch) (n int) {
+	for _, op := range p {
+		if op.Kind() == "copy" {
+			n++
+		}
+	}
+	return n
+}
+
+// stepwise applies a patch one operation after the other, so that copies of copies are stopped before they fill the memory.
+func stepwise(doc []byte, p jsonpatch.Patch) (_ []byte, err error) {
+	if len(p) > maxSteps {
+		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
+			"a JSON patch with more than %d copy operations may have at most %d operations, got %d", fewCopies, maxSteps, len(p)))
+	}
+	for _, op := range p {
+		if doc, err = (jsonpatch.Patch{op}).Apply(doc); err != nil {
+			return nil, unprocessable(err)
+		}
+		if len(doc) > maxPatched {
+			return nil, tooLong(len(doc))
+		}
+	}
+	return doc, nil
+}
+
+func tooLong(n int) error {
+	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the patched object is %d bytes long, at most %d are allowed", n, maxPatched))
+}
+
+func unprocessable(err error) error {
+	return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+}
+
+func strategic(cur object.Object, data []byte, into object.Object) (strict []error, err error) {
+	var p map[string]any
+	strict, err = kjson.UnmarshalStrict(data, &p)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if _, ok := cur.(runtime.Unstructured); ok {
+		return nil, codec.Unsupported("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")
+	}
+	was, err := runtime.DefaultUnstructuredConverter.ToUnstructured(cur)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	now, err := strategicpatch.StrategicMergeMapPatch(was, p, into)
+	if err != nil {
+		return nil, explain(err)
+	}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(now, into, true)
+	if bad, ok := runtime.AsStrictDecodingError(err); ok {
+		return append(strict, bad.Errors()...), nil
+	}
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return strict, nil
+}
+
+func explain(err error) error {
+	switch {
+	case errors.Is(err, mergepatch.ErrBadJSONDoc), errors.Is(err, mergepatch.ErrBadPatchFormatForPrimitiveList),
+		errors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys), errors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList),
+		errors.Is(err, mergepatch.ErrUnsupportedStrategicMergePatchFormat):
+		return apierrors.NewBadRequest(err.Error())
+	}
+	return unprocessable(err)
+}

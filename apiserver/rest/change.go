@@ -1,0 +1,229 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"proa.dev/apiserver/admission"
+	"proa.dev/apiserver/authn"
+	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/codec"
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// changeTries bounds how often a change is made anew because somebody else was faster.
+const changeTries = 16
+
+// change is one write to an existing object: what update, patch, and the writing subresources have in common.
+type change struct {
+	target  client.Target
+	options metav1.UpdateOptions
+	// next makes the new object, in the stored version, of the current one (nil if it does not exist and create is set). Its result belongs
+	// to the change. An object with a resourceVersion is stored only if that is the current one.
+	next func(ctx context.Context, old *cache.Item) (object.Object, error)
+	// create makes an object that does not exist; nil: 404.
+	create func(ctx context.Context, o object.Object) (Answer, error)
+	// raw skips defaults and Prepare, checks metadata only, and counts no generation: for changes that the server makes itself.
+	raw bool
+	// counts has the generation counted all the same.
+	counts bool
+	// status says that the target's subresource writes the status and not the rest.
+	status bool
+	// apply says that the managed fields in the new object are to be kept as they are.
+	apply bool
+}
+
+// do makes the change, again and again while others are faster, unless the client asked for a resourceVersion.
+func (a *API) do(ctx context.Context, s *Served, c change) (Answer, error) {
+	for try := 1; ; try++ {
+		old, err := a.current(ctx, s, c.target.Key)
+		if apierrors.IsNotFound(err) && c.create != nil {
+			o, err := c.next(ctx, nil)
+			if err != nil {
+				return Answer{}, err
+			}
+			return c.create(ctx, o)
+		}
+		if err != nil {
+			return Answer{}, err
+		}
+		o, err := c.next(ctx, old)
+		if err != nil {
+			return Answer{}, failure(err)
+		}
+		asked := o.GetResourceVersion()
+		if asked != "" && asked != formatRV(old.Rev) {
+			if again, err := a.behind(ctx, s, old); err != nil || again && try < changeTries {
+				if err != nil {
+					return Answer{}, err
+				}
+				continue
+			}
+			return Answer{}, apierrors.NewConflict(s.group(), c.target.Name, errModified)
+		}
+		answer, err := a.changeOnce(ctx, s, c, old, o)
+		if _, lost := cache.ErrConflict(err); lost {
+			if asked != "" || try == changeTries {
+				return Answer{}, apierrors.NewConflict(s.group(), c.target.Name, errModified)
+			}
+			if err := a.cache.Fresh(ctx); err != nil {
+				return Answer{}, failure(err)
+			}
+			continue
+		}
+		return answer, failure(err)
+	}
+}
+
+// behind says whether the cache turns out to have something newer than old once it is up to date.
+func (a *API) behind(ctx context.Context, s *Served, old *cache.Item) (bool, error) {
+	if err := a.cache.Fresh(ctx); err != nil {
+		return false, failure(err)
+	}
+	it, ok := s.Shelf.Get(old.Key)
+	return !ok || it.Rev != old.Rev, nil
+}
+
+// changeOnce takes the change from old to o through admission and validation into the store. The error is a *store.Conflict if
+// somebody else was faster.
+func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.Item, o object.Object) (_ Answer, err error) {
+	if err := a.matchUpdate(s, c.target, old, o); err != nil {
+		return Answer{}, err
+	}
+	user, _ := authn.From(ctx)
+	r := &admission.Request{Op: admission.Update, Kind: s.Kind, Sub: c.target.Sub, Key: old.Key, Object: o, Old: old.Object, User: user, DryRun: dry(c.options.DryRun)}
+	defer func() {
+		if err != nil || r.DryRun {
+			r.Failed()
+		}
+	}()
+	dedupOwners(ctx, o)
+	o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+	if !c.raw {
+		s.Kind.Default(o)
+	}
+	a.trackFields(ctx, s, c, old.Object, o)
+	if err := a.admission.Admit(ctx, r); err != nil {
+		return Answer{}, err
+	}
+	keepMeta(o, old.Object)
+	if !c.raw {
+		prepareChange(s, c, o, old.Object)
+	}
+	if s.Kind.Generation && !c.status && (!c.raw || c.counts) && !sameSpec(o, old.Object) {
+		o.SetGeneration(old.Object.GetGeneration() + 1)
+	}
+	if errs := checkChange(s, c, o, old.Object); len(errs) > 0 {
+		return Answer{}, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), o.GetName(), errs)
+	}
+	if !c.raw && !c.status {
+		for _, w := range s.Kind.Warn(o, old.Object) {
+			Warn(ctx, w)
+		}
+	}
+	if err := a.admission.Check(ctx, r); err != nil {
+		return Answer{}, err
+	}
+	if o.GetDeletionTimestamp() != nil && goneAfter(o) {
+		return a.finish(ctx, s, old, o, r.DryRun)
+	}
+	o.SetResourceVersion(formatRV(old.Rev))
+	same, err := equal(o, old.Object)
+	if err != nil {
+		return Answer{}, err
+	}
+	if same {
+		if again, err := a.behind(ctx, s, old); err != nil || again {
+			return Answer{}, conflictOr(err, s, old)
+		}
+		r.Failed() // nothing was written: what was reserved for it is not needed
+		return Answer{Item: old}, nil
+	}
+	if r.DryRun {
+		return Answer{Item: cache.Loose(s.Kind, o)}, nil
+	}
+	it, err := a.cache.Write(ctx, s.Shelf, old.Key, o, old.Rev)
+	return Answer{Item: it}, err
+}
+
+// prepareChange sets what this kind of write may not change.
+func prepareChange(s *Served, c change, o, old object.Object) {
+	if c.status {
+		onlyStatus(o, old)
+		s.Kind.PrepareStatus(o, old)
+		return
+	}
+	if s.Kind.Status {
+		keepStatus(o, old)
+	}
+	s.Kind.Prepare(o, old)
+}
+
+func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
+	m := field.NewPath("metadata")
+	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)
+	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
+	switch {
+	case c.raw:
+	case c.status:
+		errs = append(errs, s.Kind.ValidateStatus(o, old)...)
+	default:
+		errs = append(errs, s.Kind.Validate(o)...)
+		errs = append(errs, s.Kind.ValidateUpdate(o, old)...)
+	}
+	return errs
+}
+
+// matchUpdate says whether o can take the place of old at all.
+func (a *API) matchUpdate(s *Served, t client.Target, old *cache.Item, o object.Object) error {
+	switch {
+	case o.GetName() == "":
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", t.Name))
+	case o.GetName() != t.Name:
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", o.GetName(), t.Name))
+	case s.Namespaced && o.GetNamespace() != "" && o.GetNamespace() != t.Namespace:
+		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the request (%s)", o.GetNamespace(), t.Namespace))
+	case o.GetUID() != "" && o.GetUID() != old.Object.GetUID():
+		return apierrors.NewConflict(s.group(), t.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", o.GetUID(), old.Object.GetUID()))
+	}
+	if s.Namespaced {
+		o.SetNamespace(t.Namespace)
+	} else {
+		o.SetNamespace("")
+	}
+	return nil
+}
+
+// keepMeta gives o the metadata of old that no client may change.
+func keepMeta(o, old object.Object) {
+	o.SetGeneration(old.GetGeneration())
+	o.SetUID(old.GetUID())
+	o.SetCreationTimestamp(old.GetCreationTimestamp())
+	o.SetSelfLink("")
+	if old.GetDeletionTimestamp() != nil {
+		o.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	}
+	if old.GetDeletionGracePeriodSeconds() != nil && o.GetDeletionGracePeriodSeconds() == nil {
+		o.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	}
+	if o.GetGenerateName() == "" {
+		o.SetGenerateName(old.GetGenerateName())
+	}
+}
+
+// equal says whether two objects would be stored as the same bytes.
+func equal(a, b object.Object) (bool, error) {
+	x, err := codec.Store(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := codec.Store(b)
+	return bytes.Equal(x, y), err
+}

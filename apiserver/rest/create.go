@@ -1,0 +1,198 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"proa.dev/apiserver/admission"
+	"proa.dev/apiserver/authn"
+	"proa.dev/apiserver/cache"
+	"proa.dev/client"
+	"proa.dev/object"
+	"proa.dev/store"
+)
+
+// nameTries is how often a generated name is made anew when it is taken.
+const nameTries = 8
+
+// Create stores a new object, or posts o to a subresource of the object that t names. o, in the version that s serves,
+// belongs to the API from then on.
+func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.Object, opt metav1.CreateOptions) (Answer, error) {
+	if errs := mvalidation.ValidateCreateOptions(&opt); len(errs) > 0 {
+		return Answer{}, apierrors.NewInvalid(optionsKind("CreateOptions"), "", errs)
+	}
+	if t.Sub != "" {
+		return a.createSub(ctx, s, t, o, opt)
+	}
+	if s.Kind.Virtual {
+		return a.review(ctx, s, t, o, opt)
+	}
+	o, err := s.In(o)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := matchNamespace(s, t.Namespace, o); err != nil {
+		return Answer{}, err
+	}
+	if o.GetResourceVersion() != "" {
+		return Answer{}, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
+	}
+	wipeMeta(o)
+	dedupOwners(ctx, o)
+	generated := o.GetName() == "" && o.GetGenerateName() != ""
+	for try := 1; ; try++ {
+		next := o
+		if generated && try < nameTries {
+			next = o.DeepCopyObject().(object.Object)
+		}
+		it, err := a.create(ctx, s, next, opt, generated)
+		if err == nil {
+			return Answer{Item: it, Created: true}, nil
+		}
+		if generated && apierrors.IsAlreadyExists(err) {
+			if try < nameTries {
+				continue
+			}
+			err = apierrors.NewGenerateNameConflict(s.group(), next.GetName(), 1)
+		}
+		return Answer{}, err
+	}
+}
+
+func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1.CreateOptions, generate bool) (_ *cache.Item, err error) {
+	user, _ := authn.From(ctx)
+	s.Kind.Default(o)
+	r := &admission.Request{Op: admission.Create, Kind: s.Kind, Key: object.KeyOf(o), Object: o, User: user, DryRun: dry(opt.DryRun)}
+	defer func() {
+		if err != nil || r.DryRun {
+			r.Failed()
+		}
+	}()
+	if err := a.admission.Admit(ctx, r); err != nil {
+		return nil, failure(err)
+	}
+	if generate {
+		o.SetName(GenerateName(o.GetGenerateName()))
+	}
+	r.Key = object.KeyOf(o)
+	o.SetUID(uuid.NewUUID())
+	o.SetCreationTimestamp(metav1.Time{Time: a.now().Truncate(1e9)})
+	if s.Kind.Status && !s.Kind.CreateStatus {
+		clearStatus(o)
+	}
+	if s.Kind.Generation {
+		o.SetGeneration(1)
+	}
+	s.Kind.Prepare(o, nil)
+	if errs := append(s.Kind.Validate(o), checkMeta(s, o)...); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), o.GetName(), errs)
+	}
+	for _, w := range s.Kind.Warn(o, nil) {
+		Warn(ctx, w)
+	}
+	if err := a.admission.Check(ctx, r); err != nil {
+		return nil, failure(err)
+	}
+	o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+	if r.DryRun {
+		if it, ok := s.Shelf.Get(r.Key); ok {
+			return nil, apierrors.NewAlreadyExists(s.group(), it.Key.Name)
+		}
+		return cache.Loose(s.Kind, o), nil
+	}
+	it, err := a.cache.Write(ctx, s.Shelf, r.Key, o, store.Absent)
+	if _, taken := cache.ErrConflict(err); taken {
+		return nil, apierrors.NewAlreadyExists(s.group(), r.Key.Name)
+	}
+	return it, failure(err)
+}
+
+func optionsKind(kind string) schema.GroupKind {
+	return schema.GroupKind{Group: metav1.GroupName, Kind: kind}
+}
+
+// checkMeta checks what every kind has.
+func checkMeta(s *Served, o object.Object) field.ErrorList {
+	m := field.NewPath("metadata")
+	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)
+	for _, msg := range path.IsValidPathSegmentName(o.GetName()) {
+		errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
+	}
+	return errs
+}
+
+// matchNamespace gives o the namespace of the request, or says that it has another one.
+func matchNamespace(s *Served, namespace string, o object.Object) error {
+	if !s.Namespaced {
+		o.SetNamespace("")
+		return nil
+	}
+	switch {
+	case namespace == "":
+		return apierrors.NewBadRequest("an empty namespace may not be set during creation")
+	case o.GetNamespace() == "":
+		o.SetNamespace(namespace)
+	case o.GetNamespace() != namespace:
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	return nil
+}
+
+// wipeMeta takes away what only the server may set.
+func wipeMeta(o object.Object) {
+	o.SetUID(types.UID(""))
+	o.SetCreationTimestamp(metav1.Time{})
+	o.SetDeletionTimestamp(nil)
+	o.SetDeletionGracePeriodSeconds(nil)
+	o.SetGeneration(0)
+	o.SetSelfLink("")
+	o.SetManagedFields(nil)
+}
+
+// dedupOwners leaves each owner reference once.
+func dedupOwners(ctx context.Context, o object.Object) {
+	refs := o.GetOwnerReferences()
+	if len(refs) < 2 {
+		return
+	}
+	seen := make(map[types.UID]bool, len(refs))
+	kept := make([]metav1.OwnerReference, 0, len(refs))
+	for _, r := range refs {
+		if seen[r.UID] {
+			Warn(ctx, fmt.Sprintf(".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: %s", r.UID))
+			continue
+		}
+		seen[r.UID] = true
+		kept = append(kept, r)
+	}
+	if len(kept) < len(refs) {
+		o.SetOwnerReferences(kept)
+	}
+}
+
+// suffix letters: without vowels and look-alikes, so that no words come out.
+const suffixLetters = "bcdfghjklmnpqrstvwxz2456789"
+
+// GenerateName is base with five random letters, cut so that it has at most 63.
+func GenerateName(base string) string {
+	if len(base) > 58 {
+		base = base[:58]
+	}
+	b := []byte(base)
+	for range 5 {
+		b = append(b, suffixLetters[rand.IntN(len(suffixLetters))])
+	}
+	return string(b)
+}

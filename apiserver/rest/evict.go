@@ -1,0 +1,107 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	core "k8s.io/api/core/v1"
+	policy "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"proa.dev/apiserver/cache"
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// evict deletes a pod if the disruption budgets that cover it allow that: 429 if not, or not yet.
+func (a *API) evict(ctx context.Context, s *Served, t client.Target, e *policy.Eviction, opt metav1.CreateOptions) (Answer, error) {
+	if e.Name != "" && e.Name != t.Name {
+		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	if err := a.admitSub(ctx, s, t, e, opt); err != nil {
+		return Answer{}, err
+	}
+	it, err := a.current(ctx, s, t.Key)
+	if err != nil {
+		return Answer{}, err
+	}
+	pod := it.Object.(*core.Pod)
+	how := metav1.DeleteOptions{}
+	if e.DeleteOptions != nil {
+		how = *e.DeleteOptions
+	}
+	if len(how.DryRun) == 0 {
+		how.DryRun = opt.DryRun
+	}
+	if !needsNoBudget(pod) {
+		if err := a.spendBudget(ctx, pod, dry(how.DryRun)); err != nil {
+			return Answer{}, err
+		}
+	}
+	if _, err := a.Delete(ctx, s, client.Target{Resource: t.Resource, Key: t.Key}, how); err != nil {
+		return Answer{}, err
+	}
+	return Answer{Other: created(), Created: true}, nil
+}
+
+// needsNoBudget says whether the pod counts for no budget: it does not run, or goes anyway.
+func needsNoBudget(p *core.Pod) bool {
+	return p.Status.Phase == core.PodSucceeded || p.Status.Phase == core.PodFailed || p.Status.Phase == core.PodPending || p.DeletionTimestamp != nil
+}
+
+// spendBudget takes one disruption from the budget of a pod.
+func (a *API) spendBudget(ctx context.Context, pod *core.Pod, dryRun bool) error {
+	pdb := a.Find(object.ResourceOf[policy.PodDisruptionBudget]())
+	if pdb == nil || pdb.Shelf == nil {
+		return nil
+	}
+	var covering []*policy.PodDisruptionBudget
+	for _, it := range pdb.Shelf.Select(client.Select{Namespace: pod.Namespace}) {
+		b := it.Object.(*policy.PodDisruptionBudget)
+		sel, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
+		if err == nil && sel.Matches(labels.Set(pod.Labels)) {
+			covering = append(covering, b)
+		}
+	}
+	switch len(covering) {
+	case 0:
+		return nil
+	case 1:
+	default:
+		return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError,
+			Message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."}}
+	}
+	key := object.KeyOf(covering[0])
+	t := client.Target{Resource: pdb.GroupVersionResource, Key: key, Sub: "status"}
+	_, err := a.do(ctx, pdb, change{target: t, status: true, raw: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+		b := old.Object.(*policy.PodDisruptionBudget)
+		if b.Status.ObservedGeneration < b.Generation {
+			return nil, tooManyEvictions(b, "The disruption budget "+b.Name+" is still being processed by the server.", 10)
+		}
+		if b.Status.DisruptionsAllowed <= 0 {
+			return nil, tooManyEvictions(b, fmt.Sprintf("The disruption budget %s needs %d healthy pods and has %d currently",
+				b.Name, b.Status.DesiredHealthy, b.Status.CurrentHealthy), 0)
+		}
+		n := object.Clone(b)
+		n.ResourceVersion = ""
+		if dryRun {
+			return n, nil
+		}
+		n.Status.DisruptionsAllowed--
+		if n.Status.DisruptedPods == nil {
+			n.Status.DisruptedPods = map[string]metav1.Time{}
+		}
+		n.Status.DisruptedPods[pod.Name] = metav1.Time{Time: a.now()}
+		return n, nil
+	}})
+	return err
+}
+
+func tooManyEvictions(b *policy.PodDisruptionBudget, message string, after int) error {
+	e := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", after)
+	e.ErrStatus.Details.Causes = append(e.ErrStatus.Details.Causes, metav1.StatusCause{Type: policy.DisruptionBudgetCause, Message: message})
+	return e
+}

@@ -1,0 +1,191 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/yaml"
+
+	"proa.dev/object"
+)
+
+// Field ownership (KEP-555). Who owns which field is written down from the first server-side apply of an object on: before that
+// there is nobody to conflict with, and objects that are never applied that way, which is nearly all, neither pay for
+// the bookkeeping nor carry it. The first apply enters all that was there before as "before-first-apply".
+
+// trackers are the field managers, made on first use: their schema takes memory.
+type trackers struct {
+	schema func() managedfields.TypeConverter
+	mu     sync.Mutex // guards byUse
+	byUse  map[use]*managedfields.FieldManager
+}
+
+type use struct {
+	schema.GroupVersionKind
+	sub string
+}
+
+func newTrackers() *trackers {
+	return &trackers{
+		schema: sync.OnceValue(func() managedfields.TypeConverter { return applyconfigurations.NewTypeConverter(object.Scheme()) }),
+		byUse:  map[use]*managedfields.FieldManager{},
+	}
+}
+
+// of is the field manager of a kind and subresource.
+func (t *trackers) of(s *Served, sub string) (*managedfields.FieldManager, error) {
+	u := use{s.Kind.GVK(), sub}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m := t.byUse[u]; m != nil {
+		return m, nil
+	}
+	m, err := managedfields.NewDefaultFieldManager(t.schema(), sameVersion{}, defaulter{s}, creater{s}, u.GroupVersionKind,
+		u.GroupVersion(), sub, resetFields(s, sub))
+	if err != nil {
+		return nil, fmt.Errorf("field manager of %s: %w", u.GroupVersionKind, err)
+	}
+	t.byUse[u] = m
+	return m, nil
+}
+
+// resetFields are the fields that a write to sub does not own, because it cannot change them.
+func resetFields(s *Served, sub string) map[fieldpath.APIVersion]fieldpath.Filter {
+	if !s.Kind.Status {
+		return nil
+	}
+	out := fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
+	if sub == "status" {
+		out = fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
+	}
+	return map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(s.Kind.GroupVersion().String()): fieldpath.NewExcludeSetFilter(out)}
+}
+
+// trackFields writes the managed fields of o, which replaces old.
+func (a *API) trackFields(ctx context.Context, s *Served, c change, old, o object.Object) {
+	if c.apply {
+		return
+	}
+	given := o.GetManagedFields()
+	cleared := len(given) == 1 && given[0].Manager == "" && given[0].Operation == "" // the documented way to stop the bookkeeping
+	if cleared || len(old.GetManagedFields()) == 0 {
+		o.SetManagedFields(nil)
+		return
+	}
+	if len(given) == 0 {
+		o.SetManagedFields(old.GetManagedFields())
+	}
+	m, err := a.fields.of(s, c.target.Sub)
+	if err != nil {
+		a.log.Error("track field owners", "kind", s.Kind.Kind, "err", err)
+		o.SetManagedFields(old.GetManagedFields())
+		return
+	}
+	live := old.DeepCopyObject()
+	out := m.UpdateNoErrors(live, o, manager(ctx, c.options.FieldManager))
+	if got, err := meta.Accessor(out); err == nil {
+		o.SetManagedFields(got.GetManagedFields())
+	}
+}
+
+// applyPatch is server-side apply: the patch is the whole opinion of its manager. live is the object now, or a new one.
+func (a *API) applyPatch(s *Served, sub string, live object.Object, data []byte, opt metav1.PatchOptions) (object.Object, error) {
+	p := &unstructured.Unstructured{Object: map[string]any{}}
+	if err := yaml.Unmarshal(data, &p.Object); err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	}
+	if p.GetManagedFields() != nil {
+		return nil, apierrors.NewBadRequest("metadata.managedFields must be nil")
+	}
+	if p.GetKind() == "" || p.GetAPIVersion() == "" {
+		return nil, apierrors.NewBadRequest("apiVersion and kind must be set in an apply patch")
+	}
+	m, err := a.fields.of(s, sub)
+	if err != nil {
+		return nil, err
+	}
+	force := opt.Force != nil && *opt.Force
+	out, err := m.Apply(live, p, opt.FieldManager, force)
+	if err != nil {
+		return nil, err
+	}
+	o, ok := out.(object.Object)
+	if !ok {
+		return nil, fmt.Errorf("apply made a %T", out)
+	}
+	return o, nil
+}
+
+type managerKey struct{}
+
+// WithManager is ctx with the name of the client, for requests that name no field manager.
+func WithManager(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, managerKey{}, name)
+}
+
+func manager(ctx context.Context, given string) string {
+	if given != "" {
+		return given
+	}
+	if name, ok := ctx.Value(managerKey{}).(string); ok && name != "" {
+		return name
+	}
+	return "unknown"
+}
+
+// sameVersion is the conversion between versions that field managers ask for. Objects are always in the stored version.
+type sameVersion struct{}
+
+func (sameVersion) Convert(in, out, _ any) error {
+	return fmt.Errorf("convert %T to %T: objects are in the stored version already", in, out)
+}
+
+// ConvertToVersion makes the Go type of what a merge has left as a tree.
+func (sameVersion) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (runtime.Object, error) {
+	u, ok := in.(*unstructured.Unstructured)
+	if !ok {
+		return in, nil
+	}
+	o, err := object.Scheme().New(u.GroupVersionKind())
+	if runtime.IsNotRegisteredError(err) {
+		return in, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, o); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return o, nil
+}
+
+func (sameVersion) ConvertFieldLabel(_ schema.GroupVersionKind, label, value string) (string, string, error) {
+	return label, value, nil
+}
+
+type defaulter struct{ s *Served }
+
+func (d defaulter) Default(o runtime.Object) {
+	if obj, ok := o.(object.Object); ok {
+		d.s.Kind.Default(obj)
+	}
+}
+
+type creater struct{ s *Served }
+
+func (c creater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	if gvk == c.s.Kind.GVK() {
+		return c.s.Kind.New(), nil
+	}
+	return object.Scheme().New(gvk)
+}

@@ -1,0 +1,122 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/types"
+
+	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/codec"
+	"proa.dev/apiserver/patch"
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// Patch changes an object or one of its subresources.
+func (a *API) Patch(ctx context.Context, s *Served, t client.Target, p client.Patch, opt metav1.PatchOptions) (Answer, error) {
+	if errs := mvalidation.ValidatePatchOptions(&opt, p.Type); len(errs) > 0 {
+		return Answer{}, apierrors.NewInvalid(optionsKind("PatchOptions"), "", errs)
+	}
+	if s.Shelf == nil {
+		return Answer{}, apierrors.NewMethodNotSupported(s.group(), "patch")
+	}
+	if t.Sub == "scale" {
+		return a.patchScale(ctx, s, t, p, opt)
+	}
+	c := change{target: t, options: metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager}}
+	if p.Type == types.ApplyYAMLPatchType {
+		a.prepareApply(ctx, s, t, p, opt, &c)
+	} else {
+		c.next = func(ctx context.Context, old *cache.Item) (object.Object, error) {
+			return patched(ctx, s, old, p, opt.FieldValidation)
+		}
+	}
+	if err := subWrites(s, t.Sub, &c); err != nil {
+		return Answer{}, err
+	}
+	return a.do(ctx, s, c)
+}
+
+// patched is old with the patch applied, in the stored version. It has a resourceVersion only if the patch brought one.
+func patched(ctx context.Context, s *Served, old *cache.Item, p client.Patch, validation string) (object.Object, error) {
+	cur, err := s.Out(old.Object)
+	if err != nil {
+		return nil, err
+	}
+	o := s.New()
+	strict, err := patch.Apply(cur, p, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := FieldErrors(ctx, s.GVK(), strict, validation); err != nil {
+		return nil, err
+	}
+	// A patch may say apiVersion and kind, but not change them.
+	if gvk := o.GetObjectKind().GroupVersionKind(); gvk != s.GVK() {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: the patch changes apiVersion or kind", gvk.Kind, gvk.GroupVersion(), s.GVK().Kind))
+	}
+	if o.GetResourceVersion() == old.Object.GetResourceVersion() {
+		o.SetResourceVersion("")
+	}
+	return s.In(o)
+}
+
+// prepareApply makes c a server-side apply, which creates what does not exist.
+func (a *API) prepareApply(ctx context.Context, s *Served, t client.Target, p client.Patch, opt metav1.PatchOptions, c *change) {
+	c.apply = true
+	c.next = func(_ context.Context, old *cache.Item) (object.Object, error) {
+		live := s.Kind.New()
+		live.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+		if old != nil {
+			live = old.Object.DeepCopyObject().(object.Object)
+		}
+		rev := live.GetResourceVersion()
+		if err := a.checkApplied(ctx, s, p.Data, opt.FieldValidation); err != nil {
+			return nil, err
+		}
+		o, err := a.applyPatch(s, t.Sub, live, p.Data, opt)
+		if err != nil {
+			return nil, err
+		}
+		if o.GetResourceVersion() == rev {
+			o.SetResourceVersion("")
+		}
+		return o, nil
+	}
+	if t.Sub != "" {
+		return
+	}
+	c.create = func(ctx context.Context, o object.Object) (Answer, error) {
+		if o.GetUID() != "" {
+			return Answer{}, apierrors.NewConflict(s.group(), t.Name, fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", o.GetUID()))
+		}
+		if o.GetName() == "" {
+			o.SetName(t.Name)
+		}
+		if o.GetName() != t.Name {
+			return Answer{}, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", o.GetName(), t.Name))
+		}
+		if err := matchNamespace(s, t.Namespace, o); err != nil {
+			return Answer{}, err
+		}
+		fields := o.GetManagedFields()
+		wipeMeta(o)
+		o.SetResourceVersion("")
+		o.SetManagedFields(fields)
+		it, err := a.create(ctx, s, o, metav1.CreateOptions{DryRun: opt.DryRun}, false)
+		return Answer{Item: it, Created: true}, err
+	}
+}
+
+// checkApplied reports unknown and duplicate fields of an apply patch.
+func (a *API) checkApplied(ctx context.Context, s *Served, data []byte, validation string) error {
+	strict, err := codec.Decode(data, codec.YAML, s.GVK(), s.New())
+	if err != nil {
+		return err
+	}
+	return FieldErrors(ctx, s.GVK(), strict, validation)
+}

@@ -1,0 +1,109 @@
+package rest
+
+import (
+	"context"
+
+	autoscaling "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/patch"
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+var scaleGVK = autoscaling.SchemeGroupVersion.WithKind("Scale")
+
+// scaleOf is the Scale of an object.
+func scaleOf(s *Served, o object.Object) *autoscaling.Scale {
+	info := s.Kind.Scale.Get(o)
+	sc := &autoscaling.Scale{
+		ObjectMeta: metav1.ObjectMeta{Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
+			ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp()},
+		Spec:   autoscaling.ScaleSpec{Replicas: info.Spec},
+		Status: autoscaling.ScaleStatus{Replicas: info.Status, Selector: info.Selector},
+	}
+	sc.SetGroupVersionKind(scaleGVK)
+	return sc
+}
+
+func (a *API) getScale(s *Served, it *cache.Item) (Answer, error) {
+	if s.Kind.Scale == nil {
+		return Answer{}, apierrors.NewNotFound(s.group(), "scale")
+	}
+	return Answer{Other: scaleOf(s, it.Object)}, nil
+}
+
+// updateScale sets the replicas of the object by a Scale.
+func (a *API) updateScale(ctx context.Context, s *Served, t client.Target, o object.Object, opt metav1.UpdateOptions) (Answer, error) {
+	sc, ok := o.(*autoscaling.Scale)
+	if !ok {
+		return Answer{}, apierrors.NewBadRequest("wrong object passed to Scale update: expected autoscaling/v1 Scale")
+	}
+	return a.scale(ctx, s, t, opt, func(context.Context, *autoscaling.Scale) (*autoscaling.Scale, error) { return sc, nil })
+}
+
+func (a *API) patchScale(ctx context.Context, s *Served, t client.Target, p client.Patch, opt metav1.PatchOptions) (Answer, error) {
+	update := metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager}
+	return a.scale(ctx, s, t, update, func(ctx context.Context, cur *autoscaling.Scale) (*autoscaling.Scale, error) {
+		sc := &autoscaling.Scale{}
+		strict, err := patch.Apply(cur, p, sc)
+		if err != nil {
+			return nil, err
+		}
+		if err := FieldErrors(ctx, scaleGVK, strict, opt.FieldValidation); err != nil {
+			return nil, err
+		}
+		if sc.ResourceVersion == cur.ResourceVersion {
+			sc.ResourceVersion = ""
+		}
+		return sc, nil
+	})
+}
+
+// scale changes the replicas to what next makes of the current Scale.
+func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.UpdateOptions, next func(context.Context, *autoscaling.Scale) (*autoscaling.Scale, error)) (Answer, error) {
+	if s.Kind.Scale == nil {
+		return Answer{}, apierrors.NewNotFound(s.group(), "scale")
+	}
+	answer, err := a.do(ctx, s, change{target: t, options: opt, next: func(ctx context.Context, old *cache.Item) (object.Object, error) {
+		sc, err := next(ctx, scaleOf(s, old.Object))
+		if err != nil {
+			return nil, err
+		}
+		if sc.Name != "" && sc.Name != t.Name {
+			return nil, apierrors.NewBadRequest("the name of the Scale (" + sc.Name + ") does not match the name on the URL (" + t.Name + ")")
+		}
+		if sc.Spec.Replicas < 0 {
+			return nil, apierrors.NewInvalid(scaleGVK.GroupKind(), t.Name, field.ErrorList{
+				field.Invalid(field.NewPath("spec", "replicas"), sc.Spec.Replicas, "must be greater than or equal to 0")})
+		}
+		o := old.Object.DeepCopyObject().(object.Object)
+		o.SetResourceVersion(sc.ResourceVersion)
+		if sc.UID != "" {
+			o.SetUID(sc.UID)
+		}
+		s.Kind.Scale.Set(o, sc.Spec.Replicas)
+		return o, nil
+	}})
+	if err != nil {
+		return Answer{}, err
+	}
+	return Answer{Other: scaleOf(s, answer.Item.Object)}, nil
+}
+
+// Body is what a request to a subresource (or to the resource itself, if sub is empty) carries: a new object to decode into. Nil if
+// nothing can be sent there.
+func (s *Served) Body(sub string) object.Object {
+	switch sub {
+	case "", "status", "finalize", "ephemeralcontainers", "resize", "approval":
+		return s.New()
+	case "scale":
+		o := &autoscaling.Scale{}
+		o.SetGroupVersionKind(scaleGVK)
+		return o
+	}
+	return newSub(s, sub)
+}

@@ -1,0 +1,229 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	authentication "k8s.io/api/authentication/v1"
+	core "k8s.io/api/core/v1"
+	policy "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"proa.dev/apiserver/admission"
+	"proa.dev/apiserver/authn"
+	"proa.dev/apiserver/cache"
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// newSub is the body that a POST to a subresource carries; nil if nothing can be posted there.
+func newSub(s *Served, sub string) object.Object {
+	var o object.Object
+	switch s.Kind.Kind + "/" + sub {
+	case "Pod/binding":
+		o = &core.Binding{}
+		o.GetObjectKind().SetGroupVersionKind(core.SchemeGroupVersion.WithKind("Binding"))
+	case "Pod/eviction":
+		o = &policy.Eviction{}
+		o.GetObjectKind().SetGroupVersionKind(policy.SchemeGroupVersion.WithKind("Eviction"))
+	case "ServiceAccount/token":
+		o = &authentication.TokenRequest{}
+		o.GetObjectKind().SetGroupVersionKind(authentication.SchemeGroupVersion.WithKind("TokenRequest"))
+	}
+	return o
+}
+
+// createSub posts o to a subresource.
+func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o object.Object, opt metav1.CreateOptions) (Answer, error) {
+	switch b := o.(type) {
+	case *core.Binding:
+		return a.bind(ctx, s, t, b, opt)
+	case *policy.Eviction:
+		return a.evict(ctx, s, t, b, opt)
+	case *authentication.TokenRequest:
+		return a.token(ctx, s, t, b, opt)
+	}
+	return Answer{}, apierrors.NewMethodNotSupported(s.group(), "create")
+}
+
+// admitSub takes the body of a subresource through admission.
+func (a *API) admitSub(ctx context.Context, s *Served, t client.Target, o object.Object, opt metav1.CreateOptions) error {
+	user, _ := authn.From(ctx)
+	r := &admission.Request{Op: admission.Create, Kind: s.Kind, Sub: t.Sub, Key: t.Key, Object: o, User: user, DryRun: dry(opt.DryRun)}
+	if err := a.admission.Admit(ctx, r); err != nil {
+		r.Failed()
+		return failure(err)
+	}
+	if err := a.admission.Check(ctx, r); err != nil {
+		r.Failed()
+		return failure(err)
+	}
+	return nil
+}
+
+// bind assigns a pod to a node.
+func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Binding, opt metav1.CreateOptions) (Answer, error) {
+	if b.Name != "" && b.Name != t.Name {
+		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Binding object")
+	}
+	target := field.NewPath("target")
+	var errs field.ErrorList
+	if b.Target.Kind != "" && b.Target.Kind != "Node" {
+		errs = append(errs, field.NotSupported(target.Child("kind"), b.Target.Kind, []string{"Node", "<empty>"}))
+	}
+	if b.Target.Name == "" {
+		errs = append(errs, field.Required(target.Child("name"), ""))
+	}
+	if len(errs) > 0 {
+		return Answer{}, apierrors.NewInvalid(core.SchemeGroupVersion.WithKind("Binding").GroupKind(), t.Name, errs)
+	}
+	if err := a.admitSub(ctx, s, t, b, opt); err != nil {
+		return Answer{}, err
+	}
+	refuse := func(format string, args ...any) error {
+		res := s.group()
+		res.Resource += "/binding"
+		return apierrors.NewConflict(res, t.Name, fmt.Errorf(format, args...))
+	}
+	pod := client.Target{Resource: t.Resource, Key: t.Key}
+	_, err := a.do(ctx, s, change{target: pod, raw: true, options: metav1.UpdateOptions{DryRun: opt.DryRun}, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+		p := old.Object.(*core.Pod)
+		switch {
+		case b.UID != "" && b.UID != p.UID:
+			return nil, refuse("Precondition failed: UID in precondition: %v, UID in object meta: %v", b.UID, p.UID)
+		case b.ResourceVersion != "" && b.ResourceVersion != p.ResourceVersion:
+			return nil, refuse("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", b.ResourceVersion, p.ResourceVersion)
+		case p.DeletionTimestamp != nil:
+			return nil, refuse("pod %s is being deleted, cannot be assigned to a host", p.Name)
+		case p.Spec.NodeName != "":
+			return nil, refuse("pod %v is already assigned to node %q", p.Name, p.Spec.NodeName)
+		case len(p.Spec.SchedulingGates) > 0:
+			return nil, refuse("pod %v has non-empty .spec.schedulingGates", p.Name)
+		}
+		return bound(p, b), nil
+	}})
+	if err != nil {
+		return Answer{}, err
+	}
+	return Answer{Other: created(), Created: true}, nil
+}
+
+// bound is p on the node that b names.
+func bound(p *core.Pod, b *core.Binding) *core.Pod {
+	// A shallow copy: the parts that change are replaced, not written to.
+	n := *p
+	n.ResourceVersion = ""
+	n.Spec.NodeName = b.Target.Name
+	n.Status.NominatedNodeName = ""
+	if len(b.Annotations) > 0 {
+		n.Annotations = maps.Clone(p.Annotations)
+		if n.Annotations == nil {
+			n.Annotations = map[string]string{}
+		}
+		maps.Copy(n.Annotations, b.Annotations)
+	}
+	now := metav1.Now()
+	scheduled := core.PodCondition{Type: core.PodScheduled, Status: core.ConditionTrue, LastTransitionTime: now, ObservedGeneration: p.Generation}
+	n.Status.Conditions = nil
+	for _, c := range p.Status.Conditions {
+		if c.Type != core.PodScheduled {
+			n.Status.Conditions = append(n.Status.Conditions, c)
+		}
+	}
+	n.Status.Conditions = append(n.Status.Conditions, scheduled)
+	return &n
+}
+
+// created is the Status that answers a POST which makes nothing to show.
+func created() *metav1.Status {
+	st := &metav1.Status{Status: metav1.StatusSuccess, Code: 201}
+	st.SetGroupVersionKind(metav1.Unversioned.WithKind("Status"))
+	return st
+}
+
+// finalizeOf is old with the spec.finalizers that next brings.
+func finalizeOf(ctx context.Context, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
+	o, err := next(ctx, old)
+	if err != nil {
+		return nil, err
+	}
+	n := old.Object.DeepCopyObject().(*core.Namespace)
+	n.ResourceVersion, n.UID = o.GetResourceVersion(), o.GetUID()
+	if ns, ok := o.(*core.Namespace); ok {
+		n.Spec.Finalizers = ns.Spec.Finalizers
+	}
+	return n, nil
+}
+
+// ephemeralOf is old with the ephemeral containers that next brings: those that there are may not change or go.
+func ephemeralOf(ctx context.Context, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
+	o, err := next(ctx, old)
+	if err != nil {
+		return nil, err
+	}
+	given, n := o.(*core.Pod), old.Object.DeepCopyObject().(*core.Pod)
+	names := map[string]int{}
+	for i, c := range given.Spec.EphemeralContainers {
+		names[c.Name] = i
+	}
+	path := field.NewPath("spec", "ephemeralContainers")
+	var errs field.ErrorList
+	for i, c := range n.Spec.EphemeralContainers {
+		at, ok := names[c.Name]
+		switch {
+		case !ok:
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", c.Name)))
+		case !equality.Semantic.DeepEqual(given.Spec.EphemeralContainers[at], n.Spec.EphemeralContainers[i]):
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n", c.Name)))
+		}
+	}
+	for i, c := range given.Spec.EphemeralContainers {
+		if c.Name == "" {
+			errs = append(errs, field.Required(path.Index(i).Child("name"), ""))
+		}
+		if c.Image == "" {
+			errs = append(errs, field.Required(path.Index(i).Child("image"), ""))
+		}
+	}
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(core.SchemeGroupVersion.WithKind("Pod").GroupKind(), n.Name, errs)
+	}
+	n.ResourceVersion, n.UID = given.ResourceVersion, given.UID
+	n.Spec.EphemeralContainers = given.Spec.EphemeralContainers
+	for i := range n.Spec.EphemeralContainers {
+		c := &n.Spec.EphemeralContainers[i]
+		if c.ImagePullPolicy == "" {
+			c.ImagePullPolicy = core.PullIfNotPresent
+		}
+		if c.TerminationMessagePath == "" {
+			c.TerminationMessagePath = core.TerminationMessagePathDefault
+		}
+		if c.TerminationMessagePolicy == "" {
+			c.TerminationMessagePolicy = core.TerminationMessageReadFile
+		}
+	}
+	return n, nil
+}
+
+// resizeOf is old with the container resources that next brings.
+func resizeOf(ctx context.Context, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
+	o, err := next(ctx, old)
+	if err != nil {
+		return nil, err
+	}
+	given, n := o.(*core.Pod), old.Object.DeepCopyObject().(*core.Pod)
+	if len(given.Spec.Containers) != len(n.Spec.Containers) {
+		return nil, apierrors.NewInvalid(core.SchemeGroupVersion.WithKind("Pod").GroupKind(), n.Name, field.ErrorList{
+			field.Forbidden(field.NewPath("spec"), "only cpu and memory resources are mutable")})
+	}
+	n.ResourceVersion, n.UID = given.ResourceVersion, given.UID
+	for i := range n.Spec.Containers {
+		n.Spec.Containers[i].Resources = given.Spec.Containers[i].Resources
+		n.Spec.Containers[i].ResizePolicy = given.Spec.Containers[i].ResizePolicy
+	}
+	return n, nil
+}
