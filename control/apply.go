@@ -33,11 +33,14 @@ const (
 type Change struct {
 	Op     Op
 	Object object.Object // what to write; for Patch and Delete, the object as it was seen
+	// Resource is needed where it does not follow from the kind by the usual plural: for custom resources.
+	Resource client.Resource
 	Patch  client.Patch
 	Sub    string // subresource for Patch and Update
 	// Delete: the grace period and propagation; nil are the kind's defaults.
 	Grace       *int64
 	Propagation *metav1.DeletionPropagation
+	SameVersion bool // Delete: only if Object is still at its resourceVersion
 
 	Said    Note // told when the change was made; %[1]s in it is the name of the object, other verbs are not allowed
 	Refused Note // told when it was not; %[1]v in it is the error
@@ -149,7 +152,10 @@ func (n Note) tell(ev *record.Recorder, typ string, arg any) {
 }
 
 func (ch Change) do(ctx context.Context, c client.Client) (object.Object, error) {
-	t := client.Target{Resource: object.ResourceFor(object.KindOf(ch.Object)), Key: object.KeyOf(ch.Object), Sub: ch.Sub}
+	t := client.Target{Resource: ch.Resource, Key: object.KeyOf(ch.Object), Sub: ch.Sub}
+	if t.Resource.Empty() {
+		t.Resource = object.ResourceFor(object.KindOf(ch.Object))
+	}
 	switch ch.Op {
 	case Create:
 		t.Name = ""
@@ -165,6 +171,9 @@ func (ch Change) do(ctx context.Context, c client.Client) (object.Object, error)
 		opt := metav1.DeleteOptions{GracePeriodSeconds: ch.Grace, PropagationPolicy: ch.Propagation}
 		if uid := ch.Object.GetUID(); uid != "" {
 			opt.Preconditions = &metav1.Preconditions{UID: &uid}
+			if rv := ch.Object.GetResourceVersion(); ch.SameVersion && rv != "" {
+				opt.Preconditions.ResourceVersion = &rv
+			}
 		}
 		return nil, c.Delete(ctx, t, opt)
 	}

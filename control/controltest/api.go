@@ -105,9 +105,17 @@ func (a *API) resource(o object.Object) client.Resource {
 	r := object.ResourceFor(gvk)
 	if a.objects[r] == nil {
 		a.objects[r] = map[object.Key]entry{}
-		a.served[r] = object.Resource{GroupVersionResource: r, Kind: gvk.Kind, Namespaced: o.GetNamespace() != ""}
+		a.served[r] = object.Resource{GroupVersionResource: r, Kind: gvk.Kind, Namespaced: !clusterScoped(gvk.Kind)}
 	}
 	return r
+}
+
+func clusterScoped(kind string) bool {
+	switch kind {
+	case "Namespace", "Node", "PersistentVolume", "StorageClass", "PriorityClass", "ClusterRole", "ClusterRoleBinding":
+		return true
+	}
+	return false
 }
 
 func (a *API) complete(o object.Object) {
