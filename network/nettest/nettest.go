@@ -175,6 +175,18 @@ func Join(t testing.TB, a *NS, aName, aAddr string, b *NS, bName, bAddr string) 
 	if err := netlink.LinkAdd(link); err != nil {
 		t.Fatalf("make veth %s: %v", aName, err)
 	}
+	t.Cleanup(func() { // at once: with its namespace it would go some time later
+		err := in(a, func() error {
+			l, err := netlink.LinkByName(aName)
+			if err != nil {
+				return err
+			}
+			return netlink.LinkDel(l)
+		})
+		if err != nil {
+			t.Errorf("remove %s: %v", aName, err)
+		}
+	})
 	for _, end := range []struct {
 		ns         *NS
 		name, addr string

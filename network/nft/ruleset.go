@@ -117,12 +117,15 @@ type Ruleset struct {
 	Sets     []Set
 	Chains   []Chain
 	Elements map[string][]Element // by name of the set
+	// Version says how regular chains are written. A table of another version is replaced.
+	Version string
 }
 
 // Layout is a fingerprint of the sets and base chains of r: of all that must be equal for an existing table to be adopted.
 // Regular chains are not part of it; their name says their contents.
 func (r *Ruleset) Layout() string {
 	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", r.Version)
 	for _, s := range r.Sets {
 		fmt.Fprintf(h, "%+v\n", s)
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// protocol marks routes as ours ("p" of proa; numbers from 5 up are free for routing daemons).
-	protocol netlink.RouteProtocol = 112
+	// Protocol marks routes as ours ("p" of proa; numbers from 5 up are free for routing daemons).
+	Protocol netlink.RouteProtocol = 112
 	// metric is that of the unreachable routes: any real route to the same prefix is better.
 	metric = 1 << 16
 )
@@ -86,7 +86,7 @@ func (r *Routes) ranges() []netip.Prefix {
 func unreachable(p netip.Prefix) *netlink.Route {
 	p = p.Masked()
 	dst := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-	return &netlink.Route{Dst: dst, Type: unix.RTN_UNREACHABLE, Priority: metric, Protocol: protocol}
+	return &netlink.Route{Dst: dst, Type: unix.RTN_UNREACHABLE, Priority: metric, Protocol: Protocol}
 }
 
 func (r *Routes) list() ([]netlink.Route, error) {
@@ -119,7 +119,7 @@ func overlap(cfg Config, have []netlink.Route, links map[int]string) error {
 	for _, h := range have {
 		dst, ok := prefixOf(h.Dst)
 		name := links[h.LinkIndex]
-		if !ok || dst.Bits() == 0 || h.Protocol == protocol || own[name] {
+		if !ok || dst.Bits() == 0 || h.Protocol == Protocol || own[name] {
 			continue
 		}
 		for _, p := range cfg.Pods {
@@ -156,7 +156,7 @@ func (r *Routes) ours() ([]netlink.Route, error) {
 	}
 	var out []netlink.Route
 	for _, h := range have {
-		if h.Protocol == protocol {
+		if h.Protocol == Protocol {
 			out = append(out, h)
 		}
 	}
