@@ -35,8 +35,8 @@ type Change struct {
 	Object object.Object // what to write; for Patch and Delete, the object as it was seen
 	// Resource is needed where it does not follow from the kind by the usual plural: for custom resources.
 	Resource client.Resource
-	Patch  client.Patch
-	Sub    string // subresource for Patch and Update
+	Patch    client.Patch
+	Sub      string // subresource for Patch and Update
 	// Delete: the grace period and propagation; nil are the kind's defaults.
 	Grace       *int64
 	Propagation *metav1.DeletionPropagation
