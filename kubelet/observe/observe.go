@@ -47,6 +47,7 @@ func (s State) String() string {
 // Container is one instance of a container; a restart makes a new one.
 type Container struct {
 	ID       string
+	Sandbox  string // the sandbox it was made in; empty if not known
 	Name     string
 	State    State
 	Restarts int    // how many instances came before it

@@ -210,14 +210,19 @@ func (v *Volumes) tmpfsSize(pod *core.Pod, vol *core.Volume) int64 {
 	return size
 }
 
-// Teardown unmounts and removes everything of a pod on this node. A pod that has nothing is no error.
-func (v *Volumes) Teardown(uid types.UID) error {
+// Teardown unmounts and removes the volumes of a pod; with all, everything of it on this node, the files of its containers too. A pod
+// that has nothing is no error.
+func (v *Volumes) Teardown(uid types.UID, all bool) error {
 	if uid == "" || strings.ContainsAny(string(uid), "/.") {
 		return fmt.Errorf("remove the volumes of pod %q: not a uid", uid)
 	}
-	dir, mem := v.Node.PodDir(uid), filepath.Join(v.memoryDir(), string(uid))
+	pod := v.Node.PodDir(uid)
+	dirs := []string{filepath.Join(v.memoryDir(), string(uid)), pod}
+	if !all {
+		dirs = []string{dirs[0], filepath.Join(pod, "volumes"), filepath.Join(pod, "volume-subpaths")}
+	}
 	var errs []error
-	for _, d := range []string{dir, mem} {
+	for _, d := range dirs {
 		if _, err := os.Lstat(d); os.IsNotExist(err) {
 			continue
 		}

@@ -1,0 +1,139 @@
+package pod
+
+import (
+	"fmt"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/component-helpers/resource"
+	schedule "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/klog/v2"
+
+	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/status"
+)
+
+// admit says why the node cannot take a pod beside the others that it has; nil: it can. The scheduler asked the same before, but
+// perhaps on older news, and a pod may name its node itself.
+func admit(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, maxPods int) *status.Reason {
+	no := func(reason, format string, args ...any) *status.Reason {
+		return &status.Reason{Reason: reason, Message: "Pod was rejected: " + fmt.Sprintf(format, args...)}
+	}
+	if maxPods > 0 && len(others) >= maxPods {
+		return no("OutOfpods", "Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), maxPods)
+	}
+	if r := overbooked(pod, others, node); r != "" {
+		want, used, have := amounts(core.ResourceName(r), pod, others, node)
+		return no("OutOf"+r, "Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", r, want, used, have)
+	}
+	if os, ok := pod.Labels[core.LabelOSStable]; ok && os != "linux" {
+		return no("PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
+	}
+	if os := pod.Spec.OS; os != nil && os.Name != core.Linux {
+		return no("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+	}
+	if len(node.Labels) > 0 && !fitsNode(pod, node) {
+		return no("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
+	}
+	for _, o := range others {
+		if p, taken := portTaken(pod, o); taken {
+			return no("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports (%d)", p)
+		}
+	}
+	_, intolerable := schedule.FindMatchingUntoleratedTaint(klog.Background(), node.Spec.Taints, pod.Spec.Tolerations, func(t *core.Taint) bool {
+		return t.Effect == core.TaintEffectNoExecute
+	}, true)
+	if intolerable && len(pod.Annotations["kubernetes.io/config.source"]) == 0 {
+		return no("TaintToleration", "Predicate TaintToleration failed: node(s) had untolerated taint(s)")
+	}
+	if s := forbiddenSysctl(pod); s != "" {
+		return no("SysctlForbidden", "forbidden sysctl: %q not allowlisted", s)
+	}
+	return nil
+}
+
+// fitsNode checks the node selector and the required node affinity.
+func fitsNode(pod *core.Pod, node *core.Node) bool {
+	if !labels.SelectorFromSet(pod.Spec.NodeSelector).Matches(labels.Set(node.Labels)) {
+		return false
+	}
+	ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
+	return err == nil && ok
+}
+
+func overbooked(pod *core.Pod, others []*core.Pod, node *core.Node) string {
+	for name, q := range resource.PodRequests(pod, resource.PodResourcesOptions{}) {
+		if q.IsZero() {
+			continue
+		}
+		want, used, have := amounts(name, pod, others, node)
+		if want > have-used {
+			return string(name)
+		}
+	}
+	return ""
+}
+
+// amounts are in thousandths of a CPU, else in the resource's unit.
+func amounts(name core.ResourceName, pod *core.Pod, others []*core.Pod, node *core.Node) (want, used, have int64) {
+	of := func(l core.ResourceList) int64 {
+		q := l[name]
+		if name == core.ResourceCPU {
+			return q.MilliValue()
+		}
+		return q.Value()
+	}
+	for _, o := range others {
+		used += of(resource.PodRequests(o, resource.PodResourcesOptions{}))
+	}
+	return of(resource.PodRequests(pod, resource.PodResourcesOptions{})), used, of(node.Status.Allocatable)
+}
+
+func portTaken(a, b *core.Pod) (int32, bool) {
+	for _, p := range hostPorts(a) {
+		for _, q := range hostPorts(b) {
+			if p.HostPort == q.HostPort && p.Protocol == q.Protocol && (p.HostIP == q.HostIP || anyIP(p.HostIP) || anyIP(q.HostIP)) {
+				return p.HostPort, true
+			}
+		}
+	}
+	return 0, false
+}
+
+func anyIP(ip string) bool { return ip == "" || ip == "0.0.0.0" || ip == "::" }
+
+func hostPorts(pod *core.Pod) []core.ContainerPort {
+	var out []core.ContainerPort
+	for i := range pod.Spec.Containers {
+		for _, p := range pod.Spec.Containers[i].Ports {
+			if p.HostPort > 0 {
+				if p.Protocol == "" {
+					p.Protocol = core.ProtocolTCP
+				}
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// safeSysctls live in namespaces of the pod and cannot hurt others.
+var safeSysctls = map[string]bool{
+	"kernel.shm_rmid_forced": true, "net.ipv4.ip_local_port_range": true, "net.ipv4.tcp_syncookies": true,
+	"net.ipv4.ping_group_range": true, "net.ipv4.ip_unprivileged_port_start": true, "net.ipv4.ip_local_reserved_ports": true,
+	"net.ipv4.tcp_keepalive_time": true, "net.ipv4.tcp_fin_timeout": true, "net.ipv4.tcp_keepalive_intvl": true,
+	"net.ipv4.tcp_keepalive_probes": true, "net.ipv4.tcp_rmem": true, "net.ipv4.tcp_wmem": true,
+}
+
+func forbiddenSysctl(pod *core.Pod) string {
+	if pod.Spec.SecurityContext == nil {
+		return ""
+	}
+	for _, s := range pod.Spec.SecurityContext.Sysctls {
+		if !safeSysctls[s.Name] || pod.Spec.HostNetwork && s.Name != "kernel.shm_rmid_forced" {
+			return s.Name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,195 @@
+package pod
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"proa.dev/kubelet/cri"
+	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/status"
+)
+
+// ensureImage makes the container's image present, as its pull policy says.
+func (j *job) ensureImage(ctx context.Context) (spec.Image, error) {
+	ref := withTag(j.c.Image)
+	image := &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: j.c.Image}
+	have, err := j.imageStatus(ctx, image)
+	if err != nil {
+		j.event(core.EventTypeWarning, "InspectFailed", "Failed to inspect image %q: %s", j.c.Image, cri.Message(err))
+		return spec.Image{}, failed("ImageInspectError", err)
+	}
+	policy := j.c.ImagePullPolicy
+	switch {
+	case have != nil && policy != core.PullAlways:
+		j.event(core.EventTypeNormal, "Pulled", "Container image %q already present on machine", j.c.Image)
+		return describe(have), nil
+	case policy == core.PullNever:
+		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", j.c.Image)
+		j.event(core.EventTypeWarning, "ErrImageNeverPull", "%s", message)
+		return spec.Image{}, &startError{Reason: status.Reason{Reason: "ErrImageNeverPull", Message: message}}
+	}
+	return j.pull(ctx, image)
+}
+
+func (j *job) pull(ctx context.Context, image *runtimeapi.ImageSpec) (spec.Image, error) {
+	j.event(core.EventTypeNormal, "Pulling", "Pulling image %q", j.c.Image)
+	began := time.Now()
+	auths := j.credentials(image.Image)
+	if len(auths) == 0 {
+		auths = []*runtimeapi.AuthConfig{nil}
+	}
+	var pulled *runtimeapi.PullImageResponse
+	var err error
+	for _, auth := range auths {
+		box, boxErr := spec.Sandbox(j.Node, j.pod, j.sandbox.Attempt)
+		if boxErr != nil {
+			return spec.Image{}, failed("ErrImagePull", boxErr)
+		}
+		pulled, err = j.Images.PullImage(ctx, &runtimeapi.PullImageRequest{Image: image, Auth: auth, SandboxConfig: box})
+		if err == nil {
+			break
+		}
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return spec.Image{}, ctx.Err()
+		}
+		j.event(core.EventTypeWarning, "Failed", "Failed to pull image %q: %s", j.c.Image, cri.Message(err))
+		j.event(core.EventTypeWarning, "Failed", "Error: ErrImagePull")
+		return spec.Image{}, &startError{status.Reason{Reason: "ErrImagePull", Message: cri.Message(err)}, j.c.Image}
+	}
+	took := time.Since(began).Truncate(time.Millisecond)
+	have, err := j.imageStatus(ctx, image)
+	if err != nil || have == nil { // the runtime knows it under the reference that it gave
+		have, err = j.imageStatus(ctx, &runtimeapi.ImageSpec{Image: pulled.GetImageRef()})
+	}
+	if err != nil {
+		return spec.Image{}, failed("ImageInspectError", err)
+	}
+	if have == nil {
+		return spec.Image{Ref: pulled.GetImageRef()}, nil
+	}
+	j.event(core.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
+		j.c.Image, took, took, have.GetSize())
+	return describe(have), nil
+}
+
+func (j *job) imageStatus(ctx context.Context, image *runtimeapi.ImageSpec) (*runtimeapi.Image, error) {
+	r, err := j.Images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: image})
+	if cri.NotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.GetImage(), nil
+}
+
+func describe(i *runtimeapi.Image) spec.Image {
+	out := spec.Image{Ref: i.GetId(), User: i.GetUsername()}
+	if u := i.GetUid(); u != nil {
+		out.UID = &u.Value
+	}
+	return out
+}
+
+// withTag adds the default tag to a name that has neither tag nor digest.
+func withTag(image string) string {
+	last := image[strings.LastIndex(image, "/")+1:]
+	if strings.ContainsAny(last, ":@") {
+		return image
+	}
+	return image + ":latest"
+}
+
+// credentials are those of the pod's pull secrets that fit the image's registry, the closest match first.
+func (j *job) credentials(image string) []*runtimeapi.AuthConfig {
+	var out []*runtimeapi.AuthConfig
+	for _, ref := range j.pod.Spec.ImagePullSecrets {
+		s, err := j.Sources.Secret(j.pod.Namespace, ref.Name)
+		if err != nil {
+			j.Events.Event(j.pod, core.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+				"Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", ref.Name)
+			continue
+		}
+		auths, err := readCredentials(s)
+		if err != nil {
+			j.Log.Warn("pull secret not readable", "ns", s.Namespace, "name", s.Name, "err", err)
+			continue
+		}
+		best, length := (*runtimeapi.AuthConfig)(nil), -1
+		for where, a := range auths {
+			if n, ok := fits(where, image); ok && n > length {
+				best, length = a, n
+			}
+		}
+		if best != nil {
+			out = append(out, best)
+		}
+	}
+	return out
+}
+
+// readCredentials reads kubernetes.io/dockerconfigjson and the older kubernetes.io/dockercfg.
+func readCredentials(s *core.Secret) (map[string]*runtimeapi.AuthConfig, error) {
+	type entry struct{ Username, Password, Auth, IdentityToken, RegistryToken string }
+	entries := map[string]entry{}
+	switch s.Type {
+	case core.SecretTypeDockerConfigJson:
+		var file struct{ Auths map[string]entry }
+		if err := json.Unmarshal(s.Data[core.DockerConfigJsonKey], &file); err != nil {
+			return nil, err
+		}
+		entries = file.Auths
+	case core.SecretTypeDockercfg:
+		if err := json.Unmarshal(s.Data[core.DockerConfigKey], &entries); err != nil {
+			return nil, err
+		}
+	}
+	out := map[string]*runtimeapi.AuthConfig{}
+	for where, e := range entries {
+		a := &runtimeapi.AuthConfig{Username: e.Username, Password: e.Password, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken}
+		if a.Username == "" && e.Auth != "" {
+			b, err := base64.StdEncoding.DecodeString(e.Auth)
+			if err != nil {
+				return nil, fmt.Errorf("auth of %s: %w", where, err)
+			}
+			a.Username, a.Password, _ = strings.Cut(string(b), ":")
+		}
+		out[where] = a
+	}
+	return out, nil
+}
+
+// fits says whether credentials for a registry, "https://index.docker.io/v1/" or "*.example.com/team", are good for an image, and how
+// long the match is.
+func fits(where, image string) (int, bool) {
+	where = strings.TrimPrefix(strings.TrimPrefix(where, "https://"), "http://")
+	host, prefix, _ := strings.Cut(strings.TrimSuffix(where, "/"), "/")
+	if host == "index.docker.io" || host == "docker.io" || host == "registry-1.docker.io" {
+		host, prefix = "docker.io", strings.TrimPrefix(strings.TrimPrefix(prefix, "v1"), "v2")
+	}
+	iHost, iPath, ok := strings.Cut(image, "/")
+	if !ok || !strings.ContainsAny(iHost, ".:") && iHost != "localhost" {
+		iHost, iPath = "docker.io", image
+	}
+	if iHost == "index.docker.io" {
+		iHost = "docker.io"
+	}
+	if strings.Count(host, ".") != strings.Count(iHost, ".") {
+		return 0, false
+	}
+	match, err := path.Match(host, iHost)
+	if err != nil || !match || !strings.HasPrefix(iPath, prefix) {
+		return 0, false
+	}
+	return len(prefix), true
+}

@@ -1,0 +1,254 @@
+package pod
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"proa.dev/kubelet/cri"
+	"proa.dev/kubelet/observe"
+	"proa.dev/kubelet/probe"
+	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/status"
+)
+
+// holdPending is how long the status of a pod that is just starting is held back: usually it runs before that, and one write says all.
+const holdPending = 150 * time.Millisecond
+
+// worker drives one pod.
+type worker struct {
+	*Deps
+	uid  types.UID
+	wake chan struct{} // holds one token while there may be something to do
+
+	mu    sync.Mutex // guards inbox
+	inbox []func()
+
+	// What follows belongs to the goroutine of run; others reach it through post only.
+	s        State
+	told     core.PodStatus
+	starts   context.Context // of steps that a Plan.Cancel stops
+	cancel   context.CancelFunc
+	steps    sync.WaitGroup
+	unread   map[string]bool // containers and sandboxes whose state has to be read from the runtime
+	finished bool            // the last status was told
+	kills    map[string]context.CancelFunc
+}
+
+func newWorker(d *Deps, pod *core.Pod) *worker {
+	w := &worker{
+		Deps: d, uid: pod.UID, wake: make(chan struct{}, 1),
+		unread: map[string]bool{}, kills: map[string]context.CancelFunc{},
+	}
+	w.s = State{
+		Pod:    pod,
+		Probes: map[string]probe.State{}, Back: map[string]BackOff{}, Failed: map[string]Failure{},
+		Busy: Busy{Start: map[string]bool{}, Kill: map[string]int64{}, Remove: map[string]bool{}},
+	}
+	w.told = *pod.Status.DeepCopy()
+	return w
+}
+
+// post has f run on the worker's goroutine, soon. It never blocks.
+func (w *worker) post(f func()) {
+	w.mu.Lock()
+	w.inbox = append(w.inbox, f)
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run drives the pod until nothing is left of it, or ctx ends: then everything stays as it is, for the next process to take over.
+func (w *worker) run(ctx context.Context) {
+	defer w.steps.Wait()
+	w.starts, w.cancel = context.WithCancel(ctx)
+	defer func() { w.cancel() }()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		w.drain()
+		w.read(ctx)
+		w.s.Now = time.Now()
+		plan := next(&w.s)
+		w.do(ctx, &plan)
+		w.tell(&plan)
+		if plan.Finish && w.s.Gone {
+			w.Status.Forget(w.uid)
+			return
+		}
+		wait := time.Hour
+		if !plan.Wake.IsZero() {
+			wait = max(time.Until(plan.Wake), 0)
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+func (w *worker) drain() {
+	w.mu.Lock()
+	todo := w.inbox
+	w.inbox = nil
+	w.mu.Unlock()
+	for _, f := range todo {
+		f()
+	}
+}
+
+// update takes a new version of the pod's object.
+func (w *worker) update(pod *core.Pod) {
+	changed := pod.Generation != w.s.Pod.Generation || !equality.Semantic.DeepEqual(pod.Annotations, w.s.Pod.Annotations) ||
+		!equality.Semantic.DeepEqual(pod.Labels, w.s.Pod.Labels)
+	w.s.Pod = pod
+	if changed {
+		w.retry()
+	}
+}
+
+// retry makes everything that failed, and volumes that may have changed, due now. Images keep their back-off.
+func (w *worker) retry() {
+	for name, f := range w.s.Failed {
+		if f.Image == "" {
+			delete(w.s.Failed, name)
+		}
+	}
+	w.s.Stale = time.Now()
+}
+
+// read brings what is known of the runtime up to date.
+func (w *worker) read(ctx context.Context) {
+	for id := range w.unread {
+		delete(w.unread, id)
+		if err := w.readOne(ctx, id); err != nil && ctx.Err() == nil {
+			w.Log.Warn("container not read", "ns", w.s.Pod.Namespace, "name", w.s.Pod.Name, "id", id, "err", err)
+			time.AfterFunc(time.Second, func() { w.post(func() { w.unread[id] = true }) })
+		}
+	}
+	w.probes()
+}
+
+// probes follows the containers: what runs is probed, what does not is not.
+func (w *worker) probes() {
+	clear(w.s.Probes)
+	for i := range w.s.Runtime.Containers {
+		o := &w.s.Runtime.Containers[i]
+		if o.State != observe.Running {
+			w.Probes.Stop(o.ID)
+			continue
+		}
+		if w.s.Busy.Start[o.Name] {
+			continue
+		}
+		c, _ := spec.FindContainer(w.s.Pod, o.Name)
+		if c == nil {
+			continue
+		}
+		ips := w.s.Runtime.IPs()
+		if w.s.Pod.Spec.HostNetwork {
+			ips = w.Node.IPs
+		}
+		st, ok := w.Probes.State(o.ID)
+		if !ok && len(ips) > 0 {
+			w.Probes.Start(probe.Target{Pod: w.s.Pod, Container: c, ID: o.ID, IP: ips[0], Started: o.Started, Was: w.was(o)})
+			st, ok = w.Probes.State(o.ID)
+		}
+		if !ok {
+			st = probe.State{Started: c.StartupProbe == nil, Ready: c.ReadinessProbe == nil}
+		}
+		w.s.Probes[o.ID] = st
+	}
+}
+
+// was is what the status told of an instance before this process saw it for the first time.
+func (w *worker) was(o *observe.Container) *probe.State {
+	for _, list := range [][]core.ContainerStatus{w.told.ContainerStatuses, w.told.InitContainerStatuses} {
+		for i := range list {
+			if list[i].ContainerID == w.RuntimeName+"://"+o.ID {
+				return &probe.State{Started: list[i].Started != nil && *list[i].Started, Ready: list[i].Ready}
+			}
+		}
+	}
+	return nil
+}
+
+// readOne reads a container, or a sandbox, from the runtime.
+func (w *worker) readOne(ctx context.Context, id string) error {
+	for i := range w.s.Runtime.Sandboxes {
+		if w.s.Runtime.Sandboxes[i].ID == id {
+			return w.readSandbox(ctx, id)
+		}
+	}
+	o, err := w.inspect(ctx, id)
+	if cri.NotFound(err) {
+		w.Probes.Stop(id)
+		w.s.Runtime.DropContainer(id)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if have := w.s.Runtime.ByID(id); have != nil {
+		o.Sandbox = have.Sandbox
+		if have.State == observe.Exited && o.State == observe.Exited {
+			o.Message = have.Message // with the termination message
+		}
+		if have.State != observe.Exited && o.State == observe.Exited {
+			o.Message = terminationMessage(&o)
+		}
+	} else if o.State == observe.Exited {
+		o.Message = terminationMessage(&o)
+	}
+	w.s.Runtime.SetContainer(o)
+	return nil
+}
+
+// tell hands the status that follows from the state to the writer, if it changed.
+func (w *worker) tell(p *Plan) {
+	if w.s.Gone || w.finished {
+		return
+	}
+	in := status.Input{
+		Pod: w.s.Pod, Runtime: &w.s.Runtime, RuntimeName: w.RuntimeName, HostIPs: w.Node.IPs, Old: &w.told, Now: w.s.Now,
+		Probed: func(id string) status.Probed {
+			st := w.s.Probes[id]
+			return status.Probed{Started: st.Started, Ready: st.Ready}
+		},
+		Starting: w.s.Busy.Start, Waiting: p.Waiting, Ending: w.s.End != nil,
+	}
+	if w.s.End != nil {
+		in.Fail = w.s.End.Why
+	}
+	s := status.Generate(in)
+	if w.s.End != nil && !phaseIsFinal(w.told.Phase) && phaseIsFinal(s.Phase) && w.s.Runtime.AnyRunning() && in.Fail == nil {
+		s.Phase = w.told.Phase // not before the last container has ended
+	}
+	w.s.Since = s.StartTime.Time
+	switch {
+	case p.Finish:
+		w.finished = true
+		w.told = s
+		w.Status.Finish(w.s.Pod, s)
+	case !equality.Semantic.DeepEqual(w.told, s):
+		w.told = s
+		w.Status.Set(w.s.Pod, s, w.hold(&s, p))
+	}
+}
+
+// hold says how long a status may wait for a better one.
+func (w *worker) hold(s *core.PodStatus, p *Plan) time.Duration {
+	if s.Phase != core.PodPending || len(p.Waiting) > 0 || w.s.End != nil || len(w.s.Failed) > 0 {
+		return 0
+	}
+	return holdPending
+}

@@ -1,0 +1,304 @@
+package pod
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"proa.dev/client"
+	"proa.dev/kubelet/cri"
+	"proa.dev/kubelet/observe"
+	"proa.dev/kubelet/probe"
+	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/status"
+	"proa.dev/kubelet/volume"
+	"proa.dev/object"
+)
+
+// Recorder writes events.
+type Recorder interface {
+	Event(o object.Object, eventtype, reason, format string, args ...any)
+	Field(o object.Object, fieldPath, eventtype, reason, format string, args ...any)
+}
+
+// Deps are what the workers share.
+type Deps struct {
+	Node        *spec.Node
+	View        client.View
+	Runtime     cri.Runtime
+	Images      cri.Images
+	RuntimeName string // the scheme of container ids: "proa", "containerd"
+	Sources     volume.Sources
+	Volumes     *volume.Volumes
+	Probes      *probe.Prober
+	Status      *status.Writer
+	Events      Recorder
+	LogLinks    string // "/var/log/containers"; "" is none
+	MaxPods     int
+	// Allocatable is what the node has for pods now.
+	Allocatable func() core.ResourceList
+	Index       *Index // whose containers are whose; New makes one
+	Log         *slog.Logger
+}
+
+// Index knows the pod of each container and sandbox by id. It is safe for concurrent use.
+type Index struct{ m sync.Map }
+
+func (x *Index) add(id string, uid types.UID) { x.m.Store(id, uid) }
+func (x *Index) drop(id string)               { x.m.Delete(id) }
+
+// Of is the pod that a container or sandbox belongs to.
+func (x *Index) Of(id string) (types.UID, bool) {
+	uid, ok := x.m.Load(id)
+	if !ok {
+		return "", false
+	}
+	return uid.(types.UID), true
+}
+
+// Workers is the set of pods on this node.
+type Workers struct {
+	*Deps
+
+	mu   sync.Mutex // guards all below
+	ctx  context.Context
+	live map[types.UID]*worker
+	last map[types.UID]*core.Pod // as the API last had them
+	wg   sync.WaitGroup
+	left map[types.UID]*leftover // of earlier processes, not claimed by a pod yet
+}
+
+// leftover is what the runtime had of a pod before this process started.
+type leftover struct {
+	namespace, name string
+	sandboxes       []observe.Sandbox
+	containers      map[string]string // id -> sandbox
+}
+
+// New starts nothing.
+func New(d Deps) (*Workers, error) {
+	d.Index = &Index{}
+	return &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}}, nil
+}
+
+// Adopt reads what the runtime has, so that pods find their containers again. It has to be called before the first Set.
+func (ws *Workers) Adopt(ctx context.Context) error {
+	left := map[types.UID]*leftover{}
+	get := func(labels map[string]string) *leftover {
+		uid, ns, name, ok := observe.Identity(labels)
+		if !ok {
+			return nil
+		}
+		if left[uid] == nil {
+			left[uid] = &leftover{namespace: ns, name: name, containers: map[string]string{}}
+		}
+		return left[uid]
+	}
+	boxes, err := ws.Runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		return fmt.Errorf("list the sandboxes: %w", err)
+	}
+	for _, b := range boxes.GetItems() {
+		l := get(b.GetLabels())
+		if l == nil {
+			continue
+		}
+		r, err := ws.Runtime.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: b.GetId()})
+		if cri.NotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read sandbox %s: %w", b.GetId(), err)
+		}
+		l.sandboxes = append(l.sandboxes, observe.OfSandbox(r.GetStatus()))
+	}
+	list, err := ws.Runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+	if err != nil {
+		return fmt.Errorf("list the containers: %w", err)
+	}
+	for _, c := range list.GetContainers() {
+		if l := get(c.GetLabels()); l != nil {
+			l.containers[c.GetId()] = c.GetPodSandboxId()
+		}
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.ctx, ws.left = ctx, left
+	return nil
+}
+
+// Set tells of a pod of this node, or of its change.
+func (ws *Workers) Set(pod *core.Pod) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.last[pod.UID] = pod
+	if w := ws.live[pod.UID]; w != nil {
+		w.post(func() { w.update(pod) })
+		return
+	}
+	w := newWorker(ws.Deps, pod)
+	ws.claim(w)
+	if phaseIsFinal(pod.Status.Phase) && pod.DeletionTimestamp == nil && len(w.unread) == 0 && len(w.s.Runtime.Sandboxes) == 0 {
+		w.s.Cleaned = Stopped // it ended before we came
+	} else if len(w.s.Runtime.Sandboxes) == 0 && !phaseIsFinal(pod.Status.Phase) && pod.DeletionTimestamp == nil {
+		if no := admit(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods); no != nil {
+			w.s.End = &End{Why: no, Since: time.Now()}
+			ws.Events.Event(pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
+		}
+	}
+	ws.launch(w)
+}
+
+// node is this node's object with what it can give now.
+func (ws *Workers) node() *core.Node {
+	n, ok := client.Lookup[core.Node](ws.View, object.Key{Name: ws.Node.Name})
+	if !ok {
+		n = &core.Node{ObjectMeta: metav1.ObjectMeta{Name: ws.Node.Name}}
+	}
+	n = object.Clone(n)
+	n.Status.Allocatable = ws.Allocatable()
+	return n
+}
+
+// others are the pods that use the node now. ws.mu is held.
+func (ws *Workers) others(but types.UID) []*core.Pod {
+	var out []*core.Pod
+	for uid := range ws.live {
+		if p := ws.last[uid]; p != nil && uid != but && !phaseIsFinal(p.Status.Phase) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// claim gives a new worker what the runtime has of its pod. ws.mu is held.
+func (ws *Workers) claim(w *worker) {
+	l := ws.left[w.uid]
+	if l == nil {
+		return
+	}
+	delete(ws.left, w.uid)
+	for _, s := range l.sandboxes {
+		w.s.Runtime.SetSandbox(s)
+		ws.Index.add(s.ID, w.uid)
+	}
+	for id, box := range l.containers {
+		w.s.Runtime.SetContainer(observe.Container{ID: id, Sandbox: box, State: observe.Unknown})
+		w.unread[id] = true
+		ws.Index.add(id, w.uid)
+	}
+}
+
+func (ws *Workers) launch(w *worker) {
+	ws.live[w.uid] = w
+	ctx := ws.ctx
+	ws.wg.Go(func() {
+		w.run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		ws.mu.Lock()
+		defer ws.mu.Unlock()
+		delete(ws.live, w.uid)
+		delete(ws.last, w.uid)
+	})
+}
+
+// Gone tells that the API has no such pod any more.
+func (ws *Workers) Gone(uid types.UID) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w := ws.live[uid]; w != nil {
+		w.post(func() { w.s.Gone = true })
+	}
+}
+
+// Synced tells that every pod of the API has been Set once: what the runtime has beside them is removed.
+func (ws *Workers) Synced() error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for uid, l := range ws.left {
+		pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid, Namespace: l.namespace, Name: l.name}}
+		ws.Log.Info("removing a pod that the API does not know", "ns", l.namespace, "name", l.name, "uid", uid)
+		w := newWorker(ws.Deps, pod)
+		w.s.Gone = true
+		ws.claim(w)
+		ws.launch(w)
+	}
+	unused, err := ws.Volumes.Unused(func(uid types.UID) bool { return ws.live[uid] != nil })
+	if err != nil {
+		return err
+	}
+	for _, uid := range unused {
+		if err := ws.Volumes.Teardown(uid, true); err != nil {
+			ws.Log.Warn("volumes of a former pod not removed", "uid", uid, "err", err)
+		}
+	}
+	return nil
+}
+
+// Touch wakes a pod: something that it uses changed.
+func (ws *Workers) Touch(uid types.UID) {
+	if w := ws.worker(uid); w != nil {
+		w.post(w.retry)
+	}
+}
+
+// Probed wakes a pod: a probe's result changed.
+func (ws *Workers) Probed(uid types.UID) {
+	if w := ws.worker(uid); w != nil {
+		w.post(func() {})
+	}
+}
+
+// Event takes an event of the runtime.
+func (ws *Workers) Event(e *runtimeapi.ContainerEventResponse) {
+	id := e.GetContainerId()
+	uid, ok := ws.Index.Of(id)
+	if !ok { // of a step that has not ended yet, or not ours: the step reads the state itself
+		return
+	}
+	if w := ws.worker(uid); w != nil {
+		w.post(func() { w.unread[id] = true })
+	}
+}
+
+func (ws *Workers) worker(uid types.UID) *worker {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return ws.live[uid]
+}
+
+// Pods are the pods of this node as the API last had them.
+func (ws *Workers) Pods() []*core.Pod {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	out := make([]*core.Pod, 0, len(ws.last))
+	for _, p := range ws.last {
+		out = append(out, p)
+	}
+	return out
+}
+
+// Wait waits for all workers after the context of Adopt ended.
+func (ws *Workers) Wait() { ws.wg.Wait() }
+
+// handler is the runtime handler that the pod's RuntimeClass names.
+func (d *Deps) handler(pod *core.Pod) (string, error) {
+	if pod.Spec.RuntimeClassName == nil || *pod.Spec.RuntimeClassName == "" {
+		return "", nil
+	}
+	rc, ok := client.Lookup[nodev1.RuntimeClass](d.View, object.Key{Name: *pod.Spec.RuntimeClassName})
+	if !ok {
+		return "", fmt.Errorf("runtimeclass.node.k8s.io %q not found", *pod.Spec.RuntimeClassName)
+	}
+	return rc.Handler, nil
+}
