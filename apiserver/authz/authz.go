@@ -2,6 +2,13 @@ package authz
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	rbac "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"proa.dev/apiserver/authn"
 )
@@ -24,4 +31,74 @@ type Decision struct {
 // Authorizer says whether a request is allowed.
 type Authorizer interface {
 	Authorize(ctx context.Context, a Attributes) (Decision, error)
+}
+
+// Union allows what one of several authorizers allows.
+type Union []Authorizer
+
+// Authorize implements Authorizer. The reasons of a denial are those of all.
+func (u Union) Authorize(ctx context.Context, a Attributes) (Decision, error) {
+	var reasons []string
+	var errs []error
+	for _, z := range u {
+		d, err := z.Authorize(ctx, a)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if d.Allowed {
+			return d, nil
+		}
+		if d.Reason != "" {
+			reasons = append(reasons, d.Reason)
+		}
+	}
+	return Decision{Reason: strings.Join(reasons, "\n")}, errors.Join(errs...)
+}
+
+// RulesFor is what those of the authorizers that know rules let user do in namespace.
+func (u Union) RulesFor(user authn.User, namespace string) []rbac.PolicyRule {
+	var all []rbac.PolicyRule
+	for _, z := range u {
+		if r, ok := z.(interface {
+			RulesFor(authn.User, string) []rbac.PolicyRule
+		}); ok {
+			all = append(all, r.RulesFor(user, namespace)...)
+		}
+	}
+	return all
+}
+
+// escapes keeps an error message from being read as HTML.
+var escapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+// Forbidden is the 403 for a request that was denied, worded as Kubernetes does:
+//
+//	pods "x" is forbidden: User "bob" cannot get resource "pods" in API group "" in the namespace "default"
+func Forbidden(a Attributes, reason string) *apierrors.StatusError {
+	msg := escapes.Replace(describe(a))
+	if reason != "" {
+		msg += ": " + reason
+	}
+	gr := schema.GroupResource{Group: a.Group, Resource: a.Resource}
+	return apierrors.NewForbidden(gr, a.Name, errors.New(msg))
+}
+
+func describe(a Attributes) string {
+	if !a.ResourceRequest {
+		return fmt.Sprintf("User %q cannot %s path %q", a.User.Name, a.Verb, a.Path)
+	}
+	where := "at the cluster scope"
+	if a.Namespace != "" {
+		where = fmt.Sprintf("in the namespace %q", a.Namespace)
+	}
+	return fmt.Sprintf("User %q cannot %s resource %q in API group %q %s", a.User.Name, a.Verb, a.resource(), a.Group, where)
+}
+
+// resource is "pods" or, with a subresource, "pods/log".
+func (a *Attributes) resource() string {
+	if a.Sub == "" {
+		return a.Resource
+	}
+	return a.Resource + "/" + a.Sub
 }
