@@ -20,20 +20,21 @@ import (
 func (im *importer) images(ctx context.Context) ([]Image, error) {
 	index, hasIndex := im.tables[ocispec.ImageIndexFile]
 	docker, hasDocker := im.tables["manifest.json"]
-	switch {
-	case hasIndex:
-		images, err := im.fromIndex(index)
-		if err != nil {
-			return nil, err
-		}
-		if hasDocker && unnamed(images) {
-			return im.fromDocker(ctx, docker)
-		}
-		return images, nil
-	case hasDocker:
-		return im.fromDocker(ctx, docker)
+	if !hasIndex && !hasDocker {
+		return nil, errors.New("neither index.json (OCI layout) nor manifest.json (docker save) is in it: not an image archive")
 	}
-	return nil, errors.New("neither index.json (OCI layout) nor manifest.json (docker save) is in it: not an image archive")
+	var images []Image
+	var err error
+	if hasIndex {
+		images, err = im.fromIndex(index)
+	}
+	if err == nil && hasDocker && unnamed(images) {
+		images, err = im.fromDocker(ctx, docker)
+	}
+	if err == nil && len(images) == 0 {
+		err = errors.New("its table of contents names no image")
+	}
+	return images, err
 }
 
 func unnamed(images []Image) bool {
