@@ -317,3 +317,29 @@ func (e Element) text(s Set) string {
 
 // seconds is d in whole seconds, as rule texts show it.
 func seconds(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Seconds())) }
+
+// Text is the change in a form for people and golden files; sets says how to read the elements.
+func (c *Change) Text(sets []Set) string {
+	var b strings.Builder
+	if c.Replace {
+		fmt.Fprintf(&b, "replace table %s\n", c.Table)
+	}
+	for _, ch := range c.Chains {
+		fmt.Fprintf(&b, "%s: add chain %s\n%s", c.Table, ch.heading(), ch.text())
+	}
+	for _, part := range []struct {
+		verb string
+		of   map[string][]Element
+	}{{"remove", c.Remove}, {"add", c.Add}} {
+		for _, s := range sets {
+			es := slices.SortedFunc(slices.Values(part.of[s.Name]), func(a, b Element) int { return cmp.Compare(a.id(), b.id()) })
+			for _, e := range es {
+				fmt.Fprintf(&b, "%s: %s %s %s\n", c.Table, part.verb, s.Name, e.text(s))
+			}
+		}
+	}
+	for _, name := range c.DropChains {
+		fmt.Fprintf(&b, "%s: drop chain %s\n", c.Table, name)
+	}
+	return b.String()
+}

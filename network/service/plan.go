@@ -68,7 +68,7 @@ func base(f nft.Family, r ranges) *nft.Ruleset {
 		for _, p := range of(f, r.pods) {
 			strangers = append(strangers, f.Outside(nft.SAddr, p))
 		}
-		redirect = append(redirect, nft.NewRule(append(strangers, nft.Mark(masqueradeBit))...))
+		redirect = append(redirect, nft.NewRule(append(strangers, nft.NotLocal(nft.DAddr), nft.Mark(masqueradeBit))...))
 		strays = append(strays, nft.NewRule(nft.NewConnection(), f.Within(nft.DAddr, s), nft.NotLocal(nft.DAddr),
 			nft.Then(nft.Verdict{Kind: nft.Goto, Chain: rejectChain})))
 	}

@@ -240,6 +240,7 @@ func (p *Proxy) once(ctx context.Context, all bool) error {
 		}
 	}
 	out := newStep()
+	out.all = all
 	out.stale, p.owed = p.owed, stale{}
 	for _, j := range p.due() {
 		var want []port

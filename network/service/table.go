@@ -28,6 +28,8 @@ func newTable(r ranges) *table {
 
 // step is what one or several calls of set change.
 type step struct {
+	// all says that the whole table is compared afterwards: v4 and v6 are not of use.
+	all    bool
 	v4, v6 nft.Change
 	stale  stale
 	// again are Services that may have a frontend now that another one let go of.
@@ -92,7 +94,11 @@ func (t *table) set(key object.Key, want []port, out *step) {
 		p.cluster = place(t.before(have, p, false), p.cluster)
 		p.local = place(t.before(have, p, true), p.local)
 	}
-	t.diff(have, want, out)
+	if out.all {
+		t.diffSelf(have, want, out)
+	} else {
+		t.diff(have, want, out)
+	}
 	t.noteStale(have, want, out)
 	if len(want) == 0 {
 		delete(t.ports, key)
