@@ -225,9 +225,11 @@ func initialise(s *State, p *Plan) bool {
 		}
 		switch {
 		case before, o == nil && i < last:
+		case s.Busy.Start[c.Name]:
+			return false
 		case o != nil && o.State == observe.Running:
 			return false
-		case o != nil && o.State == observe.Exited && o.ExitCode == 0 && !s.Busy.Start[c.Name]:
+		case o != nil && o.State == observe.Exited && o.ExitCode == 0:
 		case o != nil && o.State == observe.Exited && !status.ShouldRestart(s.Pod, c, o.ExitCode):
 			p.End = &End{Since: s.Now, Grace: grace(s.Pod)}
 			return false

@@ -302,3 +302,53 @@ func (d *Deps) handler(pod *core.Pod) (string, error) {
 	}
 	return rc.Handler, nil
 }
+
+// Relist compares the states of all containers and sandboxes with what the runtime says and wakes the pods of those that differ.
+func (ws *Workers) Relist(ctx context.Context) error {
+	list, err := ws.Runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+	if err != nil {
+		return err
+	}
+	boxes, err := ws.Runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		return err
+	}
+	now := map[types.UID]map[string]bool{} // id -> running, or ready
+	note := func(id string, up bool) {
+		if uid, ok := ws.Index.Of(id); ok {
+			if now[uid] == nil {
+				now[uid] = map[string]bool{}
+			}
+			now[uid][id] = up
+		}
+	}
+	for _, c := range list.GetContainers() {
+		note(c.GetId(), c.GetState() == runtimeapi.ContainerState_CONTAINER_RUNNING)
+	}
+	for _, b := range boxes.GetItems() {
+		note(b.GetId(), b.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY)
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.live {
+		seen := now[w.uid]
+		w.post(func() { w.compare(seen) })
+	}
+	return nil
+}
+
+// compare marks what is not as it was for reading.
+func (w *worker) compare(seen map[string]bool) {
+	for i := range w.s.Runtime.Containers {
+		c := &w.s.Runtime.Containers[i]
+		if up, ok := seen[c.ID]; !ok || up != (c.State == observe.Running) {
+			w.unread[c.ID] = true
+		}
+	}
+	for i := range w.s.Runtime.Sandboxes {
+		s := &w.s.Runtime.Sandboxes[i]
+		if up, ok := seen[s.ID]; !ok || up != s.Ready {
+			w.unread[s.ID] = true
+		}
+	}
+}

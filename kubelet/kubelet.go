@@ -1,0 +1,241 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"proa.dev/client"
+	"proa.dev/client/record"
+	"proa.dev/kit/run"
+	"proa.dev/kubelet/cri"
+	"proa.dev/kubelet/node"
+	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/probe"
+	"proa.dev/kubelet/source"
+	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/status"
+	"proa.dev/kubelet/volume"
+)
+
+// Runtime and Images are the seam to the container runtime.
+type (
+	Runtime = cri.Runtime
+	Images  = cri.Images
+)
+
+// Deps are what a kubelet needs.
+type Deps struct {
+	Client  client.Client // as system:node:<name>
+	View    client.View
+	Runtime Runtime
+	Images  Images
+	Events  *record.Recorder
+	Node    NodeConfig
+	Log     *slog.Logger
+}
+
+// NodeConfig says what node this is. Name and IPs are required; for the rest the zero value is the usual.
+type NodeConfig struct {
+	Name   string
+	IPs    []netip.Addr // of the machine, the first is the one to show
+	Labels map[string]string
+	Taints []core.Taint // set when the node registers for the first time
+
+	Root          string // default "/var/lib/kubelet"
+	PodLogs       string // default "/var/log/pods"
+	LogLinks      string // default "/var/log/containers"; "-" is none
+	CgroupParent  string // of all pods; default: the root
+	ClusterDNS    []string
+	ClusterDomain string // default "cluster.local"
+	ResolvConf    string // default "/etc/resolv.conf"
+	MaxPods       int    // default 110
+	Reserved      core.ResourceList
+	// SeccompUnconfined leaves containers that ask for no profile without one.
+	SeccompUnconfined bool
+	Version           string // shown as kubeletVersion; default "v1.37.2"
+	Port              int32  // of the node's API; default 10250
+}
+
+func (c *NodeConfig) defaults() {
+	def := func(s *string, d string) {
+		if *s == "" {
+			*s = d
+		}
+	}
+	def(&c.Root, "/var/lib/kubelet")
+	def(&c.PodLogs, "/var/log/pods")
+	def(&c.LogLinks, "/var/log/containers")
+	def(&c.ClusterDomain, "cluster.local")
+	def(&c.ResolvConf, "/etc/resolv.conf")
+	def(&c.Version, "v1.37.2")
+	if c.LogLinks == "-" {
+		c.LogLinks = ""
+	}
+	if c.MaxPods == 0 {
+		c.MaxPods = 110
+	}
+	if c.Port == 0 {
+		c.Port = 10250
+	}
+}
+
+// Kubelet is the node agent.
+type Kubelet struct {
+	deps    Deps
+	spec    *spec.Node
+	machine node.Machine
+	node    *node.Node
+	probes  *probe.Prober
+	status  *status.Writer
+	volumes *volume.Volumes
+	objects *source.Objects
+	events  pod.Recorder
+	pods    *pod.Workers // made by Run, once the runtime has said its name
+	ready   chan struct{}
+}
+
+// New makes a kubelet and starts nothing. It looks at the machine and makes the root directory.
+func New(d Deps) (*Kubelet, error) {
+	d.Node.defaults()
+	if d.Node.Name == "" || len(d.Node.IPs) == 0 {
+		return nil, errors.New("kubelet: a node needs a name and an address")
+	}
+	if err := os.MkdirAll(d.Node.Root, 0o755); err != nil {
+		return nil, fmt.Errorf("kubelet: %w", err)
+	}
+	k := &Kubelet{deps: d, ready: make(chan struct{})}
+	var err error
+	if k.machine, err = node.Look(d.Node.Root, d.Node.MaxPods); err != nil {
+		return nil, fmt.Errorf("kubelet: %w", err)
+	}
+	k.spec = &spec.Node{
+		Name: d.Node.Name, IPs: d.Node.IPs, Root: d.Node.Root, PodLogs: d.Node.PodLogs, CgroupParent: d.Node.CgroupParent,
+		ClusterDNS: d.Node.ClusterDNS, ClusterDomain: d.Node.ClusterDomain, ResolvConf: d.Node.ResolvConf, HostsFile: "/etc/hosts",
+		SeccompUnconfined: d.Node.SeccompUnconfined, Memory: k.machine.Memory, Allocatable: k.machine.Allocatable(d.Node.Reserved),
+	}
+	k.events = recorder(d.Events)
+	k.objects = &source.Objects{View: d.View, Client: d.Client}
+	k.status = status.New(d.Client, d.View, d.Log)
+	if k.volumes, err = volume.New(volume.Deps{Node: k.spec, Sources: k.objects, Log: d.Log}); err != nil {
+		return nil, err
+	}
+	k.probes, err = probe.New(probe.Deps{Runtime: d.Runtime, Events: k.events, Changed: func(uid types.UID) { k.pods.Probed(uid) }})
+	if err != nil {
+		return nil, err
+	}
+	k.node, err = node.New(node.Deps{
+		Client: d.Client, View: d.View, Runtime: d.Runtime, Images: d.Images, Events: k.events, Spec: k.spec, Machine: k.machine,
+		Reserved: d.Node.Reserved, Labels: d.Node.Labels, Taints: d.Node.Taints, Port: d.Node.Port, Version: d.Node.Version, Log: d.Log,
+	})
+	return k, err
+}
+
+// Ready is closed once the node has told the API that it is ready.
+func (k *Kubelet) Ready() <-chan struct{} { return k.node.Ready() }
+
+// Run runs the node's pods until ctx ends; then it leaves them as they are.
+func (k *Kubelet) Run(ctx context.Context) error {
+	parts := []run.Component{
+		{Name: "node", Run: k.node.Run},
+		{Name: "pod status", Run: k.status.Run},
+		{Name: "pods", Run: k.runPods},
+	}
+	return run.All(ctx, parts...)
+}
+
+// runPods takes over what the runtime has, and follows the API and the runtime from then on.
+func (k *Kubelet) runPods(ctx context.Context) error {
+	v, err := k.awaitRuntime(ctx)
+	if err != nil {
+		return err
+	}
+	k.pods, err = pod.New(pod.Deps{
+		Node: k.spec, View: k.deps.View, Runtime: k.deps.Runtime, Images: k.deps.Images, RuntimeName: v.GetRuntimeName(),
+		Sources: k.objects, Volumes: k.volumes, Probes: k.probes, Status: k.status, Events: k.events,
+		LogLinks: k.deps.Node.LogLinks, MaxPods: k.deps.Node.MaxPods,
+		Allocatable: func() core.ResourceList { return k.spec.Allocatable }, Log: k.deps.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer k.pods.Wait()
+	k.probes.Bind(ctx)
+	events := k.deps.Runtime.Events(ctx) // before the first look, so that nothing falls between
+	if err := k.pods.Adopt(ctx); err != nil {
+		return err
+	}
+	close(k.ready)
+	src := source.New(k.deps.View, k.deps.Node.Name, k.pods)
+	return run.All(ctx,
+		run.Component{Name: "source", Run: src.Run},
+		run.Component{Name: "objects", Run: src.Objects},
+		run.Component{Name: "runtime events", Run: func(ctx context.Context) error { return k.follow(ctx, events) }},
+	)
+}
+
+// awaitRuntime waits for a runtime that is not up yet.
+func (k *Kubelet) awaitRuntime(ctx context.Context) (*runtimeapi.VersionResponse, error) {
+	for wait := 50 * time.Millisecond; ; wait = min(wait*2, 5*time.Second) {
+		v, err := k.deps.Runtime.Version(ctx, &runtimeapi.VersionRequest{})
+		if err == nil {
+			return v, nil
+		}
+		if ctx.Err() == nil {
+			k.deps.Log.Warn("container runtime is down", "err", err)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil, ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+// relistEvery is how often a runtime without events is asked for the state of everything.
+const relistEvery = time.Second
+
+// follow hands the runtime's events to the workers. When they end, the runtime was restarted or has none: everything is read again,
+// and the next stream is tried.
+func (k *Kubelet) follow(ctx context.Context, events <-chan *runtimeapi.ContainerEventResponse) error {
+	for {
+		began := time.Now()
+		for e := range events {
+			k.pods.Event(e)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if since := time.Since(began); since < relistEvery {
+			t := time.NewTimer(relistEvery - since)
+			select {
+			case <-ctx.Done():
+				t.Stop()
+				return ctx.Err()
+			case <-t.C:
+			}
+		}
+		events = k.deps.Runtime.Events(ctx)
+		if err := k.pods.Relist(ctx); err != nil && ctx.Err() == nil {
+			k.deps.Log.Warn("containers not listed", "err", err)
+		}
+	}
+}
+
+// recorder makes the absence of a Recorder harmless.
+func recorder(r *record.Recorder) pod.Recorder {
+	if r == nil {
+		return silent{}
+	}
+	return r
+}

@@ -1,0 +1,344 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	authentication "k8s.io/api/authentication/v1"
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"proa.dev/client"
+	"proa.dev/control/controltest"
+	"proa.dev/kubelet/cri/critest"
+	"proa.dev/object"
+)
+
+// tokens adds what the API in memory cannot: tokens.
+type tokens struct{ client.Client }
+
+func (c tokens) Create(ctx context.Context, t client.Target, o object.Object, opt metav1.CreateOptions) (object.Object, error) {
+	if r, ok := o.(*authentication.TokenRequest); ok {
+		r.Status.Token = "token of " + t.Name + " for " + r.Spec.BoundObjectRef.Name
+		return r, nil
+	}
+	return c.Client.Create(ctx, t, o, opt)
+}
+
+type bench struct {
+	t    testing.TB
+	api  *controltest.API
+	rt   *critest.Runtime
+	conf NodeConfig
+	stop context.CancelFunc
+	done chan error
+	k    *Kubelet
+}
+
+func newBench(t testing.TB, rt *critest.Runtime) *bench {
+	dir := t.TempDir()
+	b := &bench{t: t, api: controltest.New(t), rt: rt}
+	b.conf = NodeConfig{
+		Name: "n1", IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Root: filepath.Join(dir, "kubelet"),
+		PodLogs: filepath.Join(dir, "logs"), LogLinks: filepath.Join(dir, "links"), ClusterDNS: []string{"10.43.0.10"},
+	}
+	b.api.Serve(&core.Pod{}, &core.Secret{}, &core.ConfigMap{}, &core.Service{}, &core.PersistentVolumeClaim{}, &core.PersistentVolume{}, &core.Node{})
+	b.start()
+	t.Cleanup(func() {
+		b.kill()
+		for _, p := range client.ListOf[core.Pod](b.api.View(), client.Select{}) {
+			if err := b.k.volumes.Teardown(p.UID, true); err != nil {
+				t.Error(err)
+			}
+		}
+		unmountAll(t, dir)
+	})
+	return b
+}
+
+func (b *bench) start() {
+	level := slog.LevelWarn
+	if testing.Verbose() {
+		level = slog.LevelDebug
+	}
+	k, err := New(Deps{
+		Client: tokens{b.api.Client()}, View: b.api.View(), Runtime: b.rt, Images: b.rt, Node: b.conf,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	b.k, b.stop, b.done = k, cancel, make(chan error, 1)
+	go func() { b.done <- k.Run(ctx) }()
+}
+
+// kill ends the kubelet without any farewell.
+func (b *bench) kill() {
+	b.stop()
+	if err := <-b.done; err != nil && !errors.Is(err, context.Canceled) {
+		b.t.Errorf("the kubelet ended: %v", err)
+	}
+}
+
+// create binds a pod to the node.
+func (b *bench) create(pod *core.Pod) *core.Pod {
+	b.t.Helper()
+	pod.Namespace, pod.Spec.NodeName = "default", "n1"
+	if pod.Spec.RestartPolicy == "" {
+		pod.Spec.RestartPolicy = core.RestartPolicyAlways
+	}
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		c.TerminationMessagePath, c.TerminationMessagePolicy = "/dev/termination-log", core.TerminationMessageReadFile
+	}
+	p, err := client.Create(context.Background(), b.api.Client(), pod)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return p
+}
+
+// await waits for a pod for which ok is true; nil is passed when there is no such pod.
+func (b *bench) await(name, what string, ok func(*core.Pod) bool) *core.Pod {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var found *core.Pod
+	met := false
+	check := func(p *core.Pod) {
+		if met = ok(p); met {
+			found = p
+			cancel()
+		}
+	}
+	seen := false
+	err := client.Watch(ctx, b.api.View(), func(t client.EventType, now, _ *core.Pod) {
+		switch {
+		case met:
+		case t == client.Synced && !seen, now != nil && now.Name == name && t == client.Deleted:
+			check(nil)
+		case now != nil && now.Name == name:
+			seen = true
+			check(now)
+		}
+	})
+	if !met {
+		p, _ := client.Lookup[core.Pod](b.api.View(), object.Key{Namespace: "default", Name: name})
+		b.t.Fatalf("pod %s: not %s (%v); it is %+v", name, what, err, p)
+	}
+	return found
+}
+
+func ready(p *core.Pod) bool {
+	if p == nil || p.Status.Phase != core.PodRunning {
+		return false
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == core.PodReady {
+			return c.Status == core.ConditionTrue
+		}
+	}
+	return false
+}
+
+func TestPodLivesAndDies(t *testing.T) {
+	rt := critest.New("web:1")
+	b := newBench(t, rt)
+	b.api.Put(
+		&core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "title"}, Data: map[string]string{"title": "Shop"}},
+		&core.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "password"}, Data: map[string][]byte{"password": []byte("hush")}},
+		&core.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "store"}, Spec: core.ServiceSpec{
+			ClusterIP: "10.43.0.7", Ports: []core.ServicePort{{Port: 6379}},
+		}},
+	)
+	seconds := int64(3600)
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"app": "web"}}, Spec: core.PodSpec{
+		Containers: []core.Container{{
+			Name: "web", Image: "web:1", Args: []string{"$(TITLE)", "$$(TITLE)"},
+			Env: []core.EnvVar{
+				{Name: "TITLE", ValueFrom: &core.EnvVarSource{ConfigMapKeyRef: &core.ConfigMapKeySelector{
+					LocalObjectReference: core.LocalObjectReference{Name: "title"}, Key: "title"}}},
+				{Name: "IP", ValueFrom: &core.EnvVarSource{FieldRef: &core.ObjectFieldSelector{FieldPath: "status.podIP"}}},
+			},
+			VolumeMounts: []core.VolumeMount{
+				{Name: "title", MountPath: "/title"}, {Name: "password", MountPath: "/password"}, {Name: "scratch", MountPath: "/scratch"},
+				{Name: "token", MountPath: "/var/run/secrets/kubernetes.io/serviceaccount"},
+			},
+		}},
+		Volumes: []core.Volume{
+			{Name: "title", VolumeSource: core.VolumeSource{ConfigMap: &core.ConfigMapVolumeSource{LocalObjectReference: core.LocalObjectReference{Name: "title"}}}},
+			{Name: "password", VolumeSource: core.VolumeSource{Secret: &core.SecretVolumeSource{SecretName: "password"}}},
+			{Name: "scratch", VolumeSource: core.VolumeSource{EmptyDir: &core.EmptyDirVolumeSource{}}},
+			{Name: "token", VolumeSource: core.VolumeSource{Projected: &core.ProjectedVolumeSource{Sources: []core.VolumeProjection{
+				{ServiceAccountToken: &core.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &seconds}},
+				{DownwardAPI: &core.DownwardAPIProjection{Items: []core.DownwardAPIVolumeFile{{
+					Path: "namespace", FieldRef: &core.ObjectFieldSelector{FieldPath: "metadata.namespace"}}}}},
+			}}}},
+		},
+	}})
+	began := time.Now()
+	p := b.await("web", "ready", ready)
+	t.Logf("created to ready: %v", time.Since(began))
+	if got, want := p.Status.ContainerStatuses[0].ContainerID, "critest://"+rt.Find("web").ID; got != want {
+		t.Errorf("container id %s, want %s", got, want)
+	}
+	c := rt.Find("web").Config
+	if got := strings.Join(c.Args, " "); got != "Shop $(TITLE)" {
+		t.Errorf("args %q", got)
+	}
+	env := map[string]string{}
+	for _, e := range c.Envs {
+		env[e.Key] = string(e.Value)
+	}
+	for k, want := range map[string]string{
+		"TITLE": "Shop", "IP": "127.0.0.1", "STORE_SERVICE_HOST": "10.43.0.7", "STORE_PORT_6379_TCP_ADDR": "10.43.0.7",
+		"STORE_PORT": "tcp://10.43.0.7:6379",
+	} {
+		if env[k] != want {
+			t.Errorf("%s=%q, want %q", k, env[k], want)
+		}
+	}
+	at := map[string]string{}
+	for _, m := range c.Mounts {
+		at[m.ContainerPath] = m.HostPath
+	}
+	for path, want := range map[string]string{
+		"/title/title": "Shop", "/password/password": "hush",
+		"/var/run/secrets/kubernetes.io/serviceaccount/token":     "token of default for web",
+		"/var/run/secrets/kubernetes.io/serviceaccount/namespace": "default",
+	} {
+		got, err := os.ReadFile(filepath.Join(at[filepath.Dir(path)], filepath.Base(path)))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %q (%v), want %q", path, got, err, want)
+		}
+	}
+
+	// The volume follows its object.
+	b.api.Put(&core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "title"}, Data: map[string]string{"title": "Market"}})
+	poll(t, "the new title", func() bool {
+		got, err := os.ReadFile(filepath.Join(at["/title"], "title"))
+		return err == nil && string(got) == "Market"
+	})
+
+	if err := client.Delete[core.Pod](context.Background(), b.api.Client(), object.KeyOf(p), p.UID); err != nil {
+		t.Fatal(err)
+	}
+	b.await("web", "gone", func(p *core.Pod) bool { return p == nil })
+	if s, c := rt.Count(); s+c != 0 {
+		t.Errorf("%d sandboxes and %d containers are left", s, c)
+	}
+	for _, dir := range []string{b.k.spec.PodDir(p.UID), b.k.spec.LogDir(p)} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is left", dir)
+		}
+	}
+}
+
+func TestRestartWithBackOff(t *testing.T) {
+	rt := critest.New()
+	rt.Programs["crash:1"] = func(_ context.Context, c *critest.Container) int32 {
+		if err := os.WriteFile(messageFile(c), []byte("last words"), 0o666); err != nil {
+			return 99
+		}
+		return 3
+	}
+	b := newBench(t, rt)
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "crash"}, Spec: core.PodSpec{
+		Containers: []core.Container{{Name: "c", Image: "crash:1"}},
+	}})
+	p := b.await("crash", "in back-off", func(p *core.Pod) bool {
+		return p != nil && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].State.Waiting != nil &&
+			p.Status.ContainerStatuses[0].State.Waiting.Reason == "CrashLoopBackOff"
+	})
+	s := p.Status.ContainerStatuses[0]
+	want := fmt.Sprintf("back-off 10s restarting failed container=c pod=crash_default(%s)", p.UID)
+	if s.State.Waiting.Message != want || s.RestartCount != 1 {
+		t.Errorf("restarts %d, message %q, want 1 and %q", s.RestartCount, s.State.Waiting.Message, want)
+	}
+	if last := s.LastTerminationState.Terminated; last == nil || last.ExitCode != 3 || last.Reason != "Error" || last.Message != "last words" {
+		t.Errorf("last state %+v", last)
+	}
+	if p.Status.Phase != core.PodRunning {
+		t.Errorf("phase %s, want Running", p.Status.Phase)
+	}
+}
+
+func TestImageThatDoesNotExist(t *testing.T) {
+	b := newBench(t, critest.New())
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x"}, Spec: core.PodSpec{Containers: []core.Container{{Name: "c", Image: "none"}}}})
+	for _, reason := range []string{"ErrImagePull", "ImagePullBackOff"} {
+		b.await("x", reason, func(p *core.Pod) bool {
+			return p != nil && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].State.Waiting != nil &&
+				p.Status.ContainerStatuses[0].State.Waiting.Reason == reason && p.Status.Phase == core.PodPending
+		})
+	}
+}
+
+func TestNextKubeletTakesOver(t *testing.T) {
+	rt := critest.New("web:1")
+	b := newBench(t, rt)
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: core.PodSpec{Containers: []core.Container{{Name: "c", Image: "web:1"}}}})
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "other"}, Spec: core.PodSpec{Containers: []core.Container{{Name: "o", Image: "web:1"}}}})
+	before := b.await("web", "ready", ready)
+	other := b.await("other", "ready", ready)
+	b.kill()
+	b.api.Remove(other)
+	b.start()
+	poll(t, "the pod that nobody knows to be removed", func() bool { s, _ := rt.Count(); return s == 1 })
+	b.await("web", "still ready", ready)
+	after, _ := client.Lookup[core.Pod](b.api.View(), object.KeyOf(before))
+	if got, want := after.Status.ContainerStatuses[0].ContainerID, before.Status.ContainerStatuses[0].ContainerID; got != want {
+		t.Errorf("container %s, before the kubelet's death %s", got, want)
+	}
+	if n := after.Status.ContainerStatuses[0].RestartCount; n != 0 {
+		t.Errorf("%d restarts", n)
+	}
+	rt.Find("c").Kill()
+	b.await("web", "restarted", func(p *core.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
+}
+
+func TestJobPodSucceeds(t *testing.T) {
+	rt := critest.New()
+	rt.Programs["job:1"] = func(context.Context, *critest.Container) int32 { return 0 }
+	b := newBench(t, rt)
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "job"}, Spec: core.PodSpec{
+		RestartPolicy:  core.RestartPolicyNever,
+		InitContainers: []core.Container{{Name: "i", Image: "job:1"}},
+		Containers:     []core.Container{{Name: "c", Image: "job:1"}},
+	}})
+	p := b.await("job", "succeeded", func(p *core.Pod) bool { return p != nil && p.Status.Phase == core.PodSucceeded })
+	if !p.Status.InitContainerStatuses[0].Ready {
+		t.Error("the init container is not ready")
+	}
+	if rt.Calls("CreateContainer") != 2 {
+		t.Errorf("%d containers were made", rt.Calls("CreateContainer"))
+	}
+	poll(t, "the sandbox to stop", func() bool { return rt.Calls("StopPodSandbox") > 0 })
+}
+
+func messageFile(c *critest.Container) string {
+	for _, m := range c.Config.Mounts {
+		if m.ContainerPath == "/dev/termination-log" {
+			return m.HostPath
+		}
+	}
+	return ""
+}
+
+func poll(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}

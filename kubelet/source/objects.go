@@ -1,0 +1,86 @@
+package source
+
+import (
+	"context"
+	"fmt"
+
+	authentication "k8s.io/api/authentication/v1"
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// Objects finds what pods refer to. It implements volume.Sources.
+type Objects struct {
+	View   client.View
+	Client client.Client
+}
+
+// find looks in the View, and asks the API where the View does not carry the kind.
+func find[T any, P object.Ptr[T]](o *Objects, namespace, name string) (P, error) {
+	key := object.Key{Namespace: namespace, Name: name}
+	if found, ok := client.Lookup[T, P](o.View, key); ok {
+		return found, nil
+	}
+	r := object.ResourceOf[T, P]()
+	for _, carried := range o.View.Resources() {
+		if carried.GroupVersionResource == r {
+			return nil, apierrors.NewNotFound(r.GroupResource(), name)
+		}
+	}
+	return client.Get[T, P](context.Background(), o.Client, key)
+}
+
+// ConfigMap finds one ConfigMap.
+func (o *Objects) ConfigMap(namespace, name string) (*core.ConfigMap, error) {
+	return find[core.ConfigMap](o, namespace, name)
+}
+
+// Secret finds one Secret.
+func (o *Objects) Secret(namespace, name string) (*core.Secret, error) {
+	return find[core.Secret](o, namespace, name)
+}
+
+// Services are those of one namespace.
+func (o *Objects) Services(namespace string) []*core.Service {
+	return client.ListOf[core.Service](o.View, client.Select{Namespace: namespace})
+}
+
+// Claim finds one claim.
+func (o *Objects) Claim(namespace, name string) (*core.PersistentVolumeClaim, error) {
+	return find[core.PersistentVolumeClaim](o, namespace, name)
+}
+
+// Volume finds one persistent volume.
+func (o *Objects) Volume(name string) (*core.PersistentVolume, error) {
+	return find[core.PersistentVolume](o, "", name)
+}
+
+// Token asks the API for a token of the pod's service account that is good only while the pod lives.
+func (o *Objects) Token(ctx context.Context, pod *core.Pod, audience string, seconds int64) (string, error) {
+	name := pod.Spec.ServiceAccountName
+	if name == "" {
+		name = "default"
+	}
+	req := &authentication.TokenRequest{Spec: authentication.TokenRequestSpec{
+		ExpirationSeconds: &seconds,
+		BoundObjectRef:    &authentication.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
+	}}
+	if audience != "" {
+		req.Spec.Audiences = []string{audience}
+	}
+	t := client.TargetOf[core.ServiceAccount](object.Key{Namespace: pod.Namespace, Name: name})
+	t.Sub = "token"
+	r, err := o.Client.Create(ctx, t, req, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("failed to fetch token: %w", err)
+	}
+	got, ok := r.(*authentication.TokenRequest)
+	if !ok || got.Status.Token == "" {
+		return "", fmt.Errorf("fetch a token of %s/%s: the API answered with none", pod.Namespace, name)
+	}
+	return got.Status.Token, nil
+}
