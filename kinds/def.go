@@ -38,9 +38,10 @@ type Def[T any, P object.Ptr[T]] struct {
 	Prepare func(obj, old P)
 	// PrepareStatus does for a write to /status what Prepare does for the others.
 	PrepareStatus func(obj, old P)
-	// Validate checks an object by itself, on create and on update; ValidateUpdate checks a change, in addition; ValidateStatus
-	// checks a write to /status, in place of both. Metadata is checked for every kind already.
+	// Validate checks an object by itself, on create and on update; ValidateCreate checks a new object, ValidateUpdate a change, in
+	// addition; ValidateStatus checks a write to /status, in place of all. Metadata is checked for every kind already.
 	Validate       func(P) field.ErrorList
+	ValidateCreate func(P) field.ErrorList
 	ValidateUpdate func(obj, old P) field.ErrorList
 	ValidateStatus func(obj, old P) field.ErrorList
 	// Name checks metadata.name; default: DNS-1123 subdomain. It returns what is wrong, in apimachinery's words.
@@ -80,6 +81,8 @@ type Sub struct {
 	GVK        string // kind of the body with its group and version: "v1/Binding", "autoscaling/v1/Scale"
 	Verbs      []string
 	Connecting bool // streams: exec, attach, portforward, proxy, log
+	// Validate checks a write to a subresource that takes the whole object, in place of the kind's own checks; nil: nothing to check.
+	Validate func(obj, old object.Object) field.ErrorList
 }
 
 // Other is one more served version of the same stored objects: autoscaling/v1 beside autoscaling/v2.
@@ -120,6 +123,7 @@ type Kind struct {
 	Prepare        func(obj, old object.Object)
 	PrepareStatus  func(obj, old object.Object)
 	Validate       func(object.Object) field.ErrorList
+	ValidateCreate func(object.Object) field.ErrorList
 	ValidateUpdate func(obj, old object.Object) field.ErrorList
 	ValidateStatus func(obj, old object.Object) field.ErrorList
 	Name           func(name string, prefix bool) []string
@@ -162,6 +166,7 @@ func (d Def[T, P]) Kind() *Kind {
 	k.Prepare = two(d.Prepare)
 	k.PrepareStatus = two(d.PrepareStatus)
 	k.Validate = oneTo[field.ErrorList](d.Validate)
+	k.ValidateCreate = oneTo[field.ErrorList](d.ValidateCreate)
 	k.ValidateUpdate = twoTo[field.ErrorList](d.ValidateUpdate)
 	k.ValidateStatus = twoTo[field.ErrorList](d.ValidateStatus)
 	k.Warn = twoTo[[]string](d.Warn)
@@ -175,6 +180,16 @@ func (d Def[T, P]) Kind() *Kind {
 		k.Grace = func(o object.Object, opt *metav1.DeleteOptions) int64 { return d.Grace(o.(P), opt) }
 	}
 	return k
+}
+
+// ValidateSub checks a write to the subresource of this name that takes the whole object.
+func (k *Kind) ValidateSub(name string, obj, old object.Object) field.ErrorList {
+	for _, s := range k.Subs {
+		if s.Name == name && s.Validate != nil {
+			return s.Validate(obj, old)
+		}
+	}
+	return nil
 }
 
 func one[P object.Object](f func(P)) func(object.Object) {

@@ -17,7 +17,7 @@ var Pod = kinds.Def[core.Pod, *core.Pod]{
 	Subs: []kinds.Sub{
 		{Name: "attach", GVK: "v1/PodAttachOptions", Verbs: []string{"create", "get"}, Connecting: true},
 		{Name: "binding", GVK: "v1/Binding", Verbs: []string{"create"}},
-		{Name: "ephemeralcontainers", GVK: "v1/Pod", Verbs: []string{"get", "patch", "update"}},
+		{Name: "ephemeralcontainers", GVK: "v1/Pod", Verbs: []string{"get", "patch", "update"}, Validate: validateEphemeralContainers},
 		{Name: "eviction", GVK: "policy/v1/Eviction", Verbs: []string{"create"}},
 		{Name: "exec", GVK: "v1/PodExecOptions", Verbs: []string{"create", "get"}, Connecting: true},
 		{Name: "log", GVK: "v1/Pod", Verbs: []string{"get"}, Connecting: true},
@@ -28,10 +28,11 @@ var Pod = kinds.Def[core.Pod, *core.Pod]{
 	Default:       defaultPod,
 	Prepare:       preparePod,
 	PrepareStatus: preparePodStatus,
-	Fields:        podFields,
-	Columns:       podColumns,
-	Row:           podRow,
-	Grace:         podGrace,
+	Validate:      validatePod, ValidateCreate: validateNewPod, ValidateUpdate: validatePodUpdate, ValidateStatus: validatePodStatus,
+	Fields:  podFields,
+	Columns: podColumns,
+	Row:     podRow,
+	Grace:   podGrace,
 }
 
 func defaultPod(p *core.Pod) {

@@ -14,7 +14,7 @@ var Service = kinds.Def[core.Service, *core.Service]{
 	Categories: []string{"all"},
 	Status:     true,
 	Storage:    "services/specs",
-	Name:       kinds.Label1035Name,
+	Name:       kinds.LabelName,
 	Subs:       []kinds.Sub{{Name: "proxy", GVK: "v1/ServiceProxyOptions", Verbs: proxyVerbs, Connecting: true}},
 	Default:    defaultService,
 	Prepare:    prepareService,

@@ -4,6 +4,12 @@ import (
 	"strings"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"proa.dev/kinds/check"
 )
 
 // NamesAndImages are the names of containers and their images, each joined by commas, for tables.
@@ -17,4 +23,25 @@ func NamesAndImages(list []core.Container) (names, images string) {
 
 func isHugePages(name core.ResourceName) bool {
 	return strings.HasPrefix(string(name), core.ResourceHugePagesPrefix)
+}
+
+// difference shows how b differs from a, for people.
+func difference(a, b any) string { return diff.Diff(a, b) }
+
+// isSubdomain says what is wrong with a DNS subdomain.
+func isSubdomain(s string) []string { return validation.NameIsDNSSubdomain(s, false) }
+
+// onlyLabelsAndAnnotations forbids the rest of the metadata of a template.
+func onlyLabelsAndAnnotations(e *check.Errors, p *field.Path, m metav1.ObjectMeta) {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"name", m.Name != ""}, {"generateName", m.GenerateName != ""}, {"namespace", m.Namespace != ""}, {"uID", m.UID != ""},
+		{"resourceVersion", m.ResourceVersion != ""}, {"ownerReferences", m.OwnerReferences != nil}, {"finalizers", m.Finalizers != nil},
+	} {
+		if f.set {
+			e.Forbidden(p.Child(f.name), "cannot be set")
+		}
+	}
 }

@@ -1,0 +1,282 @@
+package core
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"proa.dev/kinds/check"
+)
+
+var (
+	modes = []core.PersistentVolumeAccessMode{core.ReadOnlyMany, core.ReadWriteMany, core.ReadWriteOnce, core.ReadWriteOncePod}
+	sorts = []core.PersistentVolumeMode{core.PersistentVolumeBlock, core.PersistentVolumeFilesystem}
+)
+
+func validAccessModes(e *check.Errors, p *field.Path, list []core.PersistentVolumeAccessMode) {
+	alone, shared := false, false
+	for _, m := range list {
+		ok := check.OneOf(e, p, m, modes...)
+		alone = alone || m == core.ReadWriteOncePod
+		shared = shared || ok && m != core.ReadWriteOncePod
+	}
+	if alone && shared {
+		e.Forbidden(p, "may not use ReadWriteOncePod with other access modes")
+	}
+}
+
+// ValidateClaimSpec checks the spec of a claim or claim template at p.
+func ValidateClaimSpec(e *check.Errors, p *field.Path, s *core.PersistentVolumeClaimSpec) {
+	claimSpec(e, p, s)
+}
+
+func claimSpec(e *check.Errors, p *field.Path, s *core.PersistentVolumeClaimSpec) {
+	if len(s.AccessModes) == 0 {
+		e.Required(p.Child("accessModes"), "at least 1 access mode is required")
+	}
+	if s.Selector != nil {
+		e.Selector(p.Child("selector"), s.Selector)
+	}
+	validAccessModes(e, p.Child("accessModes"), s.AccessModes)
+	at := p.Child("resources").Key(string(core.ResourceStorage))
+	if q, ok := s.Resources.Requests[core.ResourceStorage]; ok {
+		e.PositiveQuantity(at, q)
+	} else {
+		e.Required(at, "")
+	}
+	if c := s.StorageClassName; c != nil && *c != "" {
+		e.Subdomain(p.Child("storageClassName"), *c)
+	}
+	if s.VolumeMode != nil {
+		check.OneOf(e, p.Child("volumeMode"), *s.VolumeMode, sorts...)
+	}
+	dataSources(e, p, s)
+	if c := s.VolumeAttributesClassName; c != nil && *c != "" {
+		e.Subdomain(p.Child("volumeAttributesClassName"), *c)
+	}
+}
+
+func dataSources(e *check.Errors, p *field.Path, s *core.PersistentVolumeClaimSpec) {
+	source := func(p *field.Path, group *string, kind, name string) {
+		need(e, p.Child("name"), name)
+		need(e, p.Child("kind"), kind)
+		if group == nil || *group == "" {
+			if kind != "PersistentVolumeClaim" {
+				e.Invalid(p, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
+			}
+			return
+		}
+		e.Subdomain(p.Child("apiGroup"), *group)
+	}
+	d, r := s.DataSource, s.DataSourceRef
+	if d != nil {
+		source(p.Child("dataSource"), d.APIGroup, d.Kind, d.Name)
+	}
+	if r == nil {
+		return
+	}
+	source(p.Child("dataSourceRef"), r.APIGroup, r.Kind, r.Name)
+	if r.Namespace != nil && *r.Namespace != "" {
+		e.Invalids(p.Child("dataSourceRef", "namespace"), *r.Namespace, validation.ValidateNamespaceName(*r.Namespace, false))
+		if d != nil {
+			e.Invalid(p, p.Child("dataSource").String(), "may not be specified when dataSourceRef.namespace is specified")
+		}
+		return
+	}
+	if d != nil && (!equality.Semantic.DeepEqual(d.APIGroup, r.APIGroup) || d.Kind != r.Kind || d.Name != r.Name) {
+		e.Invalid(p, p.Child("dataSource").String(), "must match dataSourceRef")
+	}
+}
+
+func validateClaim(c *core.PersistentVolumeClaim) field.ErrorList {
+	return check.Run(func(e *check.Errors) { claimSpec(e, specPath, &c.Spec) })
+}
+
+func validateClaimUpdate(c, old *core.PersistentVolumeClaim) field.ErrorList {
+	return check.Run(func(e *check.Errors) {
+		now, was := c.DeepCopy(), old.DeepCopy()
+		alignDataSources(&was.Spec)
+		if was.Spec.VolumeName == "" { // the binder's one change
+			was.Spec.VolumeName = now.Spec.VolumeName
+		}
+		annotation, named := old.Annotations[core.BetaStorageClassAnnotation]
+		if class := c.Spec.StorageClassName; was.Spec.StorageClassName == nil && class != nil && (!named || *class == annotation) {
+			now.Spec.StorageClassName = nil // a class may be given later, to a claim that has none
+		}
+		if c.Annotations[core.BetaStorageClassAnnotation] != annotation && (named || c.Annotations[core.BetaStorageClassAnnotation] != "") {
+			if _, still := c.Annotations[core.BetaStorageClassAnnotation]; still || c.Spec.StorageClassName == nil {
+				e.Immutable(metaPath.Child("annotations").Key(core.BetaStorageClassAnnotation),
+					c.Annotations[core.BetaStorageClassAnnotation], annotation)
+			}
+		}
+		if c.Status.Phase == core.ClaimBound {
+			if now.Spec.Resources.Requests != nil {
+				now.Spec.Resources.Requests[core.ResourceStorage] = was.Spec.Resources.Requests[core.ResourceStorage]
+			}
+			now.Spec.VolumeAttributesClassName = was.Spec.VolumeAttributesClassName
+		}
+		if !equality.Semantic.DeepEqual(now.Spec, was.Spec) {
+			e.Forbidden(specPath, fmt.Sprintf("spec is immutable after creation except resources.requests and "+
+				"volumeAttributesClassName for bound claims\n%v", difference(was.Spec, now.Spec)))
+		}
+		size, before, real := c.Spec.Resources.Requests[core.ResourceStorage], old.Spec.Resources.Requests[core.ResourceStorage],
+			old.Status.Capacity[core.ResourceStorage]
+		if size.Cmp(before) < 0 && size.Cmp(real) <= 0 {
+			e.Forbidden(specPath.Child("resources", "requests", "storage"), "field can not be less than status.capacity")
+		}
+		e.Immutable(field.NewPath("volumeMode"), c.Spec.VolumeMode, old.Spec.VolumeMode)
+		if old.Status.CurrentVolumeAttributesClassName != nil && !equality.Semantic.DeepEqual(c.Spec.VolumeAttributesClassName, old.Spec.VolumeAttributesClassName) {
+			switch class := c.Spec.VolumeAttributesClassName; {
+			case class == nil:
+				e.Forbidden(specPath.Child("volumeAttributesClassName"), "update to nil is forbidden when status.currentVolumeAttributesClassName is not nil")
+			case *class == "":
+				e.Forbidden(specPath.Child("volumeAttributesClassName"), "update to empty string is forbidden when status.currentVolumeAttributesClassName is not nil")
+			}
+		}
+	})
+}
+
+func validateClaimStatus(c, _ *core.PersistentVolumeClaim) field.ErrorList {
+	return check.Run(func(e *check.Errors) {
+		amounts(e, statusPath.Child("capacity"), c.Status.Capacity)
+		amounts(e, statusPath.Child("allocatedResources"), c.Status.AllocatedResources)
+	})
+}
+
+func amounts(e *check.Errors, p *field.Path, l core.ResourceList) {
+	for _, n := range slices.Sorted(maps.Keys(l)) {
+		if q := l[n]; q.Sign() < 0 {
+			e.Invalid(p.Key(string(n)), q.Value(), "must be a valid resource quantity")
+		}
+	}
+}
+
+func validateVolume(v *core.PersistentVolume) field.ErrorList {
+	return check.Run(func(e *check.Errors) { volumeSpec(e, specPath, v) })
+}
+
+func volumeSpec(e *check.Errors, p *field.Path, v *core.PersistentVolume) {
+	s := &v.Spec
+	if len(s.AccessModes) == 0 {
+		e.Required(p.Child("accessModes"), "")
+	}
+	validAccessModes(e, p.Child("accessModes"), s.AccessModes)
+	if len(s.Capacity) == 0 {
+		e.Required(p.Child("capacity"), "")
+	}
+	if _, ok := s.Capacity[core.ResourceStorage]; !ok || len(s.Capacity) > 1 {
+		e.Add(field.NotSupported(p.Child("capacity"), s.Capacity, []core.ResourceName{core.ResourceStorage}))
+	}
+	amounts(e, p.Child("capacity"), s.Capacity)
+	for _, n := range slices.Sorted(maps.Keys(s.Capacity)) {
+		e.PositiveQuantity(p.Child("capacity").Key(string(n)), s.Capacity[n])
+	}
+	if s.PersistentVolumeReclaimPolicy != "" {
+		check.OneOf(e, p.Child("persistentVolumeReclaimPolicy"), s.PersistentVolumeReclaimPolicy,
+			core.PersistentVolumeReclaimDelete, core.PersistentVolumeReclaimRecycle, core.PersistentVolumeReclaimRetain)
+	}
+	volumeNodes(e, p.Child("nodeAffinity"), s.NodeAffinity)
+	persistentSource(e, p, v)
+	if h := s.HostPath; h != nil && path.Clean(h.Path) == "/" && s.PersistentVolumeReclaimPolicy == core.PersistentVolumeReclaimRecycle {
+		e.Forbidden(p.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'")
+	}
+	if s.StorageClassName != "" {
+		e.Subdomain(p.Child("storageClassName"), s.StorageClassName)
+	}
+	if s.VolumeMode != nil {
+		check.OneOf(e, p.Child("volumeMode"), *s.VolumeMode, sorts...)
+	}
+	if c := s.VolumeAttributesClassName; c != nil {
+		if *c == "" {
+			e.Required(p.Child("volumeAttributesClassName"), "an empty string is disallowed")
+		} else {
+			e.Subdomain(p.Child("volumeAttributesClassName"), *c)
+		}
+		if s.CSI == nil {
+			e.Required(p.Child("csi"), "has to be specified when using volumeAttributesClassName")
+		}
+	}
+}
+
+func volumeNodes(e *check.Errors, p *field.Path, a *core.VolumeNodeAffinity) {
+	if a == nil {
+		return
+	}
+	if a.Required == nil {
+		e.Required(p.Child("required"), "must specify required node constraints")
+	} else {
+		NodeSelector(e, p.Child("required"), a.Required)
+	}
+}
+
+func persistentSource(e *check.Errors, p *field.Path, v *core.PersistentVolume) {
+	s := &v.Spec
+	one := &oneSource{Errors: e, p: p}
+	one.is("hostPath", s.HostPath != nil, func(p *field.Path) { hostPath(e, p, s.HostPath) })
+	one.is("nfs", s.NFS != nil, func(p *field.Path) { nfs(e, p, s.NFS) })
+	one.is("local", s.Local != nil, func(at *field.Path) {
+		if s.Local.Path == "" {
+			e.Required(at.Child("path"), "")
+		} else {
+			noBacksteps(e, at.Child("path"), s.Local.Path)
+		}
+		if s.NodeAffinity == nil {
+			e.Required(p.Child("nodeAffinity"), "Local volume requires node affinity")
+		}
+	})
+	one.is("csi", s.CSI != nil, func(p *field.Path) {
+		CSIDriverName(e, p.Child("driver"), s.CSI.Driver)
+		need(e, p.Child("volumeHandle"), s.CSI.VolumeHandle)
+		secretRef(e, p.Child("controllerPublishSecretRef"), s.CSI.ControllerPublishSecretRef)
+		secretRef(e, p.Child("controllerExpandSecretRef"), s.CSI.ControllerExpandSecretRef)
+		secretRef(e, p.Child("nodePublishSecretRef"), s.CSI.NodePublishSecretRef)
+		secretRef(e, p.Child("nodeExpandSecretRef"), s.CSI.NodeExpandSecretRef)
+	})
+	legacyPersistent(one, &s.PersistentVolumeSource, v.Name)
+	if one.n == 0 {
+		e.Required(p, "must specify a volume type")
+	}
+}
+
+func secretRef(e *check.Errors, p *field.Path, r *core.SecretReference) {
+	if r == nil {
+		return
+	}
+	if r.Name == "" {
+		e.Required(p.Child("name"), "")
+	} else {
+		e.Subdomain(p.Child("name"), r.Name)
+	}
+	if r.Namespace == "" {
+		e.Required(p.Child("namespace"), "")
+	} else {
+		e.Label(p.Child("namespace"), r.Namespace)
+	}
+}
+
+func validateVolumeUpdate(v, old *core.PersistentVolume) field.ErrorList {
+	return check.Run(func(e *check.Errors) {
+		now := v.Spec.PersistentVolumeSource
+		if was := old.Spec.CSI; was != nil && was.ControllerExpandSecretRef == nil && now.CSI != nil {
+			now.CSI = now.CSI.DeepCopy() // may be given later
+			now.CSI.ControllerExpandSecretRef = nil
+		}
+		if !equality.Semantic.DeepEqual(now, old.Spec.PersistentVolumeSource) {
+			e.Forbidden(specPath.Child("persistentvolumesource"), fmt.Sprintf("spec.persistentvolumesource is immutable after creation\n%v",
+				difference(old.Spec.PersistentVolumeSource, now)))
+		}
+		e.Immutable(field.NewPath("volumeMode"), v.Spec.VolumeMode, old.Spec.VolumeMode)
+		if old.Spec.NodeAffinity != nil {
+			e.Immutable(field.NewPath("nodeAffinity"), v.Spec.NodeAffinity, old.Spec.NodeAffinity)
+		}
+		if old.Spec.VolumeAttributesClassName != nil && v.Spec.VolumeAttributesClassName == nil {
+			e.Forbidden(specPath.Child("volumeAttributesClassName"), "update from non-nil value to nil is forbidden")
+		}
+	})
+}

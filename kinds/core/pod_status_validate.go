@@ -1,0 +1,168 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
+
+	"proa.dev/kinds/check"
+	"proa.dev/object"
+)
+
+func validatePodStatus(p, old *core.Pod) field.ErrorList {
+	return check.Run(func(e *check.Errors) {
+		annotationChanges(e, metaPath.Child("annotations"), p.Annotations, old.Annotations)
+		podAnnotations(e, metaPath.Child("annotations"), p.Annotations, &p.Spec)
+		s, was := &p.Status, &old.Status
+		for i, c := range s.Conditions {
+			if c.ObservedGeneration < 0 {
+				e.Invalid(statusPath.Child("conditions").Index(i).Child("observedGeneration"), c.ObservedGeneration, "must be a non-negative integer")
+			}
+			if c.Type != core.PodScheduled && c.Type != core.PodReady && c.Type != core.PodInitialized {
+				e.QualifiedName(statusPath.Child("conditions").Index(i).Child("Type"), string(c.Type))
+			}
+		}
+		if n := s.NominatedNodeName; n != was.NominatedNodeName && n != "" {
+			e.Subdomain(statusPath.Child("nominatedNodeName"), n)
+			if old.Spec.NodeName != "" {
+				e.Forbidden(statusPath.Child("nominatedNodeName"), "may not be set on pods that are already bound to a node")
+			}
+		}
+		if s.ObservedGeneration < 0 {
+			e.Invalid(statusPath.Child("observedGeneration"), s.ObservedGeneration, "must be a non-negative integer")
+		}
+		e.Immutable(statusPath.Child("qosClass"), s.QOSClass, was.QOSClass)
+		restarts(e, &old.Spec, s, was)
+		podIPs(e, s, was)
+		hostIPs(e, s, was)
+	})
+}
+
+// restarts checks that no container runs again that has ended for good.
+func restarts(e *check.Errors, spec *core.PodSpec, s, was *core.PodStatus) {
+	if !restartsAll(spec) {
+		ended(e, statusPath.Child("containerStatuses"), s.ContainerStatuses, was.ContainerStatuses, func(name string, code int32) bool {
+			return mayRestart(spec, spec.Containers, name, code)
+		})
+		ended(e, statusPath.Child("initContainerStatuses"), s.InitContainerStatuses, was.InitContainerStatuses, func(name string, code int32) bool {
+			return mayRestart(spec, spec.InitContainers, name, code)
+		})
+	}
+	ended(e, statusPath.Child("ephemeralContainerStatuses"), s.EphemeralContainerStatuses, was.EphemeralContainerStatuses,
+		func(string, int32) bool { return false })
+}
+
+func ended(e *check.Errors, p *field.Path, now, old []core.ContainerStatus, mayRestart func(name string, exitCode int32) bool) {
+	for i, o := range old {
+		if o.State.Terminated == nil {
+			continue
+		}
+		j := slices.IndexFunc(now, func(n core.ContainerStatus) bool { return n.Name == o.Name })
+		if j >= 0 && now[j].State.Terminated == nil && !mayRestart(o.Name, o.State.Terminated.ExitCode) {
+			e.Forbidden(p.Index(i).Child("state"), "may not be transitioned to non-terminated state")
+		}
+	}
+}
+
+// mayRestart says whether a container that ended with this code runs again: by its own rules, its own policy, or its pod's.
+func mayRestart(s *core.PodSpec, list []core.Container, name string, code int32) bool {
+	i := slices.IndexFunc(list, func(c core.Container) bool { return c.Name == name })
+	if i < 0 {
+		return false
+	}
+	for _, r := range list[i].RestartPolicyRules {
+		if r.ExitCodes == nil {
+			continue
+		}
+		in := slices.Contains(r.ExitCodes.Values, code)
+		if in == (r.ExitCodes.Operator == core.ContainerRestartRuleOnExitCodesOpIn) {
+			return r.Action == core.ContainerRestartRuleActionRestart || r.Action == core.ContainerRestartRuleActionRestartAllContainers
+		}
+	}
+	policy := string(s.RestartPolicy)
+	if list[i].RestartPolicy != nil {
+		policy = string(*list[i].RestartPolicy)
+	}
+	return policy == string(core.RestartPolicyAlways) || policy == string(core.RestartPolicyOnFailure) && code != 0
+}
+
+// restartsAll says whether a rule of any container restarts the whole pod.
+func restartsAll(s *core.PodSpec) bool {
+	has := func(c core.Container) bool {
+		return slices.ContainsFunc(c.RestartPolicyRules, func(r core.ContainerRestartRule) bool {
+			return r.Action == core.ContainerRestartRuleActionRestartAllContainers
+		})
+	}
+	return slices.ContainsFunc(s.Containers, has) || slices.ContainsFunc(s.InitContainers, has)
+}
+
+func podIPs(e *check.Errors, s, was *core.PodStatus) {
+	var ips, old []string
+	for _, ip := range s.PodIPs {
+		ips = append(ips, ip.IP)
+	}
+	for _, ip := range was.PodIPs {
+		old = append(old, ip.IP)
+	}
+	addresses(e, statusPath.Child("podIPs"), ips, old, s.PodIPs)
+}
+
+func hostIPs(e *check.Errors, s, was *core.PodStatus) {
+	if len(s.HostIPs) == 0 {
+		return
+	}
+	p := statusPath.Child("hostIPs")
+	if s.HostIP != s.HostIPs[0].IP {
+		e.Invalid(p.Index(0).Child("ip"), s.HostIPs[0].IP, "must be equal to `hostIP`")
+	}
+	var ips, old []string
+	for _, ip := range s.HostIPs {
+		ips = append(ips, ip.IP)
+	}
+	for _, ip := range was.HostIPs {
+		old = append(old, ip.IP)
+	}
+	addresses(e, p, ips, old, s.HostIPs)
+}
+
+// addresses wants one address of each family at most.
+func addresses(e *check.Errors, p *field.Path, ips, old []string, shown any) {
+	for i, ip := range ips {
+		e.IP(p.Index(i), ip, old)
+	}
+	if len(ips) < 2 {
+		return
+	}
+	dual, err := netutils.IsDualStackIPStrings(ips)
+	if err != nil {
+		e.Add(field.InternalError(p, fmt.Errorf("failed to check for dual stack with error:%v", err)))
+	}
+	if !dual || len(ips) > 2 {
+		e.Invalid(p, shown, "may specify no more than one IP for each IP family")
+	}
+}
+
+// validateEphemeralContainers checks a write to pods/ephemeralcontainers: containers may only be added.
+func validateEphemeralContainers(obj, before object.Object) field.ErrorList {
+	p, old := obj.(*core.Pod), before.(*core.Pod)
+	if _, ok := old.Annotations[core.MirrorPodAnnotationKey]; ok {
+		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers")}
+	}
+	errs := validatePod(p)
+	return append(errs, check.Run(func(e *check.Errors) {
+		at := specPath.Child("ephemeralContainers")
+		for _, o := range old.Spec.EphemeralContainers {
+			i := slices.IndexFunc(p.Spec.EphemeralContainers, func(c core.EphemeralContainer) bool { return c.Name == o.Name })
+			switch {
+			case i < 0:
+				e.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", o.Name))
+			case !equality.Semantic.DeepEqual(p.Spec.EphemeralContainers[i], o):
+				e.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", o.Name, difference(o, p.Spec.EphemeralContainers[i])))
+			}
+		}
+	})...)
+}

@@ -1,0 +1,197 @@
+package core
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	podresource "k8s.io/component-helpers/resource"
+
+	"proa.dev/kinds/check"
+)
+
+// requirements checks requests and limits at p; name checks the names of their resources.
+func (c *podCheck) requirements(p *field.Path, r *core.ResourceRequirements, name func(*check.Errors, *field.Path, core.ResourceName)) {
+	computed, huge := false, false
+	one := func(p *field.Path, n core.ResourceName, q resource.Quantity) {
+		name(c.Errors, p, n)
+		ResourceValue(c.Errors, p, n, q)
+		computed = computed || n == core.ResourceCPU || n == core.ResourceMemory
+		if isHugePages(n) {
+			huge = true
+			if !divisibleByPage(n, q) {
+				c.Invalid(p, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), n))
+			}
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(r.Limits)) {
+		one(p.Child("limits").Key(string(n)), n, r.Limits[n])
+	}
+	for _, n := range slices.Sorted(maps.Keys(r.Requests)) {
+		q := r.Requests[n]
+		limit, limited := r.Limits[n]
+		overcommit := isNative(n) && !isHugePages(n)
+		switch {
+		case limited && !overcommit && q.Cmp(limit) != 0:
+			c.Invalid(p.Child("requests"), q.String(), fmt.Sprintf("must be equal to %s limit of %s", n, limit.String()))
+		case limited && q.Cmp(limit) > 0:
+			c.Invalid(p.Child("requests"), q.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", n, limit.String()))
+		case !limited && !overcommit:
+			c.Required(p.Child("limits"), "Limit must be set for non overcommitable resources")
+		}
+		one(p.Child("requests").Key(string(n)), n, q)
+	}
+	if huge && !computed {
+		c.Forbidden(p, "HugePages require cpu or memory")
+	}
+	c.usedClaims(p.Child("claims"), r.Claims)
+}
+
+func (c *podCheck) usedClaims(p *field.Path, claims []core.ResourceClaim) {
+	seen := map[string]bool{}
+	for i, claim := range claims {
+		at := p.Index(i)
+		if claim.Name == "" {
+			c.Required(at, "")
+			continue
+		}
+		key := claim.Name
+		if claim.Request != "" {
+			c.Label(at.Child("request"), claim.Request)
+			key += "/" + claim.Request
+		}
+		if seen[claim.Name] || seen[key] {
+			c.Duplicate(at, key)
+		}
+		seen[key] = true
+		if !slices.Contains(c.claims, claim.Name) {
+			err := field.NotFound(at, claim.Name)
+			if err.Detail = "must be one of the names in pod.spec.resourceClaims"; len(c.claims) == 0 {
+				err.Detail += " which is empty"
+			} else {
+				err.Detail += ": " + strings.Join(slices.Sorted(slices.Values(c.claims)), ", ")
+			}
+			c.Add(err)
+		}
+	}
+}
+
+// podResources checks what a pod requests as a whole (KEP-2837).
+func (c *podCheck) podResources(p *field.Path) {
+	r := c.spec.Resources
+	if r == nil {
+		return
+	}
+	p = p.Child("resources")
+	if c.spec.OS != nil && c.spec.OS.Name == core.Windows {
+		c.Forbidden(p, "may not be set for a windows pod")
+		return
+	}
+	if r.Claims != nil {
+		c.Forbidden(p.Child("claims"), "claims may not be set for Resources at pod-level")
+	}
+	c.requirements(p, r, podResource)
+	pod := &core.Pod{Spec: *c.spec}
+	sum := podresource.AggregateContainerRequests(pod, podresource.PodResourcesOptions{})
+	for _, n := range slices.Sorted(maps.Keys(sum)) {
+		of, all := sum[n], r.Requests[n]
+		if _, ok := r.Requests[n]; ok && of.Cmp(all) > 0 {
+			c.Invalid(p.Child("requests").Key(string(n)), all.String(),
+				fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", of.String()))
+		}
+	}
+	sum = podresource.AggregateContainerLimits(pod, podresource.PodResourcesOptions{})
+	for _, n := range slices.Sorted(maps.Keys(sum)) {
+		of, all := sum[n], r.Limits[n]
+		if _, ok := r.Limits[n]; ok && isHugePages(n) && of.Cmp(all) > 0 {
+			c.Invalid(p.Child("limits").Key(string(n)), all.String(),
+				fmt.Sprintf("must be greater than or equal to aggregate container limits of %s", of.String()))
+		}
+	}
+	for i, ctr := range c.spec.Containers {
+		for _, n := range slices.Sorted(maps.Keys(ctr.Resources.Limits)) {
+			one, all := ctr.Resources.Limits[n], r.Limits[n]
+			if _, ok := r.Limits[n]; ok && one.Cmp(all) > 0 {
+				c.Invalid(p.Child("containers").Index(i).Key(string(n)).Child("limits"), one.String(),
+					fmt.Sprintf("must be less than or equal to pod limits of %s", all.String()))
+			}
+		}
+	}
+}
+
+// ResourceValue checks an amount of a resource.
+func ResourceValue(e *check.Errors, p *field.Path, n core.ResourceName, q resource.Quantity) {
+	e.NonNegativeQuantity(p, q)
+	if isInteger(n) && q.MilliValue()%1000 != 0 {
+		e.Invalid(p, q, "must be an integer")
+	}
+}
+
+// resourceName checks the name of any resource.
+func resourceName(e *check.Errors, p *field.Path, n core.ResourceName) bool {
+	msgs := utilvalidation.IsQualifiedName(string(n))
+	e.Invalids(p, n, msgs)
+	if len(msgs) == 0 && !strings.Contains(string(n), "/") && !isStandard(n) {
+		e.Invalid(p, n, "must be a standard resource type or fully qualified")
+		return false
+	}
+	return len(msgs) == 0
+}
+
+func containerResource(e *check.Errors, p *field.Path, n core.ResourceName) {
+	resourceName(e, p, n)
+	switch {
+	case !strings.Contains(string(n), "/"):
+		if n != core.ResourceCPU && n != core.ResourceMemory && n != core.ResourceEphemeralStorage && !isHugePages(n) {
+			e.Invalid(p, n, "must be a standard resource for containers")
+		}
+	case !isNative(n) && !isExtended(n):
+		e.Invalid(p, n, "doesn't follow extended resource name standard")
+	}
+}
+
+func podResource(e *check.Errors, p *field.Path, n core.ResourceName) {
+	if resourceName(e, p, n) && !podresource.IsSupportedPodLevelResource(n) {
+		all := podresource.SupportedPodLevelResources().UnsortedList()
+		slices.Sort(all)
+		e.Add(field.NotSupported(p, n, all))
+	}
+}
+
+// isNative says that a resource is one of Kubernetes' own.
+func isNative(n core.ResourceName) bool {
+	return !strings.Contains(string(n), "/") || strings.Contains(string(n), core.ResourceDefaultNamespacePrefix)
+}
+
+// isExtended says that a resource is one that devices or administrators bring.
+func isExtended(n core.ResourceName) bool {
+	return !isNative(n) && !strings.HasPrefix(string(n), core.DefaultResourceRequestsPrefix) &&
+		len(utilvalidation.IsQualifiedName(core.DefaultResourceRequestsPrefix+string(n))) == 0
+}
+
+// counted are resources that are numbers of objects.
+var counted = []core.ResourceName{core.ResourcePods, core.ResourceServices, core.ResourceReplicationControllers, core.ResourceQuotas,
+	core.ResourceSecrets, core.ResourceConfigMaps, core.ResourcePersistentVolumeClaims, core.ResourceServicesNodePorts,
+	core.ResourceServicesLoadBalancers}
+
+// measured are resources that are amounts.
+var measured = []core.ResourceName{core.ResourceCPU, core.ResourceMemory, core.ResourceEphemeralStorage, core.ResourceRequestsCPU,
+	core.ResourceRequestsMemory, core.ResourceRequestsEphemeralStorage, core.ResourceLimitsCPU, core.ResourceLimitsMemory,
+	core.ResourceLimitsEphemeralStorage, core.ResourceStorage, core.ResourceRequestsStorage}
+
+func isStandard(n core.ResourceName) bool {
+	return slices.Contains(measured, n) || slices.Contains(counted, n) || isHugePages(n) ||
+		strings.HasPrefix(string(n), core.ResourceRequestsHugePagesPrefix)
+}
+
+func isInteger(n core.ResourceName) bool { return slices.Contains(counted, n) || isExtended(n) }
+
+func divisibleByPage(n core.ResourceName, q resource.Quantity) bool {
+	page, err := resource.ParseQuantity(strings.TrimPrefix(string(n), core.ResourceHugePagesPrefix))
+	return err == nil && page.Sign() > 0 && page.MilliValue()%1000 == 0 && q.Value()%page.Value() == 0
+}
