@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
@@ -147,4 +148,20 @@ func FieldPaths(strict []error) []string {
 		out[i] = strings.TrimSpace(err.Error())
 	}
 	return out
+}
+
+// DecodeDeleteOptions reads the body of a delete: DeleteOptions of meta.k8s.io, or of whatever group the client put them in.
+func DecodeDeleteOptions(body []byte, f Form) (o metav1.DeleteOptions, err error) {
+	if f == Protobuf {
+		_, err = decodeProtobuf(body, &o)
+	} else {
+		_, _, err = decodeJSON(body, f == YAML, &o)
+	}
+	if err == nil && o.Kind != "" && o.Kind != "DeleteOptions" {
+		err = fmt.Errorf("decoded object cannot be converted to DeleteOptions: it is a %s", o.Kind)
+	}
+	if err != nil {
+		return o, apierrors.NewBadRequest(err.Error())
+	}
+	return o, nil
 }

@@ -1,0 +1,240 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+
+	core "k8s.io/api/core/v1"
+
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// port is one node port. TCP and UDP have their own.
+type port struct {
+	protocol core.Protocol
+	number   int32
+}
+
+// addresses hands out the cluster addresses and node ports of services. What is taken is what the services in the View have, plus what has
+// been handed out to writes that the View does not show yet.
+type addresses struct {
+	ranges   []netip.Prefix
+	ports    [2]int32
+	reserved netip.Addr // for default/kubernetes
+	synced   chan struct{}
+
+	mu      sync.Mutex // guards below
+	ips     map[netip.Addr]object.Key
+	nodes   map[port]object.Key
+	flight  map[netip.Addr]object.Key
+	flightP map[port]object.Key
+}
+
+func newAddresses(d Deps) (*addresses, error) {
+	a := &addresses{ranges: d.Ranges, ports: [2]int32{30000, 32767}, synced: make(chan struct{}), ips: map[netip.Addr]object.Key{},
+		nodes: map[port]object.Key{}, flight: map[netip.Addr]object.Key{}, flightP: map[port]object.Key{}}
+	if d.NodePorts != [2]int{} {
+		a.ports = [2]int32{int32(d.NodePorts[0]), int32(d.NodePorts[1])}
+	}
+	if a.ports[0] < 1 || a.ports[1] > 65535 || a.ports[0] > a.ports[1] {
+		return nil, fmt.Errorf("node ports %d-%d are no range", a.ports[0], a.ports[1])
+	}
+	for i, r := range d.Ranges {
+		a.ranges[i] = r.Masked()
+		if i > 0 && r.Addr().Is4() == d.Ranges[0].Addr().Is4() || i > 1 {
+			return nil, fmt.Errorf("service ranges %v: at most one of each family", d.Ranges)
+		}
+	}
+	if len(a.ranges) > 0 {
+		a.reserved = a.ranges[0].Addr().Next()
+	}
+	return a, nil
+}
+
+// follow keeps what is taken in step with the services there are.
+func (a *addresses) follow(ctx context.Context, view client.View) error {
+	return client.Watch(ctx, view, func(t client.EventType, now, old *core.Service) {
+		if t == client.Synced {
+			close(a.synced)
+			return
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		key := object.Key{}
+		if now != nil {
+			key = object.KeyOf(now)
+		}
+		if old == nil && t == client.Deleted {
+			old = now
+		}
+		if old != nil {
+			for _, ip := range addressesOf(old) {
+				if a.ips[ip] == key {
+					delete(a.ips, ip)
+				}
+			}
+			for p := range portsOf(old) {
+				if a.nodes[p] == key {
+					delete(a.nodes, p)
+				}
+			}
+		}
+		if t == client.Deleted {
+			return
+		}
+		for _, ip := range addressesOf(now) {
+			a.ips[ip] = key
+			delete(a.flight, ip)
+		}
+		for p := range portsOf(now) {
+			a.nodes[p] = key
+			delete(a.flightP, p)
+		}
+	})
+}
+
+// addressesOf are the cluster addresses of a service.
+func addressesOf(s *core.Service) []netip.Addr {
+	var out []netip.Addr
+	for _, text := range s.Spec.ClusterIPs {
+		if ip, err := netip.ParseAddr(text); err == nil {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
+
+// portsOf are the node ports of a service.
+func portsOf(s *core.Service) map[port]bool {
+	out := map[port]bool{}
+	for _, p := range s.Spec.Ports {
+		if p.NodePort != 0 {
+			out[port{p.Protocol, p.NodePort}] = true
+		}
+	}
+	if n := s.Spec.HealthCheckNodePort; n != 0 {
+		out[port{core.ProtocolTCP, n}] = true
+	}
+	return out
+}
+
+// take reserves an address for a service. Nil: it is the service's already, or it was free.
+func (a *addresses) take(ip netip.Addr, key object.Key) error {
+	r, ok := a.rangeOf(ip)
+	if !ok {
+		return fmt.Errorf("failed to allocate IP %s: the provided network does not match the current range", ip)
+	}
+	if ip == r.Addr() || ip == last(r) {
+		return fmt.Errorf("failed to allocate IP %s: provided IP is not in the valid range. The range of valid IPs is %s", ip, r)
+	}
+	if ip == a.reserved && key != kubernetesKey {
+		return fmt.Errorf("failed to allocate IP %s: provided IP is already allocated", ip)
+	}
+	if owner, taken := a.owner(ip); taken && owner != key {
+		return fmt.Errorf("failed to allocate IP %s: provided IP is already allocated", ip)
+	}
+	a.flight[ip] = key
+	return nil
+}
+
+func (a *addresses) owner(ip netip.Addr) (object.Key, bool) {
+	if k, ok := a.ips[ip]; ok {
+		return k, true
+	}
+	k, ok := a.flight[ip]
+	return k, ok
+}
+
+func (a *addresses) rangeOf(ip netip.Addr) (netip.Prefix, bool) {
+	for _, r := range a.ranges {
+		if r.Contains(ip) {
+			return r, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// next finds a free address. The lowest sixteenth of a range, at most 256, is left for addresses that people choose, as long as there
+// are others (KEP-3070).
+func (a *addresses) next(r netip.Prefix, key object.Key) (netip.Addr, error) {
+	size := int64(1) << min(r.Addr().BitLen()-r.Bits(), 16) // of a large IPv6 range the first 2^16 do
+	low := min(max(16, size/16), 256)
+	if low >= size-2 {
+		low = 0
+	}
+	for _, band := range [][2]int64{{low + 1, size - 1}, {1, low + 1}} {
+		n := band[1] - band[0]
+		if n <= 0 {
+			continue
+		}
+		start := rand.Int64N(n)
+		for i := range n {
+			ip := at(r, band[0]+(start+i)%n)
+			if _, taken := a.owner(ip); taken || ip == a.reserved || ip == last(r) {
+				continue
+			}
+			a.flight[ip] = key
+			return ip, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("failed to allocate a serviceIP: range is full")
+}
+
+// at is the n-th address of a range.
+func at(r netip.Prefix, n int64) netip.Addr {
+	b := r.Addr().As16()
+	sum := new(big.Int).Add(new(big.Int).SetBytes(b[:]), big.NewInt(n))
+	sum.FillBytes(b[:])
+	ip := netip.AddrFrom16(b)
+	if r.Addr().Is4() {
+		return ip.Unmap()
+	}
+	return ip
+}
+
+// last is the broadcast address of an IPv4 range; of IPv6 none is left out.
+func last(r netip.Prefix) netip.Addr {
+	if !r.Addr().Is4() || r.Bits() >= 31 {
+		return netip.Addr{}
+	}
+	return at(r, int64(1)<<(32-r.Bits())-1)
+}
+
+// takePort reserves a node port for a service.
+func (a *addresses) takePort(p port, key object.Key) error {
+	if p.number < a.ports[0] || p.number > a.ports[1] {
+		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %d-%d", a.ports[0], a.ports[1])
+	}
+	if owner, taken := a.portOwner(p); taken && owner != key {
+		return fmt.Errorf("provided port is already allocated")
+	}
+	a.flightP[p] = key
+	return nil
+}
+
+func (a *addresses) portOwner(p port) (object.Key, bool) {
+	if k, ok := a.nodes[p]; ok {
+		return k, true
+	}
+	k, ok := a.flightP[p]
+	return k, ok
+}
+
+// nextPort finds a free node port.
+func (a *addresses) nextPort(protocol core.Protocol, key object.Key) (int32, error) {
+	n := a.ports[1] - a.ports[0] + 1
+	start := rand.Int32N(n)
+	for i := range n {
+		p := port{protocol, a.ports[0] + (start+i)%n}
+		if _, taken := a.portOwner(p); !taken {
+			a.flightP[p] = key
+			return p.number, nil
+		}
+	}
+	return 0, fmt.Errorf("failed to allocate a nodePort: range is full")
+}

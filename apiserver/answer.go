@@ -1,0 +1,302 @@
+package apiserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/codec"
+	"proa.dev/apiserver/rest"
+	"proa.dev/object"
+)
+
+// gzipFrom is from how many bytes on an answer is compressed, if the client is on another machine and wants it.
+const gzipFrom = 128 << 10
+
+// fail answers with an error as a Status.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var e apierrors.APIStatus
+	if !errors.As(err, &e) {
+		e = apierrors.NewInternalError(err)
+	}
+	st := e.Status()
+	st.SetGroupVersionKind(metav1.Unversioned.WithKind("Status"))
+	if st.Status == "" {
+		st.Status = metav1.StatusFailure
+	}
+	if st.Code == 0 {
+		st.Code = http.StatusInternalServerError
+	}
+	if st.Details != nil && st.Details.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(st.Details.RetryAfterSeconds)))
+	}
+	q := requestOf(r.Context())
+	form := q.want.Form
+	if st.Code == http.StatusNotAcceptable {
+		form = codec.JSON
+	}
+	b, eerr := codec.Encode(&st, form)
+	if eerr != nil {
+		http.Error(w, st.Message, int(st.Code))
+		return
+	}
+	s.send(w, r, int(st.Code), codec.Wanted{Form: form}, b.Bytes)
+}
+
+// send writes a whole answer.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, code int, want codec.Wanted, body []byte) {
+	q := requestOf(r.Context())
+	h := w.Header()
+	h.Set("Content-Type", want.ContentType(false))
+	h.Set("Cache-Control", "no-cache, private")
+	warn(h, q)
+	if want.Form == codec.JSON && pretty(r, q) {
+		var out bytes.Buffer
+		if json.Indent(&out, body, "", "  ") == nil {
+			body = append(out.Bytes(), '\n')
+		}
+	}
+	if len(body) >= gzipFrom && zips(r) {
+		out, done := s.stream(w, r, code, want)
+		if _, err := out.Write(body); err == nil {
+			done()
+		}
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(code)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // the client is gone: nobody to tell
+	}
+}
+
+// stream begins an answer of unknown length. done ends it.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, code int, want codec.Wanted) (out io.Writer, done func()) {
+	h := w.Header()
+	h.Set("Content-Type", want.ContentType(false))
+	h.Set("Cache-Control", "no-cache, private")
+	warn(h, requestOf(r.Context()))
+	if !zips(r) {
+		w.WriteHeader(code)
+		return w, func() {}
+	}
+	h.Set("Content-Encoding", "gzip")
+	h.Add("Vary", "Accept-Encoding")
+	w.WriteHeader(code)
+	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+	if err != nil {
+		panic(err) // only an impossible level
+	}
+	return z, func() { _ = z.Close() }
+}
+
+// zips says whether to compress: never for clients on this machine, who would pay for it twice.
+func zips(r *http.Request) bool {
+	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		return false
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return true
+	}
+	lh, _, err1 := net.SplitHostPort(local.String())
+	rh, _, err2 := net.SplitHostPort(r.RemoteAddr)
+	return err1 != nil || err2 != nil || lh != rh
+}
+
+func warn(h http.Header, q *request) {
+	if q.warnings == nil {
+		return
+	}
+	for _, text := range q.warnings() {
+		h.Add("Warning", "299 - "+strconv.Quote(text))
+	}
+}
+
+// pretty says whether a human reads the answer.
+func pretty(r *http.Request, q *request) bool {
+	if v, ok := q.query["pretty"]; ok && len(v) > 0 {
+		return v[0] == "" || isTrue(v[0])
+	}
+	agent := r.UserAgent()
+	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
+}
+
+// object answers with what a verb has answered.
+func (s *Server) object(w http.ResponseWriter, r *http.Request, code int, a rest.Answer) {
+	q := requestOf(r.Context())
+	body, err := s.encode(q, a)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.send(w, r, code, q.want, body)
+}
+
+func (s *Server) encode(q *request, a rest.Answer) ([]byte, error) {
+	if a.Item == nil {
+		return s.encodeOther(q, a.Other)
+	}
+	switch q.want.Shape {
+	case codec.Table:
+		return s.encodeTable(q, []*cache.Item{a.Item}, metav1.ListMeta{ResourceVersion: a.Item.Object.GetResourceVersion()})
+	case codec.Partial:
+		if q.want.List {
+			return nil, codec.NotAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (" + q.served.Kind.Kind + ")")
+		}
+		e, err := codec.Encode(codec.PartialOf(a.Item.Object, q.want.Version), q.want.Form)
+		return e.Bytes, err
+	}
+	e, err := s.encodeItem(q, a.Item)
+	return e.Bytes, err
+}
+
+// encodeItem is an item in the version and form that the request wants.
+func (s *Server) encodeItem(q *request, it *cache.Item) (codec.Encoded, error) {
+	if q.served.Also == nil {
+		return it.Encoded(q.want.Form, s.keeper(q))
+	}
+	o, err := q.served.Out(it.Object)
+	if err != nil {
+		return codec.Encoded{}, err
+	}
+	return codec.Encode(o, q.want.Form)
+}
+
+// keeper keeps encodings that others are likely to want: those of reads, and those of writes that somebody watches.
+func (s *Server) keeper(q *request) *cache.Keeper {
+	switch q.verb {
+	case "get", "list", "watch":
+		return s.cache.Keeper()
+	}
+	if q.served.Shelf != nil && q.served.Shelf.Watchers() > 0 {
+		return s.cache.Keeper()
+	}
+	return nil
+}
+
+func (s *Server) encodeOther(q *request, o runtime.Object) ([]byte, error) {
+	if q.want.Shape != codec.Plain {
+		if _, isStatus := o.(*metav1.Status); !isStatus {
+			return nil, codec.NotAcceptable("the object cannot be converted to the requested type")
+		}
+	}
+	e, err := codec.Encode(o, q.want.Form)
+	return e.Bytes, err
+}
+
+func (s *Server) encodeTable(q *request, items []*cache.Item, meta metav1.ListMeta) ([]byte, error) {
+	include, err := codec.CheckTableOptions(q.query.Get("includeObject"))
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.table(q, items, meta, codec.TableOptions{Include: include, Version: q.want.Version})
+	if err != nil {
+		return nil, err
+	}
+	e, err := codec.Encode(t, q.want.Form)
+	return e.Bytes, err
+}
+
+func (s *Server) table(q *request, items []*cache.Item, meta metav1.ListMeta, opt codec.TableOptions) (*metav1.Table, error) {
+	objects := make([]object.Object, len(items))
+	for i, it := range items {
+		objects[i] = it.Object
+	}
+	t := codec.MakeTable(q.served.Kind, objects, meta, opt, s.now())
+	if opt.Include == metav1.IncludeObject && q.served.Also != nil {
+		for i := range objects {
+			o, err := q.served.Out(objects[i])
+			if err != nil {
+				return nil, err
+			}
+			t.Rows[i].Object.Object = o
+		}
+	}
+	if q.want.Form == codec.Protobuf { // there the objects of the rows must be bytes already
+		for i := range t.Rows {
+			if o := t.Rows[i].Object.Object; o != nil {
+				e, err := codec.Encode(o, codec.Protobuf)
+				if err != nil {
+					return nil, err
+				}
+				t.Rows[i].Object = runtime.RawExtension{Raw: e.Bytes}
+			}
+		}
+	}
+	return t, nil
+}
+
+// list answers with a page of objects.
+func (s *Server) list(w http.ResponseWriter, r *http.Request, l *rest.Listing) {
+	q := requestOf(r.Context())
+	switch {
+	case q.want.Shape == codec.Table:
+		body, err := s.encodeTable(q, l.Items, l.Meta)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.send(w, r, http.StatusOK, q.want, body)
+		return
+	case q.want.Shape == codec.Partial:
+		objects := make([]object.Object, len(l.Items))
+		for i, it := range l.Items {
+			objects[i] = it.Object
+		}
+		e, err := codec.Encode(codec.PartialList(objects, l.Meta, q.want.Version), q.want.Form)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.send(w, r, http.StatusOK, q.want, e.Bytes)
+		return
+	}
+	form := q.want.Form
+	if form == codec.YAML {
+		form = codec.JSON
+	}
+	out := codec.List{GVK: q.served.ListGVK(), Meta: l.Meta, Items: make([]codec.Encoded, len(l.Items))}
+	size := 0
+	for i, it := range l.Items {
+		as := *q
+		as.want.Form = form
+		e, err := s.encodeItem(&as, it)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		out.Items[i] = e
+		size += len(e.Bytes)
+	}
+	if size >= gzipFrom && q.want.Form != codec.YAML && !pretty(r, q) {
+		to, done := s.stream(w, r, http.StatusOK, q.want)
+		if out.Write(to, form) == nil {
+			done()
+		}
+		return
+	}
+	var body bytes.Buffer
+	err := out.Write(&body, form)
+	b := body.Bytes()
+	if err == nil && q.want.Form == codec.YAML {
+		b, err = yaml.JSONToYAML(b)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.send(w, r, http.StatusOK, q.want, b)
+}

@@ -1,0 +1,272 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"proa.dev/apiserver/audit"
+	"proa.dev/apiserver/authn"
+	"proa.dev/apiserver/authz"
+	"proa.dev/apiserver/rest"
+)
+
+// chain is the stages of a request, from the outside in.
+func (s *Server) chain(routes http.Handler) http.Handler {
+	h := routes
+	h = s.authorise(h)
+	h = s.share(h)
+	h = s.impersonate(h)
+	h = s.authenticate(h)
+	h = s.audit(h)
+	h = s.recoverPanics(h)
+	h = s.count(h)
+	h = s.identify(h)
+	return h
+}
+
+// identify finds out what the request is about and puts that into its context.
+func (s *Server) identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := identify(r, s.rest.Find)
+		ctx := context.WithValue(r.Context(), requestKey{}, q)
+		ctx = rest.WithManager(ctx, managerOf(r.UserAgent()))
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// managerOf is the field manager of a client that names none: what stands before the slash in its User-Agent.
+func managerOf(agent string) string {
+	name, _, _ := strings.Cut(agent, "/")
+	return strings.ToValidUTF8(name[:min(len(name), 128)], "")
+}
+
+// answered is a ResponseWriter that remembers the status code.
+type answered struct {
+	http.ResponseWriter
+	q *request
+}
+
+func (a *answered) WriteHeader(code int) {
+	if a.q.code == 0 {
+		a.q.code = code
+	}
+	a.ResponseWriter.WriteHeader(code)
+}
+
+func (a *answered) Write(b []byte) (int, error) {
+	if a.q.code == 0 {
+		a.q.code = http.StatusOK
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach flushing, deadlines and hijacking.
+func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// count measures the request.
+func (s *Server) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := requestOf(r.Context())
+		if q.long() {
+			defer s.metrics.open(q)()
+		}
+		next.ServeHTTP(&answered{w, q}, r)
+		s.metrics.done(q, time.Since(q.began))
+	})
+}
+
+// long says whether the request lasts as long as the client likes.
+func (q *request) long() bool {
+	if q.verb == "watch" {
+		return true
+	}
+	if q.served == nil || q.target.Sub == "" {
+		return false
+	}
+	sub := q.sub()
+	return sub != nil && sub.Connecting
+}
+
+// recoverPanics answers 500 where a stage or verb panics, and logs where.
+func (s *Server) recoverPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p)
+			}
+			s.log.Error("panic while answering", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.metrics.panics.Add(1)
+			if requestOf(r.Context()).code == 0 {
+				s.fail(w, r, apierrors.NewInternalError(fmt.Errorf("This request caused apiserver to panic. Look in the logs for details.")))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// audit writes the request down, if there is an audit log.
+func (s *Server) audit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("Audit-Id")
+		if id == "" {
+			id = string(uuid.NewUUID())
+		}
+		w.Header().Set("Audit-Id", id)
+		next.ServeHTTP(w, r)
+		if s.deps.Audit == nil {
+			return
+		}
+		q := requestOf(r.Context())
+		e := audit.Event{AuditID: id, Stage: "ResponseComplete", RequestURI: r.URL.RequestURI(), Verb: q.verb, User: audit.UserOf(q.user),
+			UserAgent: r.UserAgent(), ResponseStatus: audit.Status{Code: q.code}, Received: audit.Time(q.began), Staged: audit.Time(time.Now())}
+		if q.actual != nil {
+			as := e.User
+			e.User, e.Impersonated = audit.UserOf(*q.actual), &as
+		}
+		if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+			e.SourceIPs = []string{host}
+		}
+		if q.resource {
+			t := q.target
+			e.Object = &audit.Object{Resource: t.Resource.Resource, Namespace: t.Namespace, Name: t.Name, APIGroup: t.Group, APIVersion: t.Version, Subresource: t.Sub}
+		}
+		if q.decision != "" {
+			e.Annotations = map[string]string{"authorization.k8s.io/decision": q.decision}
+		}
+		if err := s.deps.Audit.Write(e); err != nil {
+			s.log.Error("audit", "err", err)
+		}
+	})
+}
+
+// authenticate finds out who asks: 401 if nobody knows.
+func (s *Server) authenticate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, ok, err := s.authn.Authenticate(r)
+		if err != nil || !ok {
+			if err != nil {
+				s.log.Debug("authentication", "path", r.URL.Path, "from", r.RemoteAddr, "err", err)
+			}
+			s.fail(w, r, authn.Unauthorized())
+			return
+		}
+		r.Header.Del("Authorization") // nobody further in needs the secret
+		requestOf(r.Context()).user = user
+		next.ServeHTTP(w, r.WithContext(authn.With(r.Context(), user)))
+	})
+}
+
+// impersonate lets those who may act as somebody else do so.
+func (s *Server) impersonate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !impersonates(r.Header) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		q := requestOf(r.Context())
+		as, err := authz.Impersonate(r.Context(), r, q.user, s.authz)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		actual := q.user
+		q.actual, q.user = &actual, as
+		next.ServeHTTP(w, r.WithContext(authn.With(r.Context(), as)))
+	})
+}
+
+func impersonates(h http.Header) bool {
+	for name := range h {
+		if strings.HasPrefix(name, "Impersonate-") {
+			return true
+		}
+	}
+	return false
+}
+
+// share refuses requests when too many are under way: 429. Administrators, watches and streams are exempt.
+func (s *Server) share(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := requestOf(r.Context())
+		if q.long() || !q.resource || slices.Contains(q.user.Groups, authn.Masters) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		leave, ok := s.flow.Enter(r.Method != http.MethodGet && r.Method != http.MethodHead)
+		if !ok {
+			s.fail(w, r, apierrors.NewTooManyRequests("too many requests, please try again later", 1))
+			return
+		}
+		defer leave()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// authorise asks whether the user may do it: 403 if not.
+func (s *Server) authorise(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := requestOf(r.Context())
+		a := q.attributes(r.URL.Path)
+		if err := s.allow(r.Context(), a); err != nil {
+			q.decision = "forbid"
+			s.fail(w, r, err)
+			return
+		}
+		q.decision = "allow"
+		next.ServeHTTP(w, r)
+	})
+}
+
+// allow is nil if the authoriser allows it.
+func (s *Server) allow(ctx context.Context, a authz.Attributes) error {
+	d, err := s.authz.Authorize(ctx, a)
+	if d.Allowed {
+		return nil
+	}
+	if err != nil {
+		s.log.Debug("authorisation", "user", a.User.Name, "verb", a.Verb, "resource", a.Resource, "err", err)
+	}
+	return authz.Forbidden(a, d.Reason)
+}
+
+// gate is the chain's stages for calls without a wire.
+type gate struct{ s *Server }
+
+// Allow implements local.Gate.
+func (g gate) Allow(ctx context.Context, a authz.Attributes) error { return g.s.allow(ctx, a) }
+
+// Done implements local.Gate.
+func (g gate) Done(a authz.Attributes, began time.Time, err error) {
+	code := http.StatusOK
+	if err != nil {
+		code = http.StatusInternalServerError
+		var e apierrors.APIStatus
+		if errors.As(err, &e) {
+			code = int(e.Status().Code)
+		}
+	}
+	g.s.metrics.call(a, code, time.Since(began))
+	if g.s.deps.Audit == nil || a.Verb == "get" || a.Verb == "list" {
+		return
+	}
+	e := audit.Event{AuditID: string(uuid.NewUUID()), Stage: "ResponseComplete", Verb: a.Verb, User: audit.UserOf(a.User), UserAgent: "proa",
+		Object:         &audit.Object{Resource: a.Resource, Namespace: a.Namespace, Name: a.Name, APIGroup: a.Group, APIVersion: a.Version, Subresource: a.Sub},
+		ResponseStatus: audit.Status{Code: code}, Received: audit.Time(began), Staged: audit.Time(time.Now())}
+	if err := g.s.deps.Audit.Write(e); err != nil {
+		g.s.log.Error("audit", "err", err)
+	}
+}

@@ -1,0 +1,176 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"proa.dev/apiserver/authn"
+	"proa.dev/apiserver/authz"
+	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/rest"
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// limit bounds every call, as requests over HTTPS are bounded.
+const limit = 60 * time.Second
+
+// Gate is what a call passes before and after the verb.
+type Gate interface {
+	// Allow is nil if the authoriser allows it, else the 403.
+	Allow(ctx context.Context, a authz.Attributes) error
+	// Done counts and audits a call that began at a time and ended with err.
+	Done(a authz.Attributes, began time.Time, err error)
+}
+
+// Deps are what a Client is made of.
+type Deps struct {
+	API   *rest.API
+	Gate  Gate
+	User  authn.User
+	Ready <-chan struct{} // closed when the API can answer: calls wait for it
+	Ended <-chan struct{} // closed when it cannot any more
+}
+
+// Client is client.Client in process.
+type Client struct{ Deps }
+
+// New makes a client. It starts nothing.
+func New(d Deps) *Client { return &Client{d} }
+
+var _ client.Client = (*Client)(nil)
+
+// errEnded says that the server has ended.
+var errEnded = errors.New("the API server has ended")
+
+// call is what all verbs have in common: wait, authorise, do, count.
+func (c *Client) call(ctx context.Context, verb string, t client.Target, do func(context.Context, *rest.Served) error) (err error) {
+	select {
+	case <-c.Ready:
+	case <-c.Ended:
+		return apierrors.NewServiceUnavailable(errEnded.Error())
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	began := time.Now()
+	a := authz.Attributes{User: c.User, Verb: verb, Group: t.Group, Version: t.Version, Resource: t.Resource.Resource, Sub: t.Sub,
+		Namespace: t.Namespace, Name: t.Name, ResourceRequest: true}
+	if a.Resource == "namespaces" && a.Group == "" {
+		a.Namespace = t.Name
+	}
+	defer func() { c.Gate.Done(a, began, err) }()
+	s := c.API.Find(t.Resource)
+	if s == nil {
+		return apierrors.NewNotFound(t.Resource.GroupResource(), t.Name)
+	}
+	if err := c.Gate.Allow(ctx, a); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(authn.With(ctx, c.User), limit)
+	defer cancel()
+	return do(ctx, s)
+}
+
+// out is the object of an answer, as s serves it.
+func out(s *rest.Served, a rest.Answer) (object.Object, error) {
+	o, err := a.Object(s)
+	if err != nil {
+		return nil, err
+	}
+	obj, _ := o.(object.Object) // a Status is no object
+	return obj, nil
+}
+
+// Get implements client.Client.
+func (c *Client) Get(ctx context.Context, t client.Target) (o object.Object, err error) {
+	err = c.call(ctx, "get", t, func(ctx context.Context, s *rest.Served) error {
+		a, err := c.API.Get(ctx, s, t, metav1.GetOptions{})
+		if err == nil {
+			o, err = out(s, a)
+		}
+		return err
+	})
+	return o, err
+}
+
+// List implements client.Client.
+func (c *Client) List(ctx context.Context, t client.Target, opt metav1.ListOptions) (l *client.List, err error) {
+	err = c.call(ctx, "list", t, func(ctx context.Context, s *rest.Served) error {
+		page, err := c.API.List(ctx, s, t, opt)
+		if err != nil {
+			return err
+		}
+		l = &client.List{ResourceVersion: page.Meta.ResourceVersion, Continue: page.Meta.Continue}
+		l.Items, err = objects(s, page.Items)
+		return err
+	})
+	return l, err
+}
+
+func objects(s *rest.Served, items []*cache.Item) ([]object.Object, error) {
+	out := make([]object.Object, len(items))
+	for i, it := range items {
+		o, err := s.Out(it.Object)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = o
+	}
+	return out, nil
+}
+
+// Create implements client.Client.
+func (c *Client) Create(ctx context.Context, t client.Target, o object.Object, opt metav1.CreateOptions) (made object.Object, err error) {
+	err = c.call(ctx, "create", t, func(ctx context.Context, s *rest.Served) error {
+		a, err := c.API.Create(ctx, s, t, o, opt)
+		if err == nil {
+			made, err = out(s, a)
+		}
+		return err
+	})
+	return made, err
+}
+
+// Update implements client.Client.
+func (c *Client) Update(ctx context.Context, t client.Target, o object.Object, opt metav1.UpdateOptions) (now object.Object, err error) {
+	err = c.call(ctx, "update", t, func(ctx context.Context, s *rest.Served) error {
+		a, err := c.API.Update(ctx, s, t, o, opt)
+		if err == nil {
+			now, err = out(s, a)
+		}
+		return err
+	})
+	return now, err
+}
+
+// Patch implements client.Client.
+func (c *Client) Patch(ctx context.Context, t client.Target, p client.Patch, opt metav1.PatchOptions) (now object.Object, err error) {
+	err = c.call(ctx, "patch", t, func(ctx context.Context, s *rest.Served) error {
+		a, err := c.API.Patch(ctx, s, t, p, opt)
+		if err == nil {
+			now, err = out(s, a)
+		}
+		return err
+	})
+	return now, err
+}
+
+// Delete implements client.Client.
+func (c *Client) Delete(ctx context.Context, t client.Target, opt metav1.DeleteOptions) error {
+	return c.call(ctx, "delete", t, func(ctx context.Context, s *rest.Served) error {
+		_, err := c.API.Delete(ctx, s, t, opt)
+		return err
+	})
+}
+
+// DeleteCollection implements client.Client.
+func (c *Client) DeleteCollection(ctx context.Context, t client.Target, opt metav1.DeleteOptions, which metav1.ListOptions) error {
+	return c.call(ctx, "deletecollection", t, func(ctx context.Context, s *rest.Served) error {
+		_, err := c.API.DeleteCollection(ctx, s, t, opt, which)
+		return err
+	})
+}

@@ -1,0 +1,153 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
+
+	"proa.dev/apiserver/authn"
+	"proa.dev/apiserver/authz"
+	"proa.dev/apiserver/codec"
+	"proa.dev/apiserver/rest"
+	"proa.dev/client"
+	"proa.dev/object"
+)
+
+// request is what one HTTP request is about, as the stages of the chain find it out.
+type request struct {
+	verb     string // "get", "list" ... ; for a path that is no resource the method in lower case
+	resource bool   // it is about a resource
+	target   client.Target
+	served   *rest.Served // nil: not served
+	query    url.Values
+	want     codec.Wanted
+	began    time.Time
+	user     authn.User
+	actual   *authn.User // who impersonates user; nil: nobody
+	warnings func() []string
+	code     int // what it was answered with
+	decision string
+}
+
+type requestKey struct{}
+
+// requestOf is the request that ctx belongs to.
+func requestOf(ctx context.Context) *request { return ctx.Value(requestKey{}).(*request) }
+
+// identify finds out what an HTTP request is about, from its method, path and query alone.
+func identify(r *http.Request, find func(client.Resource) *rest.Served) *request {
+	q := &request{verb: strings.ToLower(r.Method), began: time.Now()}
+	if r.URL.RawQuery != "" {
+		q.query = r.URL.Query()
+	}
+	parts := split(r.URL.Path)
+	switch {
+	case len(parts) >= 3 && parts[0] == "api":
+		q.target.Version, parts = parts[1], parts[2:]
+	case len(parts) >= 4 && parts[0] == "apis":
+		q.target.Group, q.target.Version, parts = parts[1], parts[2], parts[3:]
+	default:
+		return q
+	}
+	watch := false
+	if parts[0] == "watch" && len(parts) > 1 { // the old form of ?watch=true
+		watch, parts = true, parts[1:]
+	}
+	if parts[0] == "namespaces" && len(parts) > 1 {
+		q.target.Namespace = parts[1]
+		if len(parts) > 2 && parts[2] != "status" && parts[2] != "finalize" {
+			parts = parts[2:]
+		}
+	}
+	q.resource = true
+	q.target.Resource.Resource = parts[0]
+	if len(parts) > 1 {
+		q.target.Name = parts[1]
+	}
+	if len(parts) > 2 {
+		q.target.Sub = parts[2]
+	}
+	q.verb = q.verbOf(r.Method, watch)
+	q.served = find(q.target.Resource)
+	return q
+}
+
+// split cuts a path at its slashes, and leaves out the empty ends.
+func split(path string) []string {
+	path = strings.Trim(path, "/")
+	if path == "" {
+		return nil
+	}
+	return strings.Split(path, "/")
+}
+
+// verbOf is the API's verb for an HTTP method.
+func (q *request) verbOf(method string, watch bool) string {
+	switch method {
+	case http.MethodPost:
+		return "create"
+	case http.MethodPut:
+		return "update"
+	case http.MethodPatch:
+		return "patch"
+	case http.MethodDelete:
+		if q.target.Name == "" {
+			return "deletecollection"
+		}
+		return "delete"
+	case http.MethodGet, http.MethodHead:
+	default:
+		return strings.ToLower(method)
+	}
+	asked := isTrue(q.query.Get("watch")) || q.query.Has("watch") && q.query.Get("watch") == ""
+	if q.target.Sub == "" && (watch || asked) {
+		return "watch"
+	}
+	if q.target.Name == "" {
+		return "list"
+	}
+	return "get"
+}
+
+func isTrue(s string) bool {
+	return s == "true" || s == "1" || s == "True" || s == "TRUE" || s == "t" || s == "T"
+}
+
+// key is the key of the object that the request names: cluster-scoped ones have no namespace.
+func (q *request) key() object.Key {
+	k := q.target.Key
+	if q.served != nil && !q.served.Namespaced {
+		k.Namespace = ""
+	}
+	return k
+}
+
+// about is the target with its real key.
+func (q *request) about() client.Target {
+	t := q.target
+	t.Key = q.key()
+	return t
+}
+
+// attributes are what the authoriser judges.
+func (q *request) attributes(path string) authz.Attributes {
+	a := authz.Attributes{User: q.user, Verb: q.verb, Path: path, ResourceRequest: q.resource}
+	if !q.resource {
+		return a
+	}
+	a.Group, a.Version, a.Resource, a.Sub = q.target.Group, q.target.Version, q.target.Resource.Resource, q.target.Sub
+	a.Namespace, a.Name = q.target.Namespace, q.target.Name
+	if a.Name == "" && (q.verb == "list" || q.verb == "watch" || q.verb == "deletecollection") {
+		// Whoever may see one object may also list and watch that one.
+		if sel, err := fields.ParseSelector(q.query.Get("fieldSelector")); err == nil {
+			if name, ok := sel.RequiresExactMatch("metadata.name"); ok {
+				a.Name = name
+			}
+		}
+	}
+	return a
+}

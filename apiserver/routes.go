@@ -1,0 +1,96 @@
+package apiserver
+
+import (
+	"net/http"
+	"runtime"
+	"sort"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/version"
+
+	"proa.dev/apiserver/codec"
+	"proa.dev/kinds"
+)
+
+// gitVersion is the Kubernetes version whose API this is, as clients compare it, with proa's mark.
+const gitVersion = "v1.37.2+proa"
+
+// routes answers everything that has passed the chain.
+func (s *Server) routes() http.Handler {
+	list := func() []*kinds.Kind { return s.deps.Kinds }
+	mux := http.NewServeMux()
+	if s.deps.Discovery != nil {
+		h := s.deps.Discovery(list)
+		for _, p := range []string{"/api", "/api/", "/apis", "/apis/"} {
+			mux.Handle(p, h)
+		}
+	}
+	if s.deps.OpenAPI != nil {
+		mux.Handle("/openapi/", s.deps.OpenAPI(list))
+	}
+	for path, h := range s.deps.Routes {
+		mux.Handle(path, h)
+	}
+	for _, p := range []string{"/healthz", "/healthz/", "/livez", "/livez/", "/readyz", "/readyz/"} {
+		mux.HandleFunc(p, s.health)
+	}
+	mux.HandleFunc("/version", s.version)
+	mux.HandleFunc("/version/", s.version)
+	mux.HandleFunc("/metrics", s.metricsPage)
+	mux.HandleFunc("/{$}", s.index)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requestOf(r.Context()).resource {
+			s.serve(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) version(w http.ResponseWriter, r *http.Request) {
+	s.plain(w, r, version.Info{
+		Major: "1", Minor: "37", GitVersion: gitVersion, GitCommit: "", GitTreeState: "clean", BuildDate: "1970-01-01T00:00:00Z",
+		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	})
+}
+
+// index lists the paths there are.
+func (s *Server) index(w http.ResponseWriter, r *http.Request) {
+	paths := []string{"/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	seen := map[string]bool{}
+	for _, k := range s.deps.Kinds {
+		for _, p := range []string{"/apis/" + k.Group, "/apis/" + k.GroupVersion().String()} {
+			if k.Group != "" && !seen[p] {
+				seen[p] = true
+				paths = append(paths, p)
+			}
+		}
+	}
+	sort.Strings(paths)
+	s.plain(w, r, map[string][]string{"paths": paths})
+}
+
+// plain answers with JSON for humans.
+func (s *Server) plain(w http.ResponseWriter, r *http.Request, v any) {
+	b, err := indented(v)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.send(w, r, http.StatusOK, codec.Wanted{}, b)
+}
+
+// connect hands a subresource that streams to whoever serves those.
+func (s *Server) connect(w http.ResponseWriter, r *http.Request, q *request) {
+	if s.deps.Connect == nil {
+		s.fail(w, r, apierrors.NewGenericServerResponse(http.StatusNotImplemented, q.verb, q.served.GroupVersionResource.GroupResource(),
+			q.target.Name, "this server does not serve "+strings.ToLower(q.target.Sub), 0, false))
+		return
+	}
+	if q.target.Name == "" {
+		s.fail(w, r, apierrors.NewBadRequest("the request names no object"))
+		return
+	}
+	s.deps.Connect.Connect(w, r, q.about())
+}

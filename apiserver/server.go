@@ -1,0 +1,243 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"proa.dev/apiserver/admission"
+	"proa.dev/apiserver/audit"
+	"proa.dev/apiserver/authn"
+	"proa.dev/apiserver/authz"
+	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/flow"
+	"proa.dev/apiserver/local"
+	"proa.dev/apiserver/rest"
+	"proa.dev/client"
+	"proa.dev/kinds"
+	"proa.dev/kit/run"
+	"proa.dev/store"
+)
+
+// Deps are what a Server is made of. Store, Kinds, Authn and Authz are required. The functions of a View are called once by New;
+// the View that they get is filled while the server runs.
+type Deps struct {
+	Store store.Store
+	Kinds []*kinds.Kind
+
+	Authn  func(client.View) (authn.Authenticator, error)
+	Authz  func(client.View) (authz.Authorizer, error)
+	Issuer func(client.View) (rest.Issuer, error) // nil: no serviceaccounts/token
+
+	Connect   rest.Connector                          // nil: subresources that stream answer 501
+	Discovery func(func() []*kinds.Kind) http.Handler // /api and /apis
+	OpenAPI   func(func() []*kinds.Kind) http.Handler // /openapi/
+	Routes    map[string]http.Handler                 // further paths, exact: /.well-known/openid-configuration ...
+
+	Listener net.Listener // with TLS nil it speaks plain HTTP: tests only
+	TLS      *tls.Config
+
+	Services Services
+	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
+	Audit    *audit.Log                                         // nil: no audit log
+	Log      *slog.Logger
+	Now      func() time.Time // nil: time.Now
+}
+
+// Services says where services live.
+type Services struct {
+	Ranges    []netip.Prefix // of cluster addresses, the first family first
+	NodePorts [2]int         // first and last node port; zero is 30000-32767
+	Advertise netip.AddrPort // where this server is reached: the endpoint of default/kubernetes; zero: no such service
+}
+
+// Server is the API server.
+type Server struct {
+	deps    Deps
+	log     *slog.Logger
+	now     func() time.Time
+	cache   *cache.Cache
+	rest    *rest.API
+	authn   authn.Authenticator
+	authz   authz.Authorizer
+	flow    flow.Limiter
+	metrics *metrics
+	handler http.Handler
+	start   *admission.Start
+
+	ready  chan struct{} // closed when the server answers everything
+	ending chan struct{} // closed when it begins to end
+	ended  chan struct{} // closed when Run returns
+	checks []check
+}
+
+// New puts a server together. It starts nothing.
+func New(d Deps) (*Server, error) {
+	if d.Store == nil || d.Authn == nil || d.Authz == nil || len(d.Kinds) == 0 {
+		return nil, errors.New("an API server needs a store, kinds, an authenticator and an authorizer")
+	}
+	s := &Server{deps: d, log: d.Log, now: d.Now, metrics: newMetrics(), ready: make(chan struct{}), ending: make(chan struct{}), ended: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	st := timed(d.Store, s.metrics)
+	s.cache = cache.New(cache.Deps{Store: st, Kinds: d.Kinds, Log: s.log})
+	view := s.cache.View()
+	var err error
+	if s.authn, err = d.Authn(view); err != nil {
+		return nil, fmt.Errorf("set up authentication: %w", err)
+	}
+	if s.authz, err = d.Authz(view); err != nil {
+		return nil, fmt.Errorf("set up authorisation: %w", err)
+	}
+	var issuer rest.Issuer
+	if d.Issuer != nil {
+		if issuer, err = d.Issuer(view); err != nil {
+			return nil, fmt.Errorf("set up the token issuer: %w", err)
+		}
+	}
+	s.start, err = admission.New(admission.Deps{View: view, Authz: s.authz, Ranges: d.Services.Ranges, NodePorts: d.Services.NodePorts,
+		Advertise: d.Services.Advertise, Log: s.log})
+	if err != nil {
+		return nil, err
+	}
+	s.rest = rest.New(rest.Deps{Cache: s.cache, Store: st, Kinds: d.Kinds, Admission: s.start.Chain(), Authz: s.authz, Authn: s.authn,
+		Issuer: issuer, Log: s.log, Now: d.Now})
+	s.checks = s.healthChecks()
+	s.handler = s.chain(s.routes())
+	return s, nil
+}
+
+// Handler is the whole chain, for tests.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// View is every object, shared and frozen. It is filled once Run has begun.
+func (s *Server) View() client.View { return s.cache.View() }
+
+// Ready is closed when the server answers everything.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Local is the API without a wire, as user. Its calls wait until the server has read its store.
+func (s *Server) Local(user authn.User) client.Client {
+	return local.New(local.Deps{API: s.rest, Gate: gate{s}, User: user, Ready: s.cache.Ready(), Ended: s.ended})
+}
+
+// Self is the identity of the server itself.
+func Self() authn.User {
+	return authn.User{Name: "system:apiserver", Groups: []string{authn.Masters, authn.Authenticated}}
+}
+
+// Run serves until ctx ends, and then ends in order: no new requests, watches closed, requests finished, cache stopped.
+func (s *Server) Run(ctx context.Context) error {
+	defer close(s.ended)
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx)) // the cache outlives the last request
+	defer stop()
+	parts := []run.Component{
+		{Name: "cache", Run: s.cache.Run},
+		{Name: "begin", Run: func(ctx context.Context) error { return s.begin(ctx) }},
+		{Name: "admission", Run: s.start.Run},
+		{Name: "expiry", Run: s.expiry},
+	}
+	parts = append(parts, run.Component{Name: "http", Run: func(inner context.Context) error {
+		defer stop()
+		return s.listen(ctx, inner)
+	}})
+	err := run.All(inner, parts...)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// begin makes the objects that every cluster has, says that the server is ready, and waits for its end.
+func (s *Server) begin(ctx context.Context) error {
+	select {
+	case <-s.cache.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	began := time.Now()
+	self := s.Local(Self())
+	g, gctx := errgroup.WithContext(ctx)
+	for _, f := range append([]func(context.Context, client.Client) error{s.start.Begin}, s.deps.Begin...) {
+		g.Go(func() error { return f(gctx, self) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("make the first objects: %w", err)
+	}
+	close(s.ready)
+	s.log.Info("API server ready", "took", time.Since(began).Round(time.Millisecond))
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// expiry deletes objects whose kind has a time to live.
+func (s *Server) expiry(ctx context.Context) error {
+	select {
+	case <-s.cache.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.rest.Expire(ctx)
+}
+
+// Times of the end of a server.
+const (
+	drainFor    = 10 * time.Second // for requests under way
+	headerLimit = 32 * time.Second
+)
+
+// listen serves HTTP until ctx ends and everything under way is done. Requests live in inner.
+func (s *Server) listen(ctx, inner context.Context) error {
+	if s.deps.Listener == nil { // Local and Handler only
+		<-ctx.Done()
+		close(s.ending)
+		return nil
+	}
+	srv := &http.Server{
+		Handler: s.handler, TLSConfig: s.deps.TLS, ReadHeaderTimeout: headerLimit, IdleTimeout: 3 * time.Minute,
+		BaseContext: func(net.Listener) context.Context { return inner },
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: 1000, MaxReadFrameSize: 1 << 20},
+	}
+	srv.Protocols = new(http.Protocols)
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	failed := make(chan error, 1)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		if s.deps.TLS != nil {
+			failed <- srv.ServeTLS(s.deps.Listener, "", "")
+		} else {
+			failed <- srv.Serve(s.deps.Listener)
+		}
+	})
+	select {
+	case err := <-failed:
+		close(s.ending)
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	case <-inner.Done(): // another part has failed
+	}
+	close(s.ending)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+	defer cancel()
+	if err := srv.Shutdown(limit); err != nil {
+		s.log.Warn("requests were cut off at the end", "err", err)
+		return srv.Close()
+	}
+	return nil
+}

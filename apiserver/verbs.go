@@ -1,0 +1,233 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"proa.dev/apiserver/codec"
+	"proa.dev/apiserver/patch"
+	"proa.dev/apiserver/rest"
+	"proa.dev/client"
+	"proa.dev/kinds"
+	"proa.dev/object"
+)
+
+// requestLimit bounds the time of every request but watches and connections; ?timeout= can shorten it.
+const requestLimit = 60 * time.Second
+
+// serve answers a request to a resource.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	q := requestOf(r.Context())
+	if q.served == nil {
+		http.NotFound(w, r)
+		return
+	}
+	if err := q.possible(); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if sub := q.sub(); sub != nil && sub.Connecting {
+		s.connect(w, r, q)
+		return
+	}
+	var err error
+	if q.want, err = codec.Accept(r.Header.Get("Accept")); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if q.verb == "watch" {
+		s.watch(w, r, q)
+		return
+	}
+	limit := requestLimit
+	if t := q.query.Get("timeout"); t != "" {
+		d, err := time.ParseDuration(t)
+		if err != nil {
+			s.fail(w, r, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL: %v", err)))
+			return
+		}
+		if d > 0 {
+			limit = min(limit, d)
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	ctx, q.warnings = rest.CollectWarnings(ctx)
+	code, answer, listing, err := s.do(ctx, r, q)
+	switch {
+	case err != nil:
+		s.fail(w, r, err)
+	case listing != nil:
+		s.list(w, r, listing)
+	default:
+		s.object(w, r, code, answer)
+	}
+}
+
+// possible says whether the resource has the verb that the request wants.
+func (q *request) possible() error {
+	method := apierrors.NewMethodNotSupported(q.served.GroupVersionResource.GroupResource(), q.verb)
+	if q.target.Sub == "" {
+		if !slices.Contains(q.served.Kind.Verbs, q.verb) {
+			return method
+		}
+		named := q.verb == "get" || q.verb == "update" || q.verb == "patch" || q.verb == "delete"
+		if named && q.target.Name == "" || q.verb == "create" && q.target.Name != "" && q.target.Name != q.target.Namespace {
+			return method
+		}
+		return nil
+	}
+	sub := q.sub()
+	switch {
+	case sub == nil:
+		return apierrors.NewNotFound(q.served.GroupVersionResource.GroupResource(), q.target.Name+"/"+q.target.Sub)
+	case !slices.Contains(sub.Verbs, q.verb):
+		return method
+	}
+	return nil
+}
+
+var (
+	statusSub = kinds.Sub{Name: "status", Verbs: []string{"get", "patch", "update"}}
+	scaleSub  = kinds.Sub{Name: "scale", Verbs: []string{"get", "patch", "update"}}
+)
+
+// sub is the subresource that the request is about; nil if the kind has none of that name.
+func (q *request) sub() *kinds.Sub {
+	k := q.served.Kind
+	switch {
+	case q.target.Sub == "status" && k.Status:
+		return &statusSub
+	case q.target.Sub == "scale" && k.Scale != nil:
+		return &scaleSub
+	}
+	for i := range k.Subs {
+		if k.Subs[i].Name == q.target.Sub {
+			return &k.Subs[i]
+		}
+	}
+	return nil
+}
+
+// do calls the verb.
+func (s *Server) do(ctx context.Context, r *http.Request, q *request) (code int, a rest.Answer, l *rest.Listing, err error) {
+	code = http.StatusOK
+	switch q.verb {
+	case "get":
+		a, err = s.rest.Get(ctx, q.served, q.about(), metav1.GetOptions{ResourceVersion: q.query.Get("resourceVersion")})
+	case "list":
+		var opt metav1.ListOptions
+		if opt, err = listOptions(q.query); err == nil {
+			l, err = s.rest.List(ctx, q.served, q.about(), opt)
+		}
+	case "create":
+		a, err = s.create(ctx, r, q)
+	case "update":
+		a, err = s.update(ctx, r, q)
+	case "patch":
+		a, err = s.patch(ctx, r, q)
+	case "delete":
+		var opt metav1.DeleteOptions
+		if opt, err = deleteOptions(r, q.query); err == nil {
+			a, err = s.rest.Delete(ctx, q.served, q.about(), opt)
+			if a.Pending && opt.OrphanDependents != nil && !*opt.OrphanDependents { //nolint:staticcheck // as Kubernetes does
+				code = http.StatusAccepted
+			}
+		}
+	case "deletecollection":
+		l, err = s.deleteCollection(ctx, r, q)
+	default:
+		err = apierrors.NewMethodNotSupported(q.served.GroupVersionResource.GroupResource(), q.verb)
+	}
+	if a.Created {
+		code = http.StatusCreated
+	}
+	return code, a, l, err
+}
+
+func (s *Server) deleteCollection(ctx context.Context, r *http.Request, q *request) (*rest.Listing, error) {
+	which, err := listOptions(q.query)
+	if err != nil {
+		return nil, err
+	}
+	opt, err := deleteOptions(r, q.query)
+	if err != nil {
+		return nil, err
+	}
+	return s.rest.DeleteCollection(ctx, q.served, q.about(), opt, which)
+}
+
+// body reads the object that the request brings.
+func (s *Server) body(ctx context.Context, r *http.Request, q *request) (object.Object, error) {
+	form, err := codec.ContentType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return nil, err
+	}
+	data, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	o := q.served.Body(q.target.Sub)
+	if o == nil {
+		return nil, apierrors.NewMethodNotSupported(q.served.GroupVersionResource.GroupResource(), q.verb)
+	}
+	want := o.GetObjectKind().GroupVersionKind()
+	if want.Kind == "" {
+		want = q.served.GVK()
+	}
+	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // let the body say it
+	strict, err := codec.Decode(data, form, want, o)
+	if err != nil {
+		return nil, err
+	}
+	return o, rest.FieldErrors(ctx, want, strict, q.query.Get("fieldValidation"))
+}
+
+func (s *Server) create(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
+	o, err := s.body(ctx, r, q)
+	if err != nil {
+		return rest.Answer{}, err
+	}
+	opt := metav1.CreateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
+	t := q.about()
+	if q.target.Sub == "" {
+		t.Name = ""
+	}
+	return s.rest.Create(ctx, q.served, t, o, opt)
+}
+
+func (s *Server) update(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
+	o, err := s.body(ctx, r, q)
+	if err != nil {
+		return rest.Answer{}, err
+	}
+	opt := metav1.UpdateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
+	return s.rest.Update(ctx, q.served, q.about(), o, opt)
+}
+
+func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
+	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || !strings.Contains(patch.Accepted, t) {
+		return rest.Answer{}, codec.Unsupported(patch.Accepted)
+	}
+	data, err := readBody(r)
+	if err != nil {
+		return rest.Answer{}, err
+	}
+	opt := metav1.PatchOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
+	if q.query.Has("force") {
+		force := isTrue(q.query.Get("force"))
+		opt.Force = &force
+	}
+	return s.rest.Patch(ctx, q.served, q.about(), client.Patch{Type: types.PatchType(t), Data: data}, opt)
+}

@@ -1,0 +1,237 @@
+package apiserver
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/codec"
+	"proa.dev/apiserver/rest"
+)
+
+// Times of a watch.
+const (
+	watchLimit    = 30 * time.Minute // at least so long, at most twice that, where the client asks for nothing
+	bookmarkEvery = time.Minute
+	lastBookmark  = 2 * time.Second // before the end
+	takeAtOnce    = 256             // events per write
+)
+
+// watch streams the changes of a resource until the client goes, the time is up, or the server ends.
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, q *request) {
+	opt, err := listOptions(q.query)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if _, err := codec.CheckTableOptions(q.query.Get("includeObject")); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	rw, err := s.rest.Watch(r.Context(), q.served, q.about(), opt)
+	if err != nil {
+		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+			s.expired(w, r, q, err)
+			return
+		}
+		s.fail(w, r, err)
+		return
+	}
+	defer rw.Close()
+	limit := watchLimit + rand.N(watchLimit)
+	if opt.TimeoutSeconds != nil && *opt.TimeoutSeconds > 0 {
+		limit = time.Duration(*opt.TimeoutSeconds) * time.Second
+	}
+	f := newFeed(s, w, r, q)
+	rw.OnCut(f.unblock)
+	f.begin()
+	f.run(rw, limit)
+}
+
+// expired answers a watch from too old a revision the way clients expect it: 200, and an ERROR event with the 410.
+func (s *Server) expired(w http.ResponseWriter, r *http.Request, q *request, err error) {
+	f := newFeed(s, w, r, q)
+	f.begin()
+	f.status(err)
+	_ = f.flush()
+}
+
+// feed writes the events of one watch.
+type feed struct {
+	server *Server
+	out    http.ResponseWriter
+	ctl    *http.ResponseController
+	q      *request
+	done   <-chan struct{}
+	buf    []byte
+	tables codec.TableOptions
+	dirty  bool
+}
+
+func newFeed(s *Server, w http.ResponseWriter, r *http.Request, q *request) *feed {
+	f := &feed{server: s, out: w, ctl: http.NewResponseController(w), q: q, done: r.Context().Done()}
+	f.tables = codec.TableOptions{Include: metav1.IncludeObjectPolicy(q.query.Get("includeObject")), Version: q.want.Version}
+	if q.want.Form == codec.YAML {
+		q.want.Form = codec.JSON // as Kubernetes: no watch in YAML
+	}
+	return f
+}
+
+// unblock ends a write that the client does not take.
+func (f *feed) unblock() {
+	_ = f.ctl.SetWriteDeadline(time.Now()) // it fails where the connection is gone, and then there is nothing to unblock
+}
+
+func (f *feed) begin() {
+	h := f.out.Header()
+	h.Set("Content-Type", f.q.want.ContentType(true))
+	h.Set("Cache-Control", "no-cache, private")
+	f.out.WriteHeader(http.StatusOK)
+	f.dirty = true
+}
+
+func (f *feed) flush() error {
+	if len(f.buf) > 0 {
+		if _, err := f.out.Write(f.buf); err != nil {
+			return err
+		}
+		if cap(f.buf) > 1<<20 {
+			f.buf = nil
+		}
+		f.buf, f.dirty = f.buf[:0], true
+	}
+	if !f.dirty {
+		return nil
+	}
+	f.dirty = false
+	return f.ctl.Flush()
+}
+
+// run tells the initial objects and then every event.
+func (f *feed) run(w *rest.Watch, limit time.Duration) {
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	seen := w.Rev
+	if f.initial(w) != nil {
+		return
+	}
+	tick := time.NewTimer(min(bookmarkEvery, max(limit-lastBookmark, limit/2)))
+	defer tick.Stop()
+	if !w.Bookmark {
+		tick.Stop()
+	}
+	began := time.Now()
+	var events []cache.Event
+	for {
+		select {
+		case <-w.Bell():
+			for more := true; more; {
+				events, seen = w.Take(events[:0], takeAtOnce)
+				more = seen == 0
+				if f.events(events) != nil {
+					return
+				}
+			}
+			clear(events)
+		case <-tick.C:
+			var upTo int64
+			events, upTo = w.Take(events[:0], 1<<20)
+			if f.events(events) != nil || f.bookmark(max(upTo, seen), false) != nil || f.flush() != nil {
+				return
+			}
+			clear(events)
+			left := limit - time.Since(began)
+			tick.Reset(max(min(bookmarkEvery, left-lastBookmark), time.Second))
+		case <-end.C:
+			return
+		case <-f.done:
+			return
+		case <-f.server.ending:
+			return
+		case <-w.Cut():
+			return
+		}
+	}
+}
+
+// initial tells what there is, a chunk at a time.
+func (f *feed) initial(w *rest.Watch) error {
+	for _, it := range w.Initial {
+		if err := f.event("ADDED", it); err != nil {
+			return err
+		}
+		if len(f.buf) > 64<<10 {
+			if err := f.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	w.Initial = nil
+	if w.EndMark {
+		if err := f.bookmark(w.Rev, true); err != nil {
+			return err
+		}
+	}
+	return f.flush()
+}
+
+func (f *feed) events(list []cache.Event) error {
+	for i := range list {
+		if err := f.event(string(list[i].Type), list[i].Item); err != nil {
+			return err
+		}
+	}
+	return f.flush()
+}
+
+// event appends one event to the buffer.
+func (f *feed) event(kind string, it *cache.Item) error {
+	e, err := f.encode(it)
+	if err != nil {
+		f.server.log.Error("encode a watch event", "kind", it.Object.GetObjectKind().GroupVersionKind().Kind, "key", it.Key, "err", err)
+		return err
+	}
+	f.buf = codec.AppendFrame(f.buf, f.q.want.Form, kind, e)
+	return nil
+}
+
+func (f *feed) encode(it *cache.Item) (codec.Encoded, error) {
+	switch f.q.want.Shape {
+	case codec.Table:
+		t, err := f.server.table(f.q, []*cache.Item{it}, metav1.ListMeta{ResourceVersion: it.Object.GetResourceVersion()}, f.tables)
+		if err != nil {
+			return codec.Encoded{}, err
+		}
+		f.tables.NoHeaders = true // the columns come with the first event only
+		return codec.Encode(t, f.q.want.Form)
+	case codec.Partial:
+		return codec.Encode(codec.PartialOf(it.Object, f.q.want.Version), f.q.want.Form)
+	}
+	return f.server.encodeItem(f.q, it)
+}
+
+// bookmark says how far the watch is.
+func (f *feed) bookmark(rev int64, end bool) error {
+	o := f.q.served.Kind.New()
+	o.GetObjectKind().SetGroupVersionKind(f.q.served.Kind.GVK())
+	o.SetResourceVersion(fmt.Sprint(rev))
+	if end {
+		o.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	}
+	return f.event("BOOKMARK", cache.Loose(f.q.served.Kind, o))
+}
+
+// status appends an ERROR event.
+func (f *feed) status(err error) {
+	st := err.(apierrors.APIStatus).Status()
+	st.SetGroupVersionKind(metav1.Unversioned.WithKind("Status"))
+	e, eerr := codec.Encode(&st, f.q.want.Form)
+	if eerr == nil {
+		f.buf = codec.AppendFrame(f.buf, f.q.want.Form, "ERROR", e)
+	}
+}
