@@ -5,11 +5,12 @@
 //	root/layers/3f2a.../parent     symbolic link to the layer below, absent for the lowest
 //	root/layers/3f2a.../usage      symbolic link that says "bytes.inodes"
 //	root/layers/3f2a.../unsynced   symbolic link that says in which boot it was unpacked, until it is safely on disk
-//	root/active/<key>/upper work   what a container writes, and overlayfs' scratch directory
-//	root/active/<key>/top          symbolic link that says the chain ID below
+//	root/active/<key>@3f2a...     upper, which takes what a container writes, and work, overlayfs' scratch directory; the
+//	                               name says the chain ID below
+//	root/spare/...                 empty pairs of upper and work, made ahead
 //	root/trash/...                 on its way out: renamed here at once, removed in the background
 //
-// Small facts are symbolic links because these are written with the directory entry, so that a crash leaves them whole or
+// Small facts are names and symbolic links because these are written with the directory entry, so that a crash leaves them whole or
 // leaves nothing. A layer whose files did not reach the disk before the machine went down is known by its boot and is
 // unpacked again; nobody waits for a sync.
 //

@@ -59,6 +59,7 @@ type Store struct {
 	active map[string]digest.Digest        // key -> chain ID of the layer below, "" for none
 	busy   map[digest.Digest]chan struct{} // layers being unpacked; closed at the end
 	held   map[digest.Digest]int           // Hold
+	spare  []string                        // empty pairs of directories, ready to become active
 	fresh  []digest.Digest                 // published, not known to be on disk
 }
 
@@ -92,7 +93,7 @@ func Open(c Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	for _, dir := range []string{"layers", "active", "trash", "empty"} {
+	for _, dir := range []string{"layers", "active", "spare", "trash", "empty"} {
 		// Others may pass but not look: a container's user needs to reach the files of its layers.
 		if err := os.MkdirAll(filepath.Join(c.Root, dir), 0o711); err != nil {
 			return nil, fmt.Errorf("make snapshot store: %w", err)
@@ -129,15 +130,22 @@ func (s *Store) load() error {
 		return err
 	}
 	for _, e := range active {
-		top, err := os.Readlink(filepath.Join(s.root, "active", e.Name(), "top"))
-		if err != nil || !validKey(e.Name()) {
-			if err := s.discard("active", e.Name()); err != nil {
-				return err
-			}
-			continue
+		key, chain, ok := parseActive(e.Name())
+		if ok {
+			s.active[key] = chain
+		} else if err := s.discard("active", e.Name()); err != nil {
+			return err
 		}
-		chain, _ := chainOf(top)
-		s.active[e.Name()] = chain
+	}
+	// A spare may be half made: a new one costs less than a look.
+	spare, err := os.ReadDir(filepath.Join(s.root, "spare"))
+	if err != nil {
+		return err
+	}
+	for _, e := range spare {
+		if err := s.discard("spare", e.Name()); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -14,14 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Run does what nobody should wait for, whenever there is some: it empties the trash and brings fresh layers to the disk.
-// It returns nil when ctx ends.
+// Run does what nobody should wait for, whenever there is some: it makes spare directories, empties the trash and brings
+// fresh layers to the disk. It returns nil when ctx ends.
 func (s *Store) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.kick:
+		}
+		if err := s.refill(); err != nil {
+			s.log.Error("no spare snapshots", "err", err)
 		}
 		if err := s.Sweep(); err != nil {
 			s.log.Error("snapshot trash was not emptied", "err", err)
@@ -62,12 +65,10 @@ func (s *Store) sync() error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	dir, err := os.Open(s.root)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+	if err := syncFS(s.root); err != nil {
+		s.mu.Lock()
+		s.fresh = append(fresh, s.fresh...) // for the next time
+		s.mu.Unlock()
 		return fmt.Errorf("sync %s: %w", s.root, err)
 	}
 	for _, chain := range fresh {
@@ -77,6 +78,15 @@ func (s *Store) sync() error {
 		}
 	}
 	return nil
+}
+
+// syncFS writes everything of a file system to its disk.
+func syncFS(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(dir.Fd())), dir.Close())
 }
 
 // discard moves a directory to the trash, where it no longer counts. The caller holds mu, or nobody else knows the store.
