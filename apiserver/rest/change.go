@@ -114,6 +114,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 		return Answer{}, err
 	}
 	keepMeta(o, old.Object)
+	o.SetResourceVersion(formatRV(old.Rev)) // it was compared above; validation wants one
 	if !c.raw {
 		prepareChange(s, c, o, old.Object)
 	}
@@ -134,7 +135,6 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if o.GetDeletionTimestamp() != nil && goneAfter(o) {
 		return a.finish(ctx, s, old, o, r.DryRun)
 	}
-	o.SetResourceVersion(formatRV(old.Rev))
 	same, err := equal(o, old.Object)
 	if err != nil {
 		return Answer{}, err
