@@ -24,9 +24,11 @@ type worker struct {
 	*Deps
 	uid  types.UID
 	wake chan struct{} // holds one token while there may be something to do
+	done chan struct{} // closed when run has returned
 
-	mu    sync.Mutex // guards inbox
-	inbox []func()
+	mu     sync.Mutex // guards inbox and closed
+	inbox  []func()
+	closed bool // nobody reads the inbox any more
 
 	// What follows belongs to the goroutine of run; others reach it through post only.
 	s        State
@@ -37,12 +39,13 @@ type worker struct {
 	unread   map[string]bool // containers and sandboxes whose state has to be read from the runtime
 	finished bool            // the last status was told
 	kills    map[string]context.CancelFunc
+	waiters  map[string][]chan struct{} // by container id: closed when it has ended
 }
 
 func newWorker(d *Deps, pod *core.Pod) *worker {
 	w := &worker{
-		Deps: d, uid: pod.UID, wake: make(chan struct{}, 1),
-		unread: map[string]bool{}, kills: map[string]context.CancelFunc{},
+		Deps: d, uid: pod.UID, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		unread: map[string]bool{}, kills: map[string]context.CancelFunc{}, waiters: map[string][]chan struct{}{},
 	}
 	w.s = State{
 		Pod:    pod,
@@ -53,22 +56,37 @@ func newWorker(d *Deps, pod *core.Pod) *worker {
 	return w
 }
 
-// post has f run on the worker's goroutine, soon. It never blocks.
-func (w *worker) post(f func()) {
+// post has f run on the worker's goroutine, soon. It never blocks. It is false if the worker has ended: f will not run.
+func (w *worker) post(f func()) bool {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
 	w.inbox = append(w.inbox, f)
-	w.mu.Unlock()
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
+	return true
+}
+
+// leave is the last that run does.
+func (w *worker) leave() {
+	w.cancel()
+	w.steps.Wait()
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.drain()
+	w.release(true)
+	close(w.done)
 }
 
 // run drives the pod until nothing is left of it, or ctx ends: then everything stays as it is, for the next process to take over.
 func (w *worker) run(ctx context.Context) {
-	defer w.steps.Wait()
 	w.starts, w.cancel = context.WithCancel(ctx)
-	defer func() { w.cancel() }()
+	defer w.leave()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -136,6 +154,7 @@ func (w *worker) read(ctx context.Context) {
 		}
 	}
 	w.probes()
+	w.release(false)
 }
 
 // probes follows the containers: what runs is probed, what does not is not.
