@@ -172,6 +172,7 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
 	switch {
 	case c.raw:
+		errs = append(errs, s.Kind.ValidateSub(c.target.Sub, o, old)...)
 	case c.status:
 		errs = append(errs, s.Kind.ValidateStatus(o, old)...)
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -96,7 +97,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 		o.SetGeneration(1)
 	}
 	s.Kind.Prepare(o, nil)
-	if errs := append(s.Kind.Validate(o), checkMeta(s, o)...); len(errs) > 0 {
+	if errs := slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o)); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), o.GetName(), errs)
 	}
 	for _, w := range s.Kind.Warn(o, nil) {
