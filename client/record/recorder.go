@@ -36,6 +36,7 @@ type Recorder struct {
 	source  core.EventSource
 	queue   chan occurrence
 	dropped atomic.Int64 // since the recorder was made, for want of room in the queue
+	named   int64        // the last number in a name, so that no two are the same; Run's goroutine only
 }
 
 // occurrence is one call of Event.
@@ -121,7 +122,8 @@ func (r *Recorder) write(ctx context.Context, s *series, o occurrence) {
 		}
 		s.first, s.count = o.at, 1 // the Event has expired: start anew
 	}
-	name := eventName(o)
+	r.named = max(r.named+1, o.at.UnixNano())
+	name := eventName(o, r.named)
 	e := &core.Event{
 		ObjectMeta:     metav1.ObjectMeta{Name: name, Namespace: eventNamespace(o)},
 		InvolvedObject: o.ref,
@@ -154,10 +156,10 @@ func eventNamespace(o occurrence) string {
 }
 
 // eventName is the object's name, a dot and the time in hex nanoseconds. Object names may be as long as event names, so they are cut.
-func eventName(o occurrence) string {
+func eventName(o occurrence, nanos int64) string {
 	name := o.ref.Name
 	if len(name) > 236 {
 		name = name[:236]
 	}
-	return name + "." + strconv.FormatInt(o.at.UnixNano(), 16)
+	return name + "." + strconv.FormatInt(nanos, 16)
 }
