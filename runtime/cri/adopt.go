@@ -94,8 +94,7 @@ func (r *Runtime) watch(p *pod, k *keeper.Keeper, each func(wire.State), done fu
 		return // the keeper goes on without us
 	}
 	r.mu.Lock()
-	// Stopping a pod ends its keeper, and is not a loss.
-	lost := p.keeper == k && p.rec.Phase == phaseReady
+	lost := p.keeper == k && !p.ending
 	r.mu.Unlock()
 	if lost {
 		r.log.Warn("keeper ended", "sandbox", p.id, "err", err)

@@ -33,6 +33,7 @@ type pod struct {
 	// Guarded by Runtime.mu:
 	rec    podRecord
 	keeper *keeper.Keeper // nil when not ready
+	ending bool           // the keeper is being stopped: its end is no loss
 	events sync.Mutex     // not guarded by mu: orders the events of one pod
 }
 

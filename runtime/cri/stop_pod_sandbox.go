@@ -68,6 +68,7 @@ func (r *Runtime) releasePod(ctx context.Context, p *pod) error {
 	}
 	r.mu.Lock()
 	k := p.keeper
+	p.ending = true
 	r.mu.Unlock()
 	if k != nil {
 		stop, cancel := context.WithTimeout(ctx, 10*time.Second)
