@@ -10,8 +10,9 @@ import (
 
 // ConfigMap is v1 ConfigMap: configuration as keys and values.
 var ConfigMap = kinds.Def[core.ConfigMap, *core.ConfigMap]{
-	Path:    "v1/configmaps",
-	Short:   []string{"cm"},
+	Path:     "v1/configmaps",
+	Short:    []string{"cm"},
+	Validate: validateConfigMap, ValidateUpdate: validateConfigMapUpdate,
 	Columns: kinds.Columns("Name", "Data", "Age"),
 	Row: func(c *core.ConfigMap, now time.Time) []any {
 		return []any{c.Name, int64(len(c.Data) + len(c.BinaryData)), kinds.Age(c.CreationTimestamp, now)}

@@ -18,6 +18,7 @@ var Endpoints = kinds.Def[core.Endpoints, *core.Endpoints]{
 	Singular: "endpoints",
 	Short:    []string{"ep"},
 	Storage:  "services/endpoints",
+	Validate: validateEndpoints,
 	Default: func(e *core.Endpoints) {
 		for _, s := range e.Subsets {
 			for i := range s.Ports {

@@ -16,10 +16,11 @@ import (
 
 // Event is v1 Event, also served as events.k8s.io/v1: something that happened to an object, kept for an hour.
 var Event = kinds.Def[core.Event, *core.Event]{
-	Path:   "v1/events",
-	Short:  []string{"ev"},
-	TTL:    time.Hour,
-	Fields: eventFields,
+	Path:     "v1/events",
+	Short:    []string{"ev"},
+	TTL:      time.Hour,
+	Fields:   eventFields,
+	Validate: validateEvent,
 	Also: []kinds.Other{{
 		Path: "events.k8s.io/v1/events",
 		New:  func() object.Object { return &events.Event{} },

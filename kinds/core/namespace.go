@@ -11,15 +11,16 @@ import (
 
 // Namespace is v1 Namespace: the room that names stand in.
 var Namespace = kinds.Def[core.Namespace, *core.Namespace]{
-	Path:    "v1/namespaces",
-	Cluster: true,
-	Short:   []string{"ns"},
-	Status:  true,
-	Verbs:   []string{"create", "delete", "get", "list", "patch", "update", "watch"}, // never by collection
-	Subs:    []kinds.Sub{{Name: "finalize", GVK: "v1/Namespace", Verbs: []string{"update"}}},
-	Name:    kinds.LabelName,
-	Default: defaultNamespace,
-	Prepare: prepareNamespace,
+	Path:     "v1/namespaces",
+	Cluster:  true,
+	Short:    []string{"ns"},
+	Status:   true,
+	Verbs:    []string{"create", "delete", "get", "list", "patch", "update", "watch"}, // never by collection
+	Subs:     []kinds.Sub{{Name: "finalize", GVK: "v1/Namespace", Verbs: []string{"update"}, Validate: validateFinalize}},
+	Name:     kinds.LabelName,
+	Default:  defaultNamespace,
+	Prepare:  prepareNamespace,
+	Validate: validateNamespace, ValidateStatus: validateNamespaceStatus,
 	Fields: func(n *core.Namespace) map[string]string {
 		return map[string]string{"status.phase": string(n.Status.Phase), "name": n.Name}
 	},

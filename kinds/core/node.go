@@ -18,6 +18,7 @@ var Node = kinds.Def[core.Node, *core.Node]{
 	Storage:      "minions",
 	Subs:         []kinds.Sub{{Name: "proxy", GVK: "v1/NodeProxyOptions", Verbs: proxyVerbs, Connecting: true}},
 	Default:      defaultNode,
+	Validate:     validateNode, ValidateUpdate: validateNodeUpdate, ValidateStatus: validateNodeStatus,
 	Fields: func(n *core.Node) map[string]string {
 		return map[string]string{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 	},

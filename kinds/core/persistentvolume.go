@@ -24,7 +24,8 @@ var PersistentVolume = kinds.Def[core.PersistentVolume, *core.PersistentVolume]{
 		}
 	},
 	PrepareStatus: prepareVolumeStatus,
-	Fields:        func(v *core.PersistentVolume) map[string]string { return map[string]string{"name": v.Name} },
+	Validate:      validateVolume, ValidateUpdate: validateVolumeUpdate,
+	Fields: func(v *core.PersistentVolume) map[string]string { return map[string]string{"name": v.Name} },
 	Columns: kinds.Columns("Name", "Capacity", "Access Modes", "Reclaim Policy", "Status", "Claim", "StorageClass",
 		"VolumeAttributesClass", "Reason", "Age", "VolumeMode+"),
 	Row: volumeRow,

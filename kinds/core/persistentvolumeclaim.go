@@ -10,10 +10,11 @@ import (
 
 // PersistentVolumeClaim is v1 PersistentVolumeClaim: so much storage of such a class is wanted.
 var PersistentVolumeClaim = kinds.Def[core.PersistentVolumeClaim, *core.PersistentVolumeClaim]{
-	Path:    "v1/persistentvolumeclaims",
-	Short:   []string{"pvc"},
-	Status:  true,
-	Default: DefaultClaim,
+	Path:     "v1/persistentvolumeclaims",
+	Short:    []string{"pvc"},
+	Status:   true,
+	Default:  DefaultClaim,
+	Validate: validateClaim, ValidateUpdate: validateClaimUpdate, ValidateStatus: validateClaimStatus,
 	Prepare: func(c, _ *core.PersistentVolumeClaim) { alignDataSources(&c.Spec) },
 	Fields:  func(c *core.PersistentVolumeClaim) map[string]string { return map[string]string{"name": c.Name} },
 	Columns: kinds.Columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass", "Age",

@@ -13,6 +13,7 @@ import (
 var PodTemplate = kinds.Def[core.PodTemplate, *core.PodTemplate]{
 	Path:       "v1/podtemplates",
 	Generation: true,
+	Validate:   validatePodTemplateObject,
 	Default:    func(t *core.PodTemplate) { DefaultPodTemplate(&t.Template) },
 	Columns:    kinds.Columns("Name", "Containers", "Images", "Pod Labels"),
 	Row: func(t *core.PodTemplate, _ time.Time) []any {

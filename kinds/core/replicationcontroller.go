@@ -29,7 +29,8 @@ var ReplicationController = kinds.Def[core.ReplicationController, *core.Replicat
 		},
 		Set: func(r *core.ReplicationController, n int32) { r.Spec.Replicas = &n },
 	},
-	Default: defaultReplicationController,
+	Default:  defaultReplicationController,
+	Validate: validateReplicationController, ValidateStatus: validateReplicationControllerStatus,
 	Fields: func(r *core.ReplicationController) map[string]string {
 		return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 	},

@@ -18,6 +18,7 @@ var Service = kinds.Def[core.Service, *core.Service]{
 	Subs:       []kinds.Sub{{Name: "proxy", GVK: "v1/ServiceProxyOptions", Verbs: proxyVerbs, Connecting: true}},
 	Default:    defaultService,
 	Prepare:    prepareService,
+	Validate:   validateService, ValidateUpdate: validateServiceUpdate, ValidateStatus: validateServiceStatus,
 	Fields: func(s *core.Service) map[string]string {
 		return map[string]string{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 	},

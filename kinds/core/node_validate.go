@@ -1,0 +1,89 @@
+package core
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	core "k8s.io/api/core/v1"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
+
+	"proa.dev/kinds/check"
+)
+
+func validateNode(n *core.Node) field.ErrorList {
+	return check.Run(func(e *check.Errors) {
+		taints(e, metaPath.Child("taints"), n.Spec.Taints)
+		nodeResources(e, n)
+		p := specPath.Child("podCIDRs")
+		for i, c := range n.Spec.PodCIDRs {
+			e.CIDR(p.Index(i), c, nil)
+		}
+		if len(n.Spec.PodCIDRs) > 1 {
+			dual, err := netutils.IsDualStackCIDRStrings(n.Spec.PodCIDRs)
+			if err != nil {
+				e.Add(field.InternalError(p, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%v", err)))
+			}
+			if !dual || len(n.Spec.PodCIDRs) > 2 {
+				e.Invalid(p, n.Spec.PodCIDRs, "may specify no more than one CIDR for each IP family")
+			}
+		}
+	})
+}
+
+func nodeResources(e *check.Errors, n *core.Node) {
+	for name, list := range map[string]core.ResourceList{"capacity": n.Status.Capacity, "allocatable": n.Status.Allocatable} {
+		for _, r := range slices.Sorted(maps.Keys(list)) {
+			ResourceValue(e, statusPath.Child(name, string(r)), r, list[r])
+		}
+	}
+}
+
+func taints(e *check.Errors, p *field.Path, list []core.Taint) {
+	seen := map[core.Taint]bool{}
+	for i, t := range list {
+		at := p.Index(i)
+		e.LabelName(at.Child("key"), t.Key)
+		if msgs := utilvalidation.IsValidLabelValue(t.Value); len(msgs) > 0 {
+			e.Invalid(at.Child("value"), t.Value, strings.Join(msgs, ";"))
+		}
+		taintEffect(e, at.Child("effect"), t.Effect)
+		key := core.Taint{Key: t.Key, Effect: t.Effect}
+		if seen[key] {
+			err := field.Duplicate(at, t)
+			err.Detail = "taints must be unique by key and effect pair"
+			e.Add(err)
+		}
+		seen[key] = true
+	}
+}
+
+func validateNodeUpdate(n, old *core.Node) field.ErrorList {
+	return check.Run(func(e *check.Errors) {
+		if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(n.Spec.PodCIDRs, old.Spec.PodCIDRs) {
+			e.Forbidden(specPath.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid")
+		}
+		if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
+			e.Forbidden(specPath.Child("providerID"), "node updates may not change providerID except from \"\" to valid")
+		}
+		if n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
+			e.Forbidden(specPath.Child("externalID"), "may not be updated")
+		}
+	})
+}
+
+func validateNodeStatus(n, old *core.Node) field.ErrorList {
+	return check.Run(func(e *check.Errors) {
+		nodeResources(e, n)
+		seen := map[core.NodeAddress]bool{}
+		for i, a := range n.Status.Addresses {
+			if seen[a] {
+				e.Duplicate(statusPath.Child("addresses").Index(i), a)
+			}
+			seen[a] = true
+		}
+	})
+}
