@@ -291,6 +291,34 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
+func TestImportDir(t *testing.T) {
+	dir := t.TempDir()
+	rewrite(t, build(t, spec), func(hdr *tar.Header, body []byte) []byte {
+		path := filepath.Join(dir, hdr.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, body, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return body
+	})
+	s := store(t)
+	images, err := archive.ImportDir(t.Context(), dir, s, s.Lease())
+	if err != nil || len(images) != 1 || len(images[0].Names) != 2 {
+		t.Errorf("ImportDir = %+v, %v", images, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "index.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "index.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := archive.ImportDir(t.Context(), dir, s, s.Lease()); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a link out of the directory: %v; want an error", err)
+	}
+}
+
 func TestTree(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o755); err != nil {

@@ -48,13 +48,7 @@ func Import(ctx context.Context, r io.Reader, store *content.Store, lease *conte
 		return nil, fmt.Errorf("image archive: %w", err)
 	}
 	defer plain.Close()
-	im := importer{
-		store:   store,
-		lease:   lease,
-		tables:  make(map[string][]byte),
-		files:   make(map[string]ocispec.Descriptor),
-		aliases: make(map[string]string),
-	}
+	im := newImporter(store, lease)
 	if err := im.read(ctx, tar.NewReader(plain)); err != nil {
 		return nil, fmt.Errorf("image archive: %w", err)
 	}
@@ -63,6 +57,16 @@ func Import(ctx context.Context, r io.Reader, store *content.Store, lease *conte
 		return nil, fmt.Errorf("image archive: %w", err)
 	}
 	return images, nil
+}
+
+func newImporter(store *content.Store, lease *content.Lease) *importer {
+	return &importer{
+		store:   store,
+		lease:   lease,
+		tables:  make(map[string][]byte),
+		files:   make(map[string]ocispec.Descriptor),
+		aliases: make(map[string]string),
+	}
 }
 
 func (im *importer) read(ctx context.Context, tr *tar.Reader) error {

@@ -22,13 +22,28 @@ import (
 func (s *Store) Import(ctx context.Context, r io.Reader) ([]string, error) {
 	lease := s.blobs.Lease()
 	defer lease.Release()
-	start := time.Now()
 	found, err := archive.Import(ctx, r, s.blobs, lease)
 	if err != nil {
 		return nil, err
 	}
+	return s.addAll(ctx, found, lease)
+}
+
+// ImportDir is Import of an OCI layout that is a directory.
+func (s *Store) ImportDir(ctx context.Context, dir string) ([]string, error) {
+	lease := s.blobs.Lease()
+	defer lease.Release()
+	found, err := archive.ImportDir(ctx, dir, s.blobs, lease)
+	if err != nil {
+		return nil, err
+	}
+	return s.addAll(ctx, found, lease)
+}
+
+func (s *Store) addAll(ctx context.Context, found []archive.Image, lease *content.Lease) ([]string, error) {
 	var names []string
 	for _, f := range found {
+		start := time.Now()
 		a := addition{manifest: f.Manifest, tags: f.Names}
 		for _, name := range f.Names {
 			ref, err := reference.Parse(name)
@@ -41,7 +56,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader) ([]string, error) {
 		if err != nil {
 			return names, fmt.Errorf("import %v: %w", f.Names, err)
 		}
-		s.log.Info("image imported", "image", id, "tags", f.Names, "took", time.Since(start).Round(time.Millisecond))
+		s.log.Info("image imported", "image", id, "tags", f.Names, "unpacked", time.Since(start).Round(time.Millisecond))
 		if len(f.Names) == 0 {
 			names = append(names, id)
 		}
