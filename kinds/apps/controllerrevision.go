@@ -13,7 +13,8 @@ import (
 
 // ControllerRevision is apps/v1 ControllerRevision: one past template of a StatefulSet or DaemonSet.
 var ControllerRevision = kinds.Def[apps.ControllerRevision, *apps.ControllerRevision]{
-	Path:    "apps/v1/controllerrevisions",
+	Path:     "apps/v1/controllerrevisions",
+	Validate: validateRevision, ValidateCreate: validateNewRevision, ValidateUpdate: validateRevisionUpdate,
 	Columns: kinds.Columns("Name", "Controller", "Revision", "Age"),
 	Row: func(r *apps.ControllerRevision, now time.Time) []any {
 		return []any{r.Name, controllerName(r), r.Revision, kinds.Age(r.CreationTimestamp, now)}

@@ -1,9 +1,11 @@
 package apps
 
 import (
+	"strconv"
 	"time"
 
 	apps "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -19,6 +21,8 @@ var DaemonSet = kinds.Def[apps.DaemonSet, *apps.DaemonSet]{
 	Generation: true,
 	Status:     true,
 	Default:    defaultDaemonSet,
+	Prepare:    countTemplates,
+	Validate:   validateDaemonSet, ValidateUpdate: validateDaemonSetUpdate, ValidateStatus: validateDaemonSetStatus,
 	Columns: kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Up-to-date:integer", "Available:integer",
 		"Node Selector", "Age", "Containers+", "Images+", "Selector+"),
 	Row: func(d *apps.DaemonSet, now time.Time) []any {
@@ -46,4 +50,20 @@ func defaultDaemonSet(d *apps.DaemonSet) {
 		orPtr(&s.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
 	}
 	core.DefaultPodTemplate(&s.Template)
+}
+
+// countTemplates keeps the number of the template, which v1 shows as an annotation, so that older controllers can tell templates
+// apart.
+func countTemplates(d, old *apps.DaemonSet) {
+	n := int64(1)
+	if old != nil {
+		n, _ = strconv.ParseInt(old.Annotations[apps.DeprecatedTemplateGeneration], 10, 64)
+		if !equality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
+			n++
+		}
+	}
+	if d.Annotations == nil {
+		d.Annotations = map[string]string{}
+	}
+	d.Annotations[apps.DeprecatedTemplateGeneration] = strconv.FormatInt(max(n, 1), 10)
 }

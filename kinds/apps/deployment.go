@@ -34,7 +34,8 @@ var Deployment = kinds.Def[apps.Deployment, *apps.Deployment]{
 		}
 	},
 	PrepareStatus: func(d, old *apps.Deployment) { d.Labels = old.Labels },
-	Columns:       kinds.Columns("Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"),
+	Validate:      validateDeployment, ValidateUpdate: validateDeploymentUpdate, ValidateStatus: validateDeploymentStatus,
+	Columns: kinds.Columns("Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"),
 	Row: func(d *apps.Deployment, now time.Time) []any {
 		names, images := core.NamesAndImages(d.Spec.Template.Spec.Containers)
 		return []any{

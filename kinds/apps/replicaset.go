@@ -18,6 +18,7 @@ var ReplicaSet = kinds.Def[apps.ReplicaSet, *apps.ReplicaSet]{
 	Categories: []string{"all"},
 	Generation: true,
 	Status:     true,
+	Validate:   validateReplicaSet, ValidateUpdate: validateReplicaSetUpdate, ValidateStatus: validateReplicaSetStatus,
 	Scale: &kinds.Scale[*apps.ReplicaSet]{
 		Get: func(r *apps.ReplicaSet) kinds.ScaleInfo {
 			return scaleInfo(r.Spec.Replicas, r.Status.Replicas, r.Spec.Selector)

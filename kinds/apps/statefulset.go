@@ -24,8 +24,11 @@ var StatefulSet = kinds.Def[apps.StatefulSet, *apps.StatefulSet]{
 		},
 		Set: func(s *apps.StatefulSet, n int32) { s.Spec.Replicas = &n },
 	},
-	Default: defaultStatefulSet,
-	Columns: kinds.Columns("Name", "Ready", "Age", "Containers+", "Images+"),
+	Default:  defaultStatefulSet,
+	Name:     kinds.LabelName,
+	Validate: validateStatefulSet, ValidateCreate: validateNewStatefulSet, ValidateUpdate: validateStatefulSetUpdate,
+	ValidateStatus: validateStatefulSetStatus,
+	Columns:        kinds.Columns("Name", "Ready", "Age", "Containers+", "Images+"),
 	Row: func(s *apps.StatefulSet, now time.Time) []any {
 		names, images := core.NamesAndImages(s.Spec.Template.Spec.Containers)
 		return []any{
