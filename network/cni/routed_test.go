@@ -17,7 +17,13 @@ import (
 	"proa.dev/network/nettest"
 )
 
-func TestMain(m *testing.M) { os.Exit(nettest.Main(m)) }
+// TestMain runs the tests, or is the CNI plugin that they call: see external_test.go.
+func TestMain(m *testing.M) {
+	if os.Getenv("CNI_COMMAND") != "" {
+		os.Exit(plugin(os.Stdin, os.Stdout))
+	}
+	os.Exit(nettest.Main(m))
+}
 
 // node makes the built-in plugin in the namespace of the tests and proves at the end that Cleanup leaves nothing.
 func node(t testing.TB, cidrs ...string) *Plugin {
