@@ -170,6 +170,9 @@ func (s *Server) begin(ctx context.Context) error {
 	}
 	began := time.Now()
 	self := s.Local(Self())
+	if err := s.start.Namespaces(ctx, self); err != nil {
+		return fmt.Errorf("make the first namespaces: %w", err)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, f := range append([]func(context.Context, client.Client) error{s.start.Begin}, s.deps.Begin...) {
 		g.Go(func() error { return f(gctx, self) })

@@ -34,6 +34,10 @@ func (s *Start) kubernetesService(ctx context.Context, c client.Client) error {
 	if err := ensure(ctx, c, svc); err != nil {
 		return err
 	}
+	if a := s.deps.Advertise.Addr(); a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() {
+		s.deps.Log.Warn("pods cannot reach the API server: its address is of this machine only", "address", a)
+		return nil
+	}
 	ip, name, n := s.deps.Advertise.Addr().String(), "https", int32(s.deps.Advertise.Port())
 	meta := metav1.ObjectMeta{Namespace: kubernetesKey.Namespace, Name: kubernetesKey.Name,
 		Labels: map[string]string{discovery.LabelSkipMirror: "true"}}

@@ -2,9 +2,9 @@ package admission
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,11 +51,11 @@ func (s *Start) namespaceLifecycle(_ context.Context, r *Request) error {
 
 // namespaces makes the namespaces of the system.
 func namespaces(ctx context.Context, c client.Client) error {
-	var errs []error
+	g, ctx := errgroup.WithContext(ctx)
 	for _, name := range []string{defaultNamespace, systemNamespace, publicNamespace, nodeLeaseNamespace} {
-		errs = append(errs, ensure(ctx, c, &core.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		g.Go(func() error { return ensure(ctx, c, &core.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}) })
 	}
-	return errors.Join(errs...)
+	return g.Wait()
 }
 
 // ensure creates o unless there is one of its name.

@@ -66,11 +66,11 @@ func (s *Start) Run(ctx context.Context) error {
 	return s.addresses.follow(ctx, s.view)
 }
 
-// Begin makes the objects that every cluster has.
+// Namespaces makes the namespaces that every cluster has: before anything is made in them.
+func (s *Start) Namespaces(ctx context.Context, c client.Client) error { return namespaces(ctx, c) }
+
+// Begin makes the other objects that every cluster has.
 func (s *Start) Begin(ctx context.Context, c client.Client) error {
-	if err := namespaces(ctx, c); err != nil {
-		return err
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return priorityClasses(ctx, c, s.view) })
 	g.Go(func() error { return s.kubernetesService(ctx, c) })

@@ -57,7 +57,7 @@ func StartIn(t testing.TB, dir string, options ...Option) *Server {
 		Authz: func(client.View) (authz.Authorizer, error) { return AllowAll{}, nil },
 		Services: apiserver.Services{
 			Ranges:    []netip.Prefix{netip.MustParsePrefix("10.43.0.0/16")},
-			Advertise: netip.MustParseAddrPort(ln.Addr().String()),
+			Advertise: netip.MustParseAddrPort("192.0.2.1:6443"),
 		},
 	}
 	for _, o := range options {
