@@ -20,23 +20,23 @@ func ImportDir(ctx context.Context, dir string, store *content.Store, lease *con
 	}
 	defer root.Close()
 	im := newImporter(store, lease)
-	if err := im.fromDisk(ctx, root, ocispec.ImageIndexFile); err != nil {
+	images, err := im.finish(ctx, im.readDir(ctx, root))
+	if err != nil {
 		return nil, fmt.Errorf("image layout %s: %w", dir, err)
 	}
-	err = fs.WalkDir(root.FS(), ocispec.ImageBlobsDir, func(name string, e fs.DirEntry, err error) error {
+	return images, nil
+}
+
+func (im *importer) readDir(ctx context.Context, root *os.Root) error {
+	if err := im.fromDisk(ctx, root, ocispec.ImageIndexFile); err != nil {
+		return err
+	}
+	return fs.WalkDir(root.FS(), ocispec.ImageBlobsDir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
 		return im.fromDisk(ctx, root, name)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("image layout %s: %w", dir, err)
-	}
-	images, err := im.images(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("image layout %s: %w", dir, err)
-	}
-	return images, nil
 }
 
 // fromDisk takes one file of the directory as if it were an entry of an archive.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"proa.dev/runtime/content"
 )
@@ -34,6 +35,8 @@ type Image struct {
 type importer struct {
 	store *content.Store
 	lease *content.Lease
+	// commits wait for the disk while the next entries are read already. A file system writes several of them at once.
+	commits errgroup.Group
 
 	tables  map[string][]byte             // index.json, manifest.json
 	files   map[string]ocispec.Descriptor // other files, by path: docker save of old
@@ -49,10 +52,8 @@ func Import(ctx context.Context, r io.Reader, store *content.Store, lease *conte
 	}
 	defer plain.Close()
 	im := newImporter(store, lease)
-	if err := im.read(ctx, tar.NewReader(plain)); err != nil {
-		return nil, fmt.Errorf("image archive: %w", err)
-	}
-	images, err := im.images(ctx)
+	err = im.read(ctx, tar.NewReader(plain))
+	images, err := im.finish(ctx, err)
 	if err != nil {
 		return nil, fmt.Errorf("image archive: %w", err)
 	}
@@ -67,6 +68,18 @@ func newImporter(store *content.Store, lease *content.Lease) *importer {
 		files:   make(map[string]ocispec.Descriptor),
 		aliases: make(map[string]string),
 	}
+}
+
+// finish waits for the blobs and, when all was read, understands the table of contents. A failed blob comes first: it is why
+// reading failed, or the table does not fit.
+func (im *importer) finish(ctx context.Context, read error) ([]Image, error) {
+	if err := im.commits.Wait(); err != nil {
+		return nil, err
+	}
+	if read != nil {
+		return nil, read
+	}
+	return im.images(ctx)
 }
 
 func (im *importer) read(ctx context.Context, tr *tar.Reader) error {
@@ -144,15 +157,17 @@ func (im *importer) blob(ctx context.Context, name string, size int64, r io.Read
 	if err != nil || w == nil {
 		return err
 	}
-	defer w.Close()
 	if err := w.Restart(); err != nil {
-		return err
+		return errors.Join(err, w.Close())
 	}
 	if _, err := io.Copy(w, contextReader{ctx, r}); err != nil {
-		return err
+		return errors.Join(err, w.Close())
 	}
-	_, err = w.Commit()
-	return err
+	im.commits.Go(func() error {
+		_, err := w.Commit()
+		return err
+	})
+	return nil
 }
 
 // file takes a file that a manifest.json may refer to by its path.

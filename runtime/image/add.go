@@ -41,24 +41,28 @@ func (s *Store) ImportDir(ctx context.Context, dir string) ([]string, error) {
 }
 
 func (s *Store) addAll(ctx context.Context, found []archive.Image, lease *content.Lease) ([]string, error) {
+	var additions []addition
 	var names []string
 	for _, f := range found {
-		start := time.Now()
 		a := addition{manifest: f.Manifest, tags: f.Names}
 		for _, name := range f.Names {
 			ref, err := reference.Parse(name)
 			if err != nil {
-				return names, err
+				return nil, err
 			}
 			a.digests = append(a.digests, ref.WithDigest(f.Manifest.Digest))
 		}
-		id, err := s.add(ctx, a, lease)
-		if err != nil {
-			return names, fmt.Errorf("import %v: %w", f.Names, err)
-		}
-		s.log.Info("image imported", "image", id, "tags", f.Names, "unpacked", time.Since(start).Round(time.Millisecond))
+		additions = append(additions, a)
+	}
+	start := time.Now()
+	ids, err := s.add(ctx, lease, additions...)
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	for i, f := range found {
+		s.log.Info("image imported", "image", ids[i], "tags", f.Names, "unpacked", time.Since(start).Round(time.Millisecond))
 		if len(f.Names) == 0 {
-			names = append(names, id)
+			names = append(names, ids[i])
 		}
 		names = append(names, f.Names...)
 	}
@@ -72,38 +76,54 @@ type addition struct {
 	digests  []string
 }
 
-// add unpacks an image and enters it into the table. The lease holds its blobs.
-func (s *Store) add(ctx context.Context, a addition, lease *content.Lease) (string, error) {
-	im, err := s.describe(a.manifest, lease)
-	if err != nil {
-		return "", err
-	}
-	release := s.snaps.Hold(im.Chain)
-	defer release()
-	if err := s.unpack(ctx, im); err != nil {
-		return "", err
+// add unpacks images and enters them into the table, all or none, and returns their IDs. The lease holds their blobs.
+func (s *Store) add(ctx context.Context, lease *content.Lease, additions ...addition) ([]string, error) {
+	images := make([]Image, len(additions))
+	ids := make([]string, len(additions))
+	for i, a := range additions {
+		im, err := s.describe(a.manifest, lease)
+		if err != nil {
+			return nil, err
+		}
+		release := s.snaps.Hold(im.Chain)
+		defer release()
+		if err := s.unpack(ctx, im); err != nil {
+			return nil, err
+		}
+		images[i], ids[i] = im, im.ID
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var fresh []*Image
+	for i, a := range additions {
+		im := &images[i]
+		if _, ok := s.images[im.ID]; !ok {
+			fresh = append(fresh, im)
+		}
+		s.enter(im, a)
+	}
+	if err := s.save(); err != nil {
+		for _, im := range fresh {
+			s.forget(im)
+		}
+		return nil, err
+	}
+	return ids, nil
+}
+
+// enter puts an image into the table, or gives more names to the one that is there; the caller holds mu.
+func (s *Store) enter(im *Image, a addition) {
 	if old, ok := s.images[im.ID]; ok {
 		im.Tags, im.Digests, im.Added = old.Tags, old.Digests, old.Added
 	}
-	before := s.images[im.ID]
-	s.images[im.ID] = &im
+	s.images[im.ID] = im
 	for _, name := range a.tags {
-		s.moveTag(name, &im)
+		s.moveTag(name, im)
 	}
 	for _, name := range a.digests {
 		s.names[name] = im.ID
 		im.Digests = insert(im.Digests, name)
 	}
-	if err := s.save(); err != nil {
-		if before == nil {
-			s.forget(&im)
-		}
-		return "", err
-	}
-	return im.ID, nil
 }
 
 // describe reads manifest and configuration.

@@ -154,9 +154,11 @@ func (s *Store) pull(ctx context.Context, r reference.Ref, auth *Auth, report fu
 	if r.Tag != "" && r.Digest == "" {
 		a.tags = []string{r.Tagged()}
 	}
-	if id, err = s.add(ctx, a, lease); err != nil {
+	ids, err := s.add(ctx, lease, a)
+	if err != nil {
 		return "", fmt.Errorf("pull %s: %w", r, err)
 	}
+	id = ids[0]
 	s.log.Info("image pulled", "ref", r, "image", id, "bytes", f.got.Load(), "took", time.Since(start).Round(time.Millisecond))
 	return id, nil
 }
