@@ -29,6 +29,7 @@ func BenchmarkPick(b *testing.B) {
 				s.cluster.setNode(n)
 			}
 			b.ReportAllocs()
+			sample := mkPod("p", append(change, asks("100m", "100Mi"))...)
 			i := 0
 			for b.Loop() {
 				if i%5000 == 0 { // begin with empty nodes, or anti-affinity has no room
@@ -36,14 +37,15 @@ func BenchmarkPick(b *testing.B) {
 						s.cluster.remove(p)
 					}
 				}
-				pod := mkPod("p", append(change, asks("100m", "100Mi"))...)
+				pod := *sample
 				pod.UID = types.UID(fmt.Sprint(i))
 				i++
-				n := s.classOf(pod).pick(s.cluster)
+				k := s.classOf(&pod)
+				n := k.pick(s.cluster)
 				if n == nil {
 					b.Fatal("no node")
 				}
-				s.cluster.place(pod, n.name)
+				s.cluster.placeLike(k, &pod, n)
 			}
 		})
 	}

@@ -33,7 +33,7 @@ type bind struct {
 
 // assume counts a pod on its node and sends the binding off.
 func (s *Scheduler) assume(ctx context.Context, w *waiting, n *node, k *class) error {
-	s.cluster.place(w.pod, n.name).assumed = true
+	s.cluster.placeLike(k, w.pod, n).assumed = true
 	b := &bind{w: w, node: n.name}
 	if k.claims != nil {
 		b.claims = k.claims.waiting

@@ -172,9 +172,27 @@ func (c *cluster) sweep(n *node) {
 
 // place counts a pod on a node.
 func (c *cluster) place(pod *core.Pod, name string) *placed {
-	n := c.node(name)
-	p := &placed{pod: pod, on: n, req: requests(pod), ports: hostPorts(pod), set: c.labelSet(pod), anti: c.antiTerms(pod)}
-	c.pods[pod.UID] = p
+	return c.add(&placed{pod: pod, on: c.node(name), req: requests(pod), ports: hostPorts(pod), set: c.labelSet(pod), anti: c.antiTerms(pod)})
+}
+
+// placeLike is place for a pod of a class, whose parts it takes over.
+func (c *cluster) placeLike(k *class, pod *core.Pod, n *node) *placed {
+	p := &placed{pod: pod, on: n, req: k.req, ports: k.ports, set: k.set}
+	// There is one value for equal sets and terms while a pod has them; it may have been made since the class was.
+	if have := c.sets[p.set.key]; have != nil {
+		p.set = have
+	}
+	for _, t := range k.anti {
+		if have := c.anti[t.id]; have != nil {
+			t = have
+		}
+		p.anti = append(p.anti, t)
+	}
+	return c.add(p)
+}
+
+func (c *cluster) add(p *placed) *placed {
+	c.pods[p.pod.UID] = p
 	c.count(p, 1)
 	return p
 }
