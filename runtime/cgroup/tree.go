@@ -110,12 +110,21 @@ func (t *Tree) Create(path string) (*Group, error) {
 	}
 	for _, c := range always {
 		if dir := g.dirs[c]; dir != "" {
-			if err := os.MkdirAll(dir, 0o755); err != nil {
+			if err := makeDir(dir); err != nil {
 				return nil, fmt.Errorf("create cgroup: %w", err)
 			}
 		}
 	}
 	return g, nil
+}
+
+// makeDir is os.MkdirAll for directories whose parents mostly exist.
+func makeDir(dir string) error {
+	err := unix.Mkdir(dir, 0o755)
+	if err == nil || err == unix.EEXIST {
+		return nil
+	}
+	return os.MkdirAll(dir, 0o755)
 }
 
 // createUnified makes a v2 group, and hands the controllers down on the way.
@@ -184,10 +193,7 @@ func (g *Group) Procs() []string {
 				continue // no limit asked for it
 			}
 		}
-		if real, err := filepath.EvalSymlinks(dir); err == nil { // cpu and cpuacct are often one hierarchy
-			file = filepath.Join(real, "cgroup.procs")
-		}
-		if !slices.Contains(files, file) {
+		if !slices.Contains(files, file) { // cpu and cpuacct are often one hierarchy
 			files = append(files, file)
 		}
 	}
@@ -220,7 +226,11 @@ func (g *Group) KillFile() string {
 // Kill ends every process of the group and of those below it.
 func (g *Group) Kill() error {
 	if file := g.KillFile(); file != "" {
-		return write(file, "1")
+		err := write(file, "1")
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+			return nil // removed by somebody else
+		}
+		return err
 	}
 	for range 16 {
 		pids, err := g.Pids()

@@ -234,11 +234,3 @@ func (r *Runtime) sweepRoots(ctx context.Context) {
 		}
 	}
 }
-
-// workOrBackground is the context of work before Run.
-func (r *Runtime) workOrBackground() context.Context {
-	if r.work != nil {
-		return r.work
-	}
-	return context.Background()
-}

@@ -75,7 +75,7 @@ func TestSweep(t *testing.T) {
 	h := newHost(t)
 	pod := h.runPod(h.pod("half"))
 	h.stop()
-	path := filepath.Join(h.deps.Root, "sandboxes", pod, "record.json")
+	path := filepath.Join(h.deps.Root, "sandboxes", pod, "record.2.json")
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(h.deps.Root, "containers/broken/record.json"), []byte(`{"ID": "br`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.deps.Root, "containers/broken/record.1.json"), []byte(`{"ID": "br`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.images.Prepare(t.Context(), "lost", "box"); err != nil {

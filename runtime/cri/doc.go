@@ -1,12 +1,12 @@
 // Package cri is the CRI v1 server: proa's container runtime as the kubelet sees it, called in process or on a unix socket
 // (Serve). Runtime implements the runtime service, one RPC in one file named after the verb; Images the image service.
 //
-// State. Each sandbox and each container has a directory below Root with one record, replaced atomically whenever something
-// about it changes; what runs is known by the pod's keeper. After a crash the next Runtime reads the records (New), asks the
+// State. Each sandbox and each container has a directory below Root with one record, written anew whenever something about
+// it changes; what runs is known by the pod's keeper. After a crash the next Runtime reads the records (New), asks the
 // keepers (Run), and sweeps what was half made: a sandbox whose record does not say ready is removed with all it had.
 //
-//	Root/sandboxes/<id>/record.json, resolv.conf, hostname
-//	Root/containers/<id>/record.json
+//	Root/sandboxes/<id>/record.<n>.json, resolv.conf, hostname
+//	Root/containers/<id>/record.<n>.json
 //	Run/keepers/<id>/sock, pid, exit/<container>      Run/netns/<id>      Run/shm/<id>
 //
 // Locks. Runtime.mu guards the tables and what is in them, and is held for moments only. A pod's and a container's op lock

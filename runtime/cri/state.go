@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -29,6 +31,7 @@ type pod struct {
 	config *runtimeapi.PodSandboxConfig // never changes
 	paths  sandbox.Paths
 	op     sync.Mutex // verbs on the pod take turns
+	kept   keptIn
 
 	// Guarded by Runtime.mu:
 	rec    podRecord
@@ -64,6 +67,7 @@ type ctr struct {
 	dir    string
 	op     sync.Mutex    // verbs on the container take turns
 	ended  chan struct{} // closed when it is exited
+	kept   keptIn
 
 	// Guarded by Runtime.mu:
 	rec     ctrRecord
@@ -133,97 +137,151 @@ func (r *Runtime) savePod(p *pod) error {
 	r.mu.Lock()
 	rec := p.rec
 	r.mu.Unlock()
-	return save(p.paths.Dir, rec)
+	return p.kept.save(p.paths.Dir, rec)
 }
 
 func (r *Runtime) saveCtr(c *ctr) error {
 	r.mu.Lock()
 	rec := c.rec
 	r.mu.Unlock()
-	return save(c.dir, rec)
+	return c.kept.save(c.dir, rec)
 }
 
-// save replaces a record. It is not flushed to disk: what a crash of the machine loses does not run any more either.
-func save(dir string, rec any) error {
+// save writes a record as a new file and then removes the one before, so that at every moment one is whole. The files are
+// numbered rather than renamed over each other: ext4 writes a file out at once when it is renamed over another, which costs
+// more than all the rest. Nothing is flushed to disk: what a crash of the machine loses does not run any more either.
+func (k *keptIn) save(dir string, rec any) error {
 	data, err := json.Marshal(rec)
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(dir, ".record-*")
-	if err != nil {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	name := filepath.Join(dir, recordName(k.number+1))
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		os.Remove(name)
 		return err
 	}
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(dir, "record.json"))
+	old := filepath.Join(dir, recordName(k.number))
+	k.number++
+	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	return nil
+}
+
+// keptIn is the record of one thing on disk.
+type keptIn struct {
+	mu     sync.Mutex // guards number, and one save at a time
+	number uint64
+}
+
+func recordName(n uint64) string { return fmt.Sprintf("record.%d.json", n) }
+
+// read calls parse with the newest record first, until one is whole.
+func (k *keptIn) read(dir string, parse func([]byte) bool) (bool, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		os.Remove(tmp.Name())
+		return false, err
 	}
-	return err
+	var numbers []uint64
+	for _, e := range entries {
+		var n uint64
+		if _, err := fmt.Sscanf(e.Name(), "record.%d.json", &n); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	for _, n := range slices.Backward(numbers) {
+		data, err := os.ReadFile(filepath.Join(dir, recordName(n)))
+		if err != nil {
+			return false, err
+		}
+		if parse(data) {
+			k.number = n
+			return true, nil
+		}
+		if err := os.Remove(filepath.Join(dir, recordName(n))); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // load reads all records. Directories without a readable record are what a crash left of something that nobody was told of:
 // they are removed, or, for sandboxes, swept by adopt.
 func (r *Runtime) load() error {
-	err := r.eachRecord("sandboxes", func(id string, data []byte) bool {
+	err := r.eachRecord("sandboxes", func(id, dir string) (bool, error) {
 		p := &pod{id: id, config: &runtimeapi.PodSandboxConfig{}, paths: sandbox.PathsOf(r.deps.Root, r.deps.Run, id)}
-		if json.Unmarshal(data, &p.rec) != nil || proto.Unmarshal(p.rec.Config, p.config) != nil {
-			return false
+		ok, err := p.kept.read(dir, func(data []byte) bool {
+			p.rec = podRecord{}
+			return json.Unmarshal(data, &p.rec) == nil && proto.Unmarshal(p.rec.Config, p.config) == nil
+		})
+		if ok {
+			r.pods[id] = p
+			r.names[podName(p.config.GetMetadata())] = id
 		}
-		r.pods[id] = p
-		r.names[podName(p.config.GetMetadata())] = id
-		return true
+		return ok, err
 	})
 	if err != nil {
 		return err
 	}
-	return r.eachRecord("containers", func(id string, data []byte) bool {
-		c := &ctr{id: id, config: &runtimeapi.ContainerConfig{}, dir: filepath.Join(r.deps.Root, "containers", id), ended: make(chan struct{})}
-		if json.Unmarshal(data, &c.rec) != nil || proto.Unmarshal(c.rec.Config, c.config) != nil {
-			return false
+	return r.eachRecord("containers", func(id, dir string) (bool, error) {
+		c := &ctr{id: id, config: &runtimeapi.ContainerConfig{}, dir: dir, ended: make(chan struct{})}
+		ok, err := c.kept.read(dir, c.parse)
+		if !ok || err != nil {
+			return false, err
 		}
 		if c.pod = r.pods[c.rec.Pod]; c.pod == nil {
-			return false
-		}
-		if len(c.rec.Resources) > 0 {
-			c.updated = &runtimeapi.LinuxContainerResources{}
-			if proto.Unmarshal(c.rec.Resources, c.updated) != nil {
-				return false
-			}
+			return false, nil
 		}
 		if c.rec.State == runtimeapi.ContainerState_CONTAINER_EXITED {
 			close(c.ended)
 		}
 		r.containers[id] = c
 		r.names[ctrName(c.pod.id, c.config.GetMetadata())] = id
-		return true
+		return true, nil
 	})
 }
 
-func (r *Runtime) eachRecord(kind string, f func(id string, data []byte) bool) error {
-	dir := filepath.Join(r.deps.Root, kind)
-	entries, err := os.ReadDir(dir)
+// parse takes over a record.
+func (c *ctr) parse(data []byte) bool {
+	c.rec, c.updated = ctrRecord{}, nil
+	if json.Unmarshal(data, &c.rec) != nil || proto.Unmarshal(c.rec.Config, c.config) != nil {
+		return false
+	}
+	if len(c.rec.Resources) == 0 {
+		return true
+	}
+	c.updated = &runtimeapi.LinuxContainerResources{}
+	return proto.Unmarshal(c.rec.Resources, c.updated) == nil
+}
+
+func (r *Runtime) eachRecord(kind string, load func(id, dir string) (bool, error)) error {
+	all := filepath.Join(r.deps.Root, kind)
+	entries, err := os.ReadDir(all)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		data, err := os.ReadFile(filepath.Join(dir, e.Name(), "record.json"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		dir := filepath.Join(all, e.Name())
+		ok, err := load(e.Name(), dir)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", dir, err)
 		}
-		if err == nil && f(e.Name(), data) {
+		if ok {
 			continue
 		}
 		r.log.Warn("removing what a crash left", "kind", kind, "id", e.Name())
 		if kind == "sandboxes" {
-			if err := r.sweepSandbox(e.Name()); err != nil {
-				return err
-			}
-		} else if err := r.deps.Images.Release(r.workOrBackground(), e.Name()); err != nil {
+			err = r.sweepSandbox(e.Name())
+		} else {
+			err = r.deps.Images.Release(context.Background(), e.Name()) // before Run there is no other context
+		}
+		if err != nil {
 			return err
 		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
 	}

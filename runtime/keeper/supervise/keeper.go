@@ -48,6 +48,9 @@ func Run() int {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 1
 	}
+	if err := writeFile("/proc/self/comm", "proa-keeper", unix.O_WRONLY); err != nil {
+		return 1 // it was executed by a descriptor's number, which is no name for ps
+	}
 	unix.CloseOnExec(fdListen)
 	unix.CloseOnExec(fdFirst)
 	first, err := newConn(fdFirst)
