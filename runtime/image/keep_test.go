@@ -195,7 +195,7 @@ func TestImportWhileCollecting(t *testing.T) {
 }
 
 func TestLostLayerComesBack(t *testing.T) {
-	s, root := withImages(t)
+	_, root := withImages(t)
 	layers, err := filepath.Glob(filepath.Join(root, "snapshots/layers/*"))
 	if err != nil || len(layers) == 0 {
 		t.Fatalf("layers: %v, %v", layers, err)
@@ -205,7 +205,7 @@ func TestLostLayerComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s = open(t, root)
+	s := open(t, root)
 	fs, err := s.Prepare(t.Context(), "c", "proa/web:v1")
 	if err != nil {
 		t.Fatal(err)
