@@ -166,6 +166,7 @@ func (sameVersion) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner)
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, o); err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
+	o.GetObjectKind().SetGroupVersionKind(u.GroupVersionKind())
 	return o, nil
 }
 
@@ -184,8 +185,13 @@ func (d defaulter) Default(o runtime.Object) {
 type creater struct{ s *Served }
 
 func (c creater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
-	if gvk == c.s.Kind.GVK() {
-		return c.s.Kind.New(), nil
+	var o runtime.Object = c.s.Kind.New()
+	if gvk != c.s.Kind.GVK() {
+		var err error
+		if o, err = object.Scheme().New(gvk); err != nil {
+			return nil, err
+		}
 	}
-	return object.Scheme().New(gvk)
+	o.GetObjectKind().SetGroupVersionKind(gvk)
+	return o, nil
 }
