@@ -2,9 +2,12 @@ package kubelet
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -20,6 +23,7 @@ import (
 	"proa.dev/kubelet/node"
 	"proa.dev/kubelet/pod"
 	"proa.dev/kubelet/probe"
+	"proa.dev/kubelet/serve"
 	"proa.dev/kubelet/source"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
@@ -40,7 +44,15 @@ type Deps struct {
 	Images  Images
 	Events  *record.Recorder
 	Node    NodeConfig
+	Serve   ServeConfig
 	Log     *slog.Logger
+}
+
+// ServeConfig is the node's API. Without a Listener it is not served.
+type ServeConfig struct {
+	Listener net.Listener          // usually on :10250
+	TLS      *tls.Config           // with the node's serving certificate, which may change while running
+	CAs      func() *x509.CertPool // whose client certificates are accepted
 }
 
 // NodeConfig says what node this is. Name and IPs are required; for the rest the zero value is the usual.
@@ -100,7 +112,6 @@ type Kubelet struct {
 	objects *source.Objects
 	events  pod.Recorder
 	pods    *pod.Workers // made by Run, once the runtime has said its name
-	ready   chan struct{}
 }
 
 // New makes a kubelet and starts nothing. It looks at the machine and makes the root directory.
@@ -112,7 +123,7 @@ func New(d Deps) (*Kubelet, error) {
 	if err := os.MkdirAll(d.Node.Root, 0o755); err != nil {
 		return nil, fmt.Errorf("kubelet: %w", err)
 	}
-	k := &Kubelet{deps: d, ready: make(chan struct{})}
+	k := &Kubelet{deps: d}
 	var err error
 	if k.machine, err = node.Look(d.Node.Root, d.Node.MaxPods); err != nil {
 		return nil, fmt.Errorf("kubelet: %w", err)
@@ -173,13 +184,23 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if err := k.pods.Adopt(ctx); err != nil {
 		return err
 	}
-	close(k.ready)
 	src := source.New(k.deps.View, k.deps.Node.Name, k.pods)
-	return run.All(ctx,
-		run.Component{Name: "source", Run: src.Run},
-		run.Component{Name: "objects", Run: src.Objects},
-		run.Component{Name: "runtime events", Run: func(ctx context.Context) error { return k.follow(ctx, events) }},
-	)
+	parts := []run.Component{
+		{Name: "source", Run: src.Run},
+		{Name: "objects", Run: src.Objects},
+		{Name: "runtime events", Run: func(ctx context.Context) error { return k.follow(ctx, events) }},
+	}
+	if k.deps.Serve.Listener != nil {
+		srv, err := serve.New(serve.Deps{
+			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec,
+			Listener: k.deps.Serve.Listener, TLS: k.deps.Serve.TLS, CAs: k.deps.Serve.CAs, Log: k.deps.Log,
+		})
+		if err != nil {
+			return err
+		}
+		parts = append(parts, run.Component{Name: "node API", Run: srv.Run})
+	}
+	return run.All(ctx, parts...)
 }
 
 // awaitRuntime waits for a runtime that is not up yet.

@@ -1,0 +1,88 @@
+package stream
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+
+	"k8s.io/streaming/pkg/httpstream/wsstream"
+
+	"proa.dev/client"
+)
+
+// log sends the log of a container, following it if asked to.
+func (s *Streams) log(w http.ResponseWriter, r *http.Request, t client.Target) error {
+	p, err := s.pod(t)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	c, err := container(p, q.Get("container"))
+	if err != nil {
+		return err
+	}
+	if p.Spec.NodeName == "" { // nobody has written anything yet
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	to, rt, err := s.kubelet(p.Spec.NodeName)
+	if err != nil {
+		return err
+	}
+	to.Path = "/containerLogs/" + p.Namespace + "/" + p.Name + "/" + c
+	ask := url.Values{}
+	for _, name := range []string{"follow", "previous", "timestamps", "tailLines", "limitBytes", "sinceSeconds", "sinceTime", "stream"} {
+		if v := q.Get(name); v != "" {
+			ask.Set(name, v)
+		}
+	}
+	to.RawQuery = ask.Encode()
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, to.String(), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return unreachable(&url.URL{}, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return refusal(resp)
+	}
+	defer resp.Body.Close()
+	if wsstream.IsWebSocketRequest(r) {
+		if err := wsstream.NewReader(resp.Body, true, wsstream.NewDefaultReaderProtocols()).Copy(hijackable(w), r); err != nil {
+			s.Log.Debug("log over a WebSocket ended", "ns", p.Namespace, "name", p.Name, "err", err)
+		}
+		return nil
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(http.StatusOK)
+	return s.pump(w, resp.Body)
+}
+
+// pump copies and sends on every piece at once. The status was sent, so errors can only end the stream.
+func (s *Streams) pump(w http.ResponseWriter, from io.Reader) error {
+	c := http.NewResponseController(w)
+	if err := c.Flush(); err != nil {
+		return nil
+	}
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return nil
+			}
+			if err := c.Flush(); err != nil {
+				return nil
+			}
+		}
+		if err != nil {
+			if err != io.EOF {
+				s.Log.Debug("log ended early", "err", err)
+			}
+			return nil
+		}
+	}
+}
