@@ -40,7 +40,6 @@ func commands() []command {
 		{"reset", "[--yes]", "stop everything and remove every trace, data included", true, reset},
 		{"status", "", "say what runs", true, status},
 		{"server", "", "run the API server, the controllers and a node, in the foreground", true, server},
-		{"agent", "", "run a node that joins a server, in the foreground", true, agent},
 		{"image", "import FILE... | ls | rm NAME...", "look after the images of this node", true, image},
 		{"kubeconfig", "[--merge]", "print the administrator's kubeconfig, or merge it into yours", true, kubeconfig},
 		{"version", "", "print the version", false, version},

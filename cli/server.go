@@ -18,10 +18,6 @@ func server(ctx context.Context, c *call) error {
 	return err
 }
 
-func agent(ctx context.Context, c *call) error {
-	return process.Agent(ctx, c.config, logger(c.config))
-}
-
 func logger(c *config.Config) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration

@@ -164,6 +164,11 @@ func (c *Config) Complete() {
 	or(&c.Log.Format, "text")
 }
 
+// Places are the directories and files below which everything stands that proa writes on this machine, but for the kubeconfig.
+func (c *Config) Places() []string {
+	return []string{c.DataDir, c.RunDir, filepath.Join(c.KubeletDir, "pods"), c.PodLogs, c.ContainerLogs}
+}
+
 // Enabled says whether a part of Parts is not switched off.
 func (c *Config) Enabled(part string) bool {
 	for _, d := range c.Disable {

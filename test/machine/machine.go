@@ -72,7 +72,7 @@ func newNamespace() (ns netns.NsHandle, err error) {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return ns, err
 	}
-	uplink := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}}
+	uplink := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}} // any link that holds an address will do
 	if err := netlink.LinkAdd(uplink); err != nil {
 		return ns, err
 	}

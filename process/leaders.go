@@ -1,0 +1,79 @@
+package process
+
+import (
+	"context"
+
+	"proa.dev/apiserver/authz"
+	"proa.dev/client/record"
+	"proa.dev/control"
+	"proa.dev/control/deployment"
+	"proa.dev/control/endpointslice"
+	"proa.dev/control/namespace"
+	"proa.dev/control/nodelife"
+	"proa.dev/control/ownergc"
+	"proa.dev/control/podgc"
+	"proa.dev/control/replicaset"
+	"proa.dev/control/rootca"
+	"proa.dev/control/serviceaccount"
+	"proa.dev/kit/run"
+	"proa.dev/scheduler"
+)
+
+// runner is the form of every controller.
+type runner interface {
+	Run(ctx context.Context) error
+}
+
+// controllers is the list of all controllers. A new one is a folder in control and a line here.
+func controllers() []struct {
+	name string
+	make func(control.Deps) (runner, error)
+} {
+	type list = []struct {
+		name string
+		make func(control.Deps) (runner, error)
+	}
+	return list{
+		{"deployment", func(d control.Deps) (runner, error) { return deployment.New(d) }},
+		{"replicaset", func(d control.Deps) (runner, error) { return replicaset.New(d) }},
+		{"endpointslice", func(d control.Deps) (runner, error) { return endpointslice.New(d) }},
+		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(d) }},
+		{"ownergc", func(d control.Deps) (runner, error) { return ownergc.New(d) }},
+		{"podgc", func(d control.Deps) (runner, error) { return podgc.New(d) }},
+		{"serviceaccount", func(d control.Deps) (runner, error) { return serviceaccount.New(d) }},
+		{"rootca", func(d control.Deps) (runner, error) { return rootca.New(d) }},
+		{"nodelife", func(d control.Deps) (runner, error) { return nodelife.New(d) }},
+		{"clusterrole aggregation", func(d control.Deps) (runner, error) {
+			return authz.Aggregator{Client: d.Client, View: d.View, Log: d.Log}, nil
+		}},
+	}
+}
+
+// leaders is what only the leader runs: the controllers and the scheduler.
+func (s *server) leaders(d control.Deps, scheduling *record.Recorder) []run.Component {
+	var parts []run.Component
+	if s.config.Enabled("controllers") {
+		for _, c := range controllers() {
+			parts = append(parts, run.Component{Name: c.name, Run: func(ctx context.Context) error {
+				made, err := c.make(d)
+				if err != nil {
+					return err
+				}
+				return made.Run(ctx)
+			}})
+		}
+	}
+	if s.config.Enabled("scheduler") {
+		parts = append(parts, run.Component{Name: "scheduler", Run: func(ctx context.Context) error {
+			made, err := scheduler.New(scheduler.Deps{Client: s.as("system:kube-scheduler"), View: d.View, Log: d.Log})
+			if err != nil {
+				return err
+			}
+			return made.Run(ctx)
+		}})
+	}
+	if len(parts) == 0 {
+		parts = append(parts, run.Component{Name: "nothing to lead", Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+	}
+	return parts
+}

@@ -1,0 +1,289 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"proa.dev/client"
+	"proa.dev/client/record"
+	"proa.dev/config"
+	"proa.dev/kit/run"
+	"proa.dev/kubelet"
+	kubeletcri "proa.dev/kubelet/cri"
+	"proa.dev/network/cni"
+	"proa.dev/network/dns"
+	"proa.dev/network/route"
+	"proa.dev/network/service"
+	"proa.dev/runtime/cri"
+	"proa.dev/runtime/image"
+	"proa.dev/runtime/registry"
+)
+
+// nodeDeps is what a node needs of the rest of the cluster.
+type nodeDeps struct {
+	config  *config.Config
+	client  client.Client // as system:node:<name>
+	view    client.View
+	address netip.Addr // of this machine
+	log     *slog.Logger
+}
+
+// node is the parts of one node: network, runtime, kubelet, proxy, DNS.
+type node struct {
+	deps    nodeDeps
+	routes  *route.Routes
+	plugin  *cni.Plugin
+	tidied  chan struct{}    // see network
+	images  *image.Store     // nil with another runtime
+	runtime *cri.Runtime     // likewise
+	conn    *kubeletcri.Conn // nil with proa's own runtime
+	events  *record.Recorder
+	kubelet *kubelet.Kubelet
+	proxy   *service.Proxy
+	dns     *dns.Server
+}
+
+// newNode builds the parts in the order that they need each other. The unreachable routes come first, so that nothing meant for the
+// cluster's ranges ever leaves the machine.
+func newNode(d nodeDeps) (n *node, err error) {
+	n = &node{deps: d, tidied: make(chan struct{})}
+	for _, build := range []func() error{n.buildNetwork, n.buildRuntime, n.buildServices, n.buildKubelet} {
+		if err := build(); err != nil {
+			return nil, errors.Join(err, n.close())
+		}
+	}
+	return n, nil
+}
+
+func (n *node) close() error {
+	if n.dns != nil {
+		n.dns.Close()
+	}
+	if n.proxy != nil {
+		n.proxy.Close()
+	}
+	if n.plugin != nil {
+		n.plugin.Close()
+	}
+	if n.routes != nil {
+		n.routes.Close()
+	}
+	if n.conn != nil {
+		return n.conn.Close()
+	}
+	return nil
+}
+
+func (n *node) buildNetwork() (err error) {
+	if n.routes, err = newRoutes(n.deps.config); err != nil {
+		return err
+	}
+	if err := n.routes.Set(context.Background()); err != nil {
+		return err
+	}
+	n.plugin, err = newPlugin(n.deps.config, n.deps.log)
+	return err
+}
+
+func newRoutes(c *config.Config) (*route.Routes, error) {
+	return route.New(route.Config{
+		Pods: c.Network.Pods, Services: c.Network.Services, PodsKey: "network.pods", ServicesKey: "network.services",
+		OwnLinks: []string{c.Network.Bridge},
+	})
+}
+
+func newPlugin(c *config.Config, log *slog.Logger) (*cni.Plugin, error) {
+	cfg := cni.Config{
+		Bridge: c.Network.Bridge, PodCIDRs: nodeRanges(c.Network.Pods), ClusterCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services,
+		StateDir: filepath.Join(c.RunDir, "cni"), BinDirs: c.Network.CNIBin, Log: log,
+	}
+	if c.Network.UseCNI {
+		cfg.ConfDir = c.Network.CNIConf
+	}
+	return cni.New(cfg)
+}
+
+// nodeRanges is this node's part of the pod ranges: the first /24, or /120, of each.
+func nodeRanges(cluster []netip.Prefix) (own []netip.Prefix) {
+	for _, p := range cluster {
+		bits := max(p.Bits(), p.Addr().BitLen()-8)
+		own = append(own, netip.PrefixFrom(p.Masked().Addr(), bits))
+	}
+	return own
+}
+
+func (n *node) buildRuntime() (err error) {
+	c := n.deps.config
+	if c.Runtime.Endpoint != "" {
+		n.conn, err = kubeletcri.Dial(c.Runtime.Endpoint)
+		return err
+	}
+	if n.images, err = openImages(c, n.deps.log); err != nil {
+		return err
+	}
+	n.runtime, err = newRuntime(c, n.images, network{n.plugin, n.tidied}, n.deps.log)
+	return err
+}
+
+func openImages(c *config.Config, log *slog.Logger) (*image.Store, error) {
+	hosts := map[string]registry.Host{}
+	for name, r := range c.Runtime.Registries {
+		host := registry.Host{Mirrors: r.Mirrors, PlainHTTP: r.HTTP, SkipVerify: r.Insecure}
+		if r.Username != "" {
+			host.Auth = &registry.Auth{Username: r.Username, Password: r.Password}
+		}
+		if r.CA != "" {
+			pem, err := os.ReadFile(r.CA)
+			if err != nil {
+				return nil, fmt.Errorf("runtime.registries.%s.ca: %w", name, err)
+			}
+			host.CA = pem
+		}
+		hosts[name] = host
+	}
+	return image.Open(image.Config{Root: filepath.Join(c.DataDir, "images"), Log: log, Registry: registry.Config{Hosts: hosts}})
+}
+
+func newRuntime(c *config.Config, images *image.Store, net network, log *slog.Logger) (*cri.Runtime, error) {
+	return cri.New(cri.Deps{
+		Root: filepath.Join(c.DataDir, "runtime"), Run: c.RunDir, CgroupParent: c.CgroupParent, Images: images, Network: net,
+		OCIRuntime: c.Runtime.OCI, Handlers: c.Runtime.Handlers, Log: log,
+	})
+}
+
+func (n *node) buildServices() (err error) {
+	c := n.deps.config
+	if c.Enabled("dns") {
+		if err = tmpLocal(c.Network.Bridge, c.Network.DNS); err != nil {
+			return err
+		}
+		n.dns, err = dns.New(dns.Deps{
+			View: n.deps.view, Domain: c.Network.Domain, Listen: []netip.AddrPort{netip.AddrPortFrom(c.Network.DNS, 53)},
+			Upstreams: n.upstreams, Log: n.deps.log,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if c.Enabled("proxy") {
+		n.proxy, err = service.New(service.Deps{
+			View: n.deps.view, NodeName: c.Node, PodCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services, Link: c.Network.Bridge,
+			Own: []netip.Addr{c.Network.DNS}, Log: n.deps.log,
+		})
+	}
+	return err
+}
+
+func (n *node) upstreams() []netip.AddrPort {
+	if set := n.deps.config.Network.Upstreams; len(set) > 0 {
+		return set
+	}
+	return dns.HostUpstreams("/etc/resolv.conf")()
+}
+
+func (n *node) buildKubelet() (err error) {
+	c := n.deps.config
+	_, port, err := splitPort(c.Kubelet.Listen)
+	if err != nil {
+		return err
+	}
+	n.events = record.New(n.deps.client, "kubelet", c.Node)
+	deps := kubelet.Deps{
+		Client: n.deps.client, View: n.deps.view, Events: n.events, Log: n.deps.log,
+		Node: kubelet.NodeConfig{
+			Name: c.Node, IPs: []netip.Addr{n.deps.address}, Labels: c.Kubelet.Labels, Root: c.KubeletDir, PodLogs: c.PodLogs,
+			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
+			ClusterDomain: c.Network.Domain, MaxPods: c.Kubelet.MaxPods, Version: Kubernetes, Port: int32(port),
+		},
+	}
+	if n.conn != nil {
+		deps.Runtime, deps.Images = n.conn, n.conn.Images()
+	} else {
+		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
+	}
+	n.kubelet, err = kubelet.New(deps)
+	return err
+}
+
+func splitPort(listen string) (host string, port int, err error) {
+	at, err := netip.ParseAddrPort(listen)
+	return at.Addr().String(), int(at.Port()), err
+}
+
+// components is the list of everything that runs on a node.
+func (n *node) components() []run.Component {
+	parts := []run.Component{
+		{Name: "events of the kubelet", Run: n.events.Run},
+		{Name: "kubelet", Run: n.kubelet.Run},
+	}
+	if n.runtime != nil {
+		parts = append(parts,
+			run.Component{Name: "images", Run: n.images.Run},
+			run.Component{Name: "runtime", Run: n.runtime.Run},
+			run.Component{Name: "network of sandboxes", Run: n.tidyNetwork},
+			run.Component{Name: "CRI socket", Run: func(ctx context.Context) error {
+				return cri.Serve(ctx, n.deps.config.Runtime.Socket, n.runtime, cri.NewImages(n.images))
+			}},
+		)
+	}
+	if n.proxy != nil {
+		parts = append(parts, run.Component{Name: "service proxy", Run: n.proxy.Run})
+	}
+	if n.dns != nil {
+		parts = append(parts, run.Component{Name: "DNS", Run: n.dns.Run})
+	}
+	return parts
+}
+
+// tidyNetwork takes back addresses and links of sandboxes that are no more, and at the end waits for what is being taken back.
+func (n *node) tidyNetwork(ctx context.Context) error {
+	list, err := n.runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		return err
+	}
+	var live []string
+	for _, s := range list.Items {
+		live = append(live, s.Id)
+	}
+	if err := n.plugin.Reconcile(ctx, live); err != nil {
+		return err
+	}
+	close(n.tidied)
+	<-ctx.Done()
+	return n.plugin.Flush(context.WithoutCancel(ctx))
+}
+
+// nodeImages is the image commands of a node with proa's own runtime.
+type nodeImages struct{ store *image.Store }
+
+func (i nodeImages) Import(ctx context.Context, r io.Reader) ([]string, error) {
+	return i.store.Import(ctx, r)
+}
+
+func (i nodeImages) Remove(_ context.Context, name string) error { return i.store.Untag(name) }
+
+func (i nodeImages) Names(context.Context) (list []ImageInfo, err error) {
+	for _, img := range i.store.List() {
+		names := img.Tags
+		if len(names) == 0 {
+			names = append(names, img.Digests...)
+		}
+		for _, name := range names {
+			list = append(list, ImageInfo{name, img.ID, img.Size})
+		}
+	}
+	return list, nil
+}
+
+func portOf(listen string) string {
+	return strconv.Itoa(int(netip.MustParseAddrPort(listen).Port()))
+}

@@ -1,0 +1,241 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	core "k8s.io/api/core/v1"
+
+	"proa.dev/apiserver"
+	"proa.dev/apiserver/audit"
+	"proa.dev/apiserver/authn"
+	"proa.dev/apiserver/authz"
+	"proa.dev/apiserver/discovery"
+	"proa.dev/apiserver/openapi"
+	"proa.dev/apiserver/rest"
+	"proa.dev/client"
+	"proa.dev/client/record"
+	"proa.dev/config"
+	"proa.dev/control"
+	"proa.dev/control/lease"
+	"proa.dev/kinds/all"
+	"proa.dev/kit/run"
+	"proa.dev/object"
+	"proa.dev/pki"
+	"proa.dev/store"
+	"proa.dev/store/etcd"
+)
+
+// Server runs a whole cluster on this machine until ctx ends: store, API, controllers, scheduler, and a node.
+func Server(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	held, err := lock(c)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	s, err := newServer(c, log)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return run.All(ctx, s.components()...)
+}
+
+// server is what the components share.
+type server struct {
+	config  *config.Config
+	log     *slog.Logger
+	steps   *steps
+	cluster *pki.Cluster
+	address netip.Addr // of this machine, as others reach it
+	store   storage
+	cert    *pki.Rotating
+	rbac    *authz.RBAC
+	api     *apiserver.Server
+	node    *node // nil where the kubelet is switched off
+	closers []func() error
+}
+
+// storage is the store and what it needs to run.
+type storage interface {
+	store.Store
+	Run(ctx context.Context) error
+}
+
+func newServer(c *config.Config, log *slog.Logger) (*server, error) {
+	s := &server{config: c, log: log, steps: newSteps(time.Now(), 3)}
+	for _, build := range []func() error{s.openPKI, s.openStore, s.buildAPI, s.buildNode} {
+		if err := build(); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *server) close() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		if err := s.closers[i](); err != nil {
+			s.log.Warn("not closed cleanly", "err", err)
+		}
+	}
+}
+
+func (s *server) openPKI() (err error) {
+	if s.address, err = nodeAddress(s.config); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.config.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	if s.cluster, err = pki.Open(pkiDir(s.config)); err != nil {
+		return err
+	}
+	s.cert, err = s.cluster.Rotating(filepath.Join(pkiDir(s.config), "apiserver.pem"), serverLeaf(s.config, s.address), s.log)
+	return err
+}
+
+func (s *server) openStore() (err error) {
+	e := s.config.Etcd
+	if len(e.Servers) > 0 {
+		err = errors.New("later")
+		return err
+	}
+	s.store, err = etcd.New(etcd.Config{Dir: filepath.Join(s.config.DataDir, "etcd"), Cluster: s.cluster.Fingerprint(), Log: s.log})
+	return err
+}
+
+func (s *server) buildAPI() error {
+	listener, err := listen(s.config.API.Listen, "api.listen")
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error {
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	var trail *audit.Log
+	if path := s.config.API.AuditLog; path != "" {
+		if trail, err = audit.Open(path); err != nil {
+			return err
+		}
+		s.closers = append(s.closers, trail.Close)
+	}
+	first, last, err := s.config.Network.PortRange()
+	if err != nil {
+		return err
+	}
+	port := netip.MustParseAddrPort(s.config.API.Listen).Port()
+	var streams connector
+	s.api, err = apiserver.New(apiserver.Deps{
+		Store: s.store, Kinds: all.Kinds(),
+		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
+		Connect: &streams, Discovery: discovery.New, OpenAPI: openapi.New, Routes: map[string]http.Handler{},
+		Listener: listener, TLS: s.serverTLS(),
+		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: netip.AddrPortFrom(s.address, port)},
+		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, s.dnsService},
+		Audit:    trail, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	return streams.fill(s)
+}
+
+func (s *server) authenticator(view client.View) (authn.Authenticator, error) {
+	tokens, err := authn.NewTokens(authn.TokensConfig{Issuer: authn.DefaultIssuer, Keys: s.cluster.ServiceAccountKeys(), Objects: view})
+	if err != nil {
+		return nil, err
+	}
+	return authn.WithAnonymous{Next: authn.Chain{authn.NewCert(s.cluster.CAPool()), tokens}, Paths: authn.HealthPaths()}, nil
+}
+
+func (s *server) authorizer(view client.View) (authz.Authorizer, error) {
+	s.rbac = authz.NewRBAC(view)
+	return authz.Union{authz.NewNode(view), s.rbac}, nil
+}
+
+func (s *server) issuer(view client.View) (rest.Issuer, error) {
+	return authn.NewIssuer(authn.IssuerConfig{URL: authn.DefaultIssuer, Signer: s.cluster.ServiceAccountSigner(), Keys: s.cluster.ServiceAccountKeys(), Objects: view})
+}
+
+// as is the API used as one of the cluster's own components.
+func (s *server) as(component string) client.Client {
+	return s.api.Local(authn.User{Name: component, Groups: []string{authn.Masters, authn.Authenticated}})
+}
+
+// components is the list of everything that runs in a server, in the order of the flow.
+func (s *server) components() []run.Component {
+	view := s.api.View()
+	events := record.New(s.as("system:kube-controller-manager"), "controllers", s.config.Node)
+	scheduling := record.New(s.as("system:kube-scheduler"), "default-scheduler", s.config.Node)
+	deps := control.Deps{Client: s.as("system:kube-controller-manager"), View: view, Events: events, Log: s.log, CAPEM: s.cluster.CAPEM()}
+	parts := []run.Component{
+		{Name: "store", Run: s.store.Run},
+		{Name: "compaction", Run: etcd.Compactor{Store: s.store, Log: s.log}.Run},
+		{Name: "serving certificate", Run: s.cert.Run},
+		{Name: "role index", Run: s.rbac.Run},
+		{Name: "API server", Run: s.api.Run},
+		{Name: "steps", Run: s.follow},
+		{Name: "private socket", Run: (&admin{path: adminPath(s.config), steps: s.steps, images: s.images()}).Run},
+		{Name: "events of controllers", Run: events.Run},
+		{Name: "events of the scheduler", Run: scheduling.Run},
+		{Name: "leader", Run: func(ctx context.Context) error {
+			return lease.Run(ctx, lease.Deps{
+				Client: deps.Client, View: view, Name: object.Key{Namespace: "kube-system", Name: "proa-control"}, Identity: s.config.Node, Log: s.log,
+			}, func(ctx context.Context) error { return run.All(ctx, s.leaders(deps, scheduling)...) })
+		}},
+	}
+	if s.node != nil {
+		parts = append(parts, s.node.components()...)
+	}
+	return parts
+}
+
+// follow turns what happens into steps of the start.
+func (s *server) follow(ctx context.Context) error {
+	select {
+	case <-s.api.Ready():
+		s.steps.reach("API server ready")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.node == nil {
+		s.steps.reach("no node on this machine")
+		s.steps.reach("cluster ready")
+	}
+	return client.Watch(ctx, s.api.View(), func(_ client.EventType, n, _ *core.Node) {
+		if n == nil || n.Name != s.config.Node {
+			return
+		}
+		s.steps.reach("node registered")
+		for _, cond := range n.Status.Conditions {
+			if cond.Type == core.NodeReady && cond.Status == core.ConditionTrue {
+				s.steps.reach("node Ready")
+			}
+		}
+	})
+}
+
+// listen opens a TCP port; the error names the configuration's key.
+func listen(address, key string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen on %s: the port is in use by another program; stop it or set %s", address, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s (%s): %w", address, key, err)
+	}
+	return l, nil
+}
