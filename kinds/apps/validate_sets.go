@@ -28,8 +28,12 @@ func validateStatefulSet(set *apps.StatefulSet) field.ErrorList {
 		statefulStrategy(e, specPath.Child("updateStrategy"), &s.UpdateStrategy)
 		if r := s.PersistentVolumeClaimRetentionPolicy; r != nil {
 			p := specPath.Child("persistentVolumeClaimRetentionPolicy")
-			for name, v := range map[string]apps.PersistentVolumeClaimRetentionPolicyType{"whenDeleted": r.WhenDeleted, "whenScaled": r.WhenScaled} {
-				check.OneOf(e, p.Child(name), v, apps.RetainPersistentVolumeClaimRetentionPolicyType, apps.DeletePersistentVolumeClaimRetentionPolicyType)
+			for _, v := range []struct {
+				name  string
+				value apps.PersistentVolumeClaimRetentionPolicyType
+			}{{"whenDeleted", r.WhenDeleted}, {"whenScaled", r.WhenScaled}} {
+				check.OneOf(e, p.Child(v.name), v.value,
+					apps.RetainPersistentVolumeClaimRetentionPolicyType, apps.DeletePersistentVolumeClaimRetentionPolicyType)
 			}
 		}
 		check.NonNegativePtr(e, specPath.Child("replicas"), s.Replicas)

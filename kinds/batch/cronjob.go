@@ -18,6 +18,7 @@ var CronJob = kinds.Def[batch.CronJob, *batch.CronJob]{
 	Categories: []string{"all"},
 	Generation: true,
 	Status:     true,
+	Validate:   validateCronJob, ValidateCreate: validateNewCronJob, ValidateUpdate: validateCronJobUpdate,
 	Default: func(c *batch.CronJob) {
 		if c.Spec.ConcurrencyPolicy == "" {
 			c.Spec.ConcurrencyPolicy = batch.AllowConcurrent

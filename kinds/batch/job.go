@@ -26,6 +26,7 @@ var Job = kinds.Def[batch.Job, *batch.Job]{
 	Orphan:     true,
 	Default:    defaultJob,
 	Prepare:    prepareJob,
+	Validate:   validateJob, ValidateUpdate: validateJobUpdate, ValidateStatus: validateJobStatus,
 	Fields: func(j *batch.Job) map[string]string {
 		return map[string]string{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 	},

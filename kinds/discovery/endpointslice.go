@@ -16,7 +16,8 @@ import (
 
 // EndpointSlice is discovery.k8s.io/v1 EndpointSlice: up to a thousand of the addresses behind a Service.
 var EndpointSlice = kinds.Def[discovery.EndpointSlice, *discovery.EndpointSlice]{
-	Path: "discovery.k8s.io/v1/endpointslices",
+	Path:     "discovery.k8s.io/v1/endpointslices",
+	Validate: validateSlice, ValidateUpdate: validateSliceUpdate,
 	Default: func(s *discovery.EndpointSlice) {
 		for i := range s.Ports {
 			p := &s.Ports[i]

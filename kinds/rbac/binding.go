@@ -7,16 +7,19 @@ import (
 
 	rbac "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds"
 )
 
 // RoleBinding is rbac.authorization.k8s.io/v1 RoleBinding: who has a role in one namespace.
 var RoleBinding = kinds.Def[rbac.RoleBinding, *rbac.RoleBinding]{
-	Path:    "rbac.authorization.k8s.io/v1/rolebindings",
-	Name:    path.ValidatePathSegmentName,
-	Default: func(b *rbac.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
-	Columns: bindingColumns,
+	Path:           "rbac.authorization.k8s.io/v1/rolebindings",
+	Name:           path.ValidatePathSegmentName,
+	Default:        func(b *rbac.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
+	Validate:       validateRoleBinding,
+	ValidateUpdate: func(b, old *rbac.RoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
+	Columns:        bindingColumns,
 	Row: func(b *rbac.RoleBinding, now time.Time) []any {
 		return bindingRow(b.Name, kinds.Age(b.CreationTimestamp, now), b.RoleRef, b.Subjects)
 	},
@@ -24,11 +27,13 @@ var RoleBinding = kinds.Def[rbac.RoleBinding, *rbac.RoleBinding]{
 
 // ClusterRoleBinding is rbac.authorization.k8s.io/v1 ClusterRoleBinding: who has a role everywhere.
 var ClusterRoleBinding = kinds.Def[rbac.ClusterRoleBinding, *rbac.ClusterRoleBinding]{
-	Path:    "rbac.authorization.k8s.io/v1/clusterrolebindings",
-	Cluster: true,
-	Name:    path.ValidatePathSegmentName,
-	Default: func(b *rbac.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
-	Columns: bindingColumns,
+	Path:           "rbac.authorization.k8s.io/v1/clusterrolebindings",
+	Cluster:        true,
+	Name:           path.ValidatePathSegmentName,
+	Default:        func(b *rbac.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
+	Validate:       validateClusterRoleBinding,
+	ValidateUpdate: func(b, old *rbac.ClusterRoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
+	Columns:        bindingColumns,
 	Row: func(b *rbac.ClusterRoleBinding, now time.Time) []any {
 		return bindingRow(b.Name, kinds.Age(b.CreationTimestamp, now), b.RoleRef, b.Subjects)
 	},

@@ -11,10 +11,11 @@ import (
 
 // ClusterRole is rbac.authorization.k8s.io/v1 ClusterRole: what one may do, in the whole cluster or where a RoleBinding says.
 var ClusterRole = kinds.Def[rbac.ClusterRole, *rbac.ClusterRole]{
-	Path:    "rbac.authorization.k8s.io/v1/clusterroles",
-	Cluster: true,
-	Name:    path.ValidatePathSegmentName,
-	Columns: kinds.Columns("Name", "Created At:date"),
+	Path:     "rbac.authorization.k8s.io/v1/clusterroles",
+	Cluster:  true,
+	Name:     path.ValidatePathSegmentName,
+	Validate: validateClusterRole,
+	Columns:  kinds.Columns("Name", "Created At:date"),
 	Row: func(r *rbac.ClusterRole, _ time.Time) []any {
 		return []any{r.Name, r.CreationTimestamp.UTC().Format(time.RFC3339)}
 	},

@@ -11,9 +11,10 @@ import (
 
 // Role is rbac.authorization.k8s.io/v1 Role: what one may do in one namespace.
 var Role = kinds.Def[rbac.Role, *rbac.Role]{
-	Path:    "rbac.authorization.k8s.io/v1/roles",
-	Name:    path.ValidatePathSegmentName,
-	Columns: kinds.Columns("Name", "Created At:date"),
+	Path:     "rbac.authorization.k8s.io/v1/roles",
+	Name:     path.ValidatePathSegmentName,
+	Validate: validateRole,
+	Columns:  kinds.Columns("Name", "Created At:date"),
 	Row: func(r *rbac.Role, _ time.Time) []any {
 		return []any{r.Name, r.CreationTimestamp.UTC().Format(time.RFC3339)}
 	},
