@@ -30,20 +30,22 @@ const maxClasses = 128
 
 // Deps are what a Scheduler works with.
 type Deps struct {
-	Client client.Client // as the user system:kube-scheduler
-	View   client.View   // of pods, nodes, claims, volumes, storage classes and namespaces
+	Client client.Client    // as the user system:kube-scheduler
+	View   client.View      // of pods, nodes, claims, volumes, storage classes and namespaces
+	Events *record.Recorder // somebody runs it; nil: the scheduler makes and runs its own
 	Log    *slog.Logger
 }
 
 // Scheduler binds pods to nodes.
 type Scheduler struct {
-	api    client.Client
-	view   client.View
-	log    *slog.Logger
-	events *record.Recorder
-	inbox  inbox
-	binds  chan *bind
-	chores chan func(context.Context)
+	api       client.Client
+	view      client.View
+	log       *slog.Logger
+	events    *record.Recorder
+	ownEvents bool
+	inbox     inbox
+	binds     chan *bind
+	chores    chan func(context.Context)
 
 	// Only the loop touches these.
 	cluster *cluster
@@ -61,8 +63,12 @@ func New(d Deps) (*Scheduler, error) {
 	if d.Log == nil {
 		d.Log = slog.Default()
 	}
+	own := d.Events == nil
+	if own {
+		d.Events = record.New(d.Client, Name, "")
+	}
 	return &Scheduler{
-		api: d.Client, view: d.View, log: d.Log, events: record.New(d.Client, Name, ""),
+		api: d.Client, view: d.View, log: d.Log, events: d.Events, ownEvents: own,
 		inbox: inbox{wake: make(chan struct{}, 1)}, binds: make(chan *bind, 4*binders), chores: make(chan func(context.Context), 1024),
 		cluster: newCluster(d.View), queue: newQueue(), classes: map[string]*class{},
 	}, nil
@@ -101,7 +107,6 @@ const sources = 5
 func (s *Scheduler) Run(ctx context.Context) error {
 	parts := []run.Component{
 		{Name: "scheduling loop", Run: s.loop},
-		{Name: "events", Run: s.events.Run},
 		{Name: "watch nodes", Run: func(ctx context.Context) error { return follow(ctx, s, s.nodeEvent) }},
 		{Name: "watch pods", Run: func(ctx context.Context) error { return follow(ctx, s, s.podEvent) }},
 		{Name: "watch claims", Run: func(ctx context.Context) error { return follow(ctx, s, s.claimEvent) }},
@@ -111,6 +116,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		{Name: "watch storage classes", Run: func(ctx context.Context) error {
 			return follow(ctx, s, func(_ client.EventType, _, _ *storage.StorageClass, now time.Time) { s.queue.helped(byVolume, now) })
 		}},
+	}
+	if s.ownEvents {
+		parts = append(parts, run.Component{Name: "events", Run: s.events.Run})
 	}
 	for range binders {
 		parts = append(parts, run.Component{Name: "binder", Run: s.binder})
