@@ -163,15 +163,19 @@ func (s *Store) pull(ctx context.Context, r reference.Ref, auth *Auth, report fu
 	return id, nil
 }
 
-// unchanged finds out cheaply whether the tag means an image that is here. Where the registry does not answer this
-// question, the next one will tell why.
+// unchanged finds out cheaply whether the name means an image that is here. The registry is asked in any case: it decides
+// who may have the image. Where it refuses this question, the next one will tell why, in its own words.
 func (s *Store) unchanged(ctx context.Context, repo *registry.Repository, r reference.Ref) (string, error) {
-	d := ocispec.Descriptor{Digest: r.Digest}
-	if r.Digest == "" {
-		var err error
-		if d, err = repo.Head(ctx); err != nil || d.Digest == "" {
-			return "", nil
-		}
+	d, err := repo.Head(ctx)
+	var refused *registry.Error
+	if errors.As(err, &refused) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("pull %s: %w", r, err)
+	}
+	if d.Digest == "" {
+		d.Digest = r.Digest
 	}
 	im, err := s.Get(r.WithDigest(d.Digest))
 	if err != nil || !s.snaps.Has(im.Chain) && im.Chain != "" {

@@ -56,16 +56,18 @@ func TestPull(t *testing.T) {
 	if err != nil || len(im.Digests) != 1 || !strings.HasPrefix(im.Digests[0], reg.Host()+"/proa/web@sha256:") {
 		t.Fatalf("Get = %+v, %v; want one digest name", im, err)
 	}
-	before := len(reg.Requests())
-	if again, err := s.Pull(t.Context(), name, nil, nil); again != id || err != nil {
-		t.Errorf("second Pull = %s, %v", again, err)
+	for _, ref := range []string{name, im.Digests[0]} {
+		before := len(reg.Requests())
+		if again, err := s.Pull(t.Context(), ref, nil, nil); again != id || err != nil {
+			t.Errorf("Pull of what is here = %s, %v", again, err)
+		}
+		if more := reg.Requests()[before:]; len(more) != 1 || !strings.HasPrefix(more[0], "HEAD ") {
+			t.Errorf("an image that is here cost %v; want one HEAD", more)
+		}
 	}
-	if more := reg.Requests()[before:]; len(more) != 1 || !strings.HasPrefix(more[0], "HEAD ") {
-		t.Errorf("an image that is here cost %v; want one HEAD", more)
-	}
-	before = len(reg.Requests())
-	if again, err := s.Pull(t.Context(), im.Digests[0], nil, nil); again != id || err != nil || len(reg.Requests()) != before {
-		t.Errorf("Pull by digest of what is here = %s, %v, %v", again, err, reg.Requests()[before:])
+	reg.User, reg.Password = "alice", "secret"
+	if _, err := s.Pull(t.Context(), im.Digests[0], nil, nil); err == nil {
+		t.Error("who may not have the image got it because it is here")
 	}
 }
 
@@ -79,7 +81,7 @@ func TestPullErrorsNameRegistryAndReason(t *testing.T) {
 	}
 	reg.Close()
 	_, err = s.Pull(t.Context(), reg.Host()+"/proa/web:v1", nil, nil)
-	if err == nil || !strings.Contains(err.Error(), "does not accept connections") {
+	if err == nil || !strings.Contains(err.Error(), "does not accept connections") || !strings.HasPrefix(err.Error(), "pull "+reg.Host()) {
 		t.Errorf("Pull from a dead registry: %v", err)
 	}
 	if _, err := s.Pull(t.Context(), "Not/Valid", nil, nil); err == nil {
