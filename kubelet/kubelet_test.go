@@ -1,4 +1,4 @@
-package kubelet
+package kubelet_test
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/control/controltest"
+	"proa.dev/kubelet"
 	"proa.dev/kubelet/cri/critest"
 	"proa.dev/object"
 )
@@ -37,16 +38,15 @@ type bench struct {
 	t    testing.TB
 	api  *controltest.API
 	rt   *critest.Runtime
-	conf NodeConfig
+	conf kubelet.NodeConfig
 	stop context.CancelFunc
 	done chan error
-	k    *Kubelet
 }
 
 func newBench(t testing.TB, rt *critest.Runtime) *bench {
 	dir := t.TempDir()
 	b := &bench{t: t, api: controltest.New(t), rt: rt}
-	b.conf = NodeConfig{
+	b.conf = kubelet.NodeConfig{
 		Name: "n1", IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Root: filepath.Join(dir, "kubelet"),
 		PodLogs: filepath.Join(dir, "logs"), LogLinks: filepath.Join(dir, "links"), ClusterDNS: []string{"10.43.0.10"},
 	}
@@ -54,11 +54,6 @@ func newBench(t testing.TB, rt *critest.Runtime) *bench {
 	b.start()
 	t.Cleanup(func() {
 		b.kill()
-		for _, p := range client.ListOf[core.Pod](b.api.View(), client.Select{}) {
-			if err := b.k.volumes.Teardown(p.UID, true); err != nil {
-				t.Error(err)
-			}
-		}
 		unmountAll(t, dir)
 	})
 	return b
@@ -69,7 +64,7 @@ func (b *bench) start() {
 	if testing.Verbose() {
 		level = slog.LevelDebug
 	}
-	k, err := New(Deps{
+	k, err := kubelet.New(kubelet.Deps{
 		Client: tokens{b.api.Client()}, View: b.api.View(), Runtime: b.rt, Images: b.rt, Node: b.conf,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	})
@@ -77,7 +72,7 @@ func (b *bench) start() {
 		b.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b.k, b.stop, b.done = k, cancel, make(chan error, 1)
+	b.stop, b.done = cancel, make(chan error, 1)
 	go func() { b.done <- k.Run(ctx) }()
 }
 
@@ -236,7 +231,9 @@ func TestPodLivesAndDies(t *testing.T) {
 	if s, c := rt.Count(); s+c != 0 {
 		t.Errorf("%d sandboxes and %d containers are left", s, c)
 	}
-	for _, dir := range []string{b.k.spec.PodDir(p.UID), b.k.spec.LogDir(p)} {
+	for _, dir := range []string{
+		filepath.Join(b.conf.Root, "pods", string(p.UID)), filepath.Join(b.conf.PodLogs, "default_web_"+string(p.UID)),
+	} {
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("%s is left", dir)
 		}
@@ -332,13 +329,4 @@ func messageFile(c *critest.Container) string {
 		}
 	}
 	return ""
-}
-
-func poll(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }

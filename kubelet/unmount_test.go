@@ -1,4 +1,4 @@
-package kubelet
+package kubelet_test
 
 import (
 	"bufio"
