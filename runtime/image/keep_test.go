@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -212,6 +213,24 @@ func TestLostLayerComesBack(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(fs.Lower[1], "bin/web")); string(b) != "web" {
 		t.Errorf("bin/web = %q, %v", b, err)
+	}
+}
+
+func TestTwoProcesses(t *testing.T) {
+	if root := os.Getenv("PROA_TEST_IMAGE_STORE"); root != "" {
+		_, err := image.Open(image.Config{Root: root})
+		fmt.Println("second process:", err)
+		return
+	}
+	root := t.TempDir()
+	open(t, root)
+	open(t, root) // the same process may
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTwoProcesses$")
+	cmd.Env = append(os.Environ(), "PROA_TEST_IMAGE_STORE="+root)
+	out, err := cmd.CombinedOutput()
+	want := fmt.Sprintf("second process: image store %s is in use by process %d", root, os.Getpid())
+	if err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("second process says %q, %v; want %q", out, err, want)
 	}
 }
 

@@ -68,7 +68,8 @@ type Store struct {
 	configs map[string]ocispec.Image // parsed configurations, filled as they are asked for
 }
 
-// Open reads the store at c.Root, and makes it where there is none. It starts nothing: Run works in the background.
+// Open reads the store at c.Root, and makes it where there is none. It starts nothing: Run works in the background. The
+// directory is this process' alone until it ends.
 func Open(c Config) (*Store, error) {
 	s := &Store{
 		root:    c.Root,
@@ -91,6 +92,9 @@ func Open(c Config) (*Store, error) {
 	// Others may pass but not look: the layers of running containers lie below.
 	if err := os.MkdirAll(c.Root, 0o711); err != nil {
 		return nil, fmt.Errorf("make image store: %w", err)
+	}
+	if err := lock(c.Root); err != nil {
+		return nil, err
 	}
 	var err error
 	if s.blobs, err = content.Open(filepath.Join(c.Root, "content")); err != nil {
