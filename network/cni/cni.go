@@ -50,7 +50,6 @@ type Port struct {
 // Plugin connects pods. All methods are safe for concurrent use.
 type Plugin struct {
 	form
-	mtu int
 }
 
 // form is what the built-in plugin and libcni have in common.
@@ -68,18 +67,30 @@ type form interface {
 // New makes the plugin. The built-in one prepares the node at once: bridge, forwarding, nftables table. It acts on the network
 // namespace of the calling thread and, for the namespaces of pods, on that of the process.
 func New(cfg Config) (*Plugin, error) {
-	if cfg.StateDir == "" {
-		return nil, errors.New("network plugin: no state directory")
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+	if err := cfg.complete(); err != nil {
+		return nil, err
 	}
 	if cfg.ConfDir != "" {
 		x, err := newExternal(cfg)
 		if err != nil {
 			return nil, err
 		}
-		return &Plugin{form: x}, nil
+		return &Plugin{x}, nil
+	}
+	b, err := newRouted(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Plugin{b}, nil
+}
+
+// complete fills in the defaults.
+func (cfg *Config) complete() error {
+	if cfg.StateDir == "" {
+		return errors.New("network plugin: no state directory")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Bridge == "" {
 		cfg.Bridge = "proa0"
@@ -87,11 +98,39 @@ func New(cfg Config) (*Plugin, error) {
 	if len(cfg.ClusterCIDRs) == 0 {
 		cfg.ClusterCIDRs = cfg.PodCIDRs
 	}
-	b, err := newRouted(cfg)
+	return nil
+}
+
+// open is the plugin without preparing the node: to clean up and to look.
+func open(cfg Config) (form, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	if cfg.ConfDir != "" {
+		return openExternal(cfg), nil
+	}
+	return openRouted(cfg)
+}
+
+// Cleanup removes everything that a plugin of this configuration made on the node, of pods that still run too: leases, interfaces,
+// bridge, nftables tables. The settings of the kernel that it changed are put back. No plugin may be in use.
+func Cleanup(ctx context.Context, cfg Config) error {
+	f, err := open(cfg)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	return f.cleanup(ctx)
+}
+
+// Leftovers lists what Cleanup would remove, for people.
+func Leftovers(cfg Config) ([]string, error) {
+	f, err := open(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &Plugin{form: b, mtu: b.cfg.MTU}, nil
+	defer f.close()
+	return f.leftovers()
 }
 
 // Attach gives the pod its interface and returns its addresses, those of the first family first. Repeating it for the same
@@ -137,8 +176,7 @@ func (p *Plugin) Reconcile(ctx context.Context, liveIDs []string) error {
 // Flush waits until all that Detach left to the background is done. Call it before the process ends.
 func (p *Plugin) Flush(ctx context.Context) error { return p.flush(ctx) }
 
-// Cleanup removes everything that the plugin made on the node, of pods that still run too: leases, interfaces, bridge, nftables
-// tables. The settings of the kernel that it changed are put back.
+// Cleanup is the function Cleanup for this plugin, which is of no use afterwards.
 func (p *Plugin) Cleanup(ctx context.Context) error { return p.cleanup(ctx) }
 
 // Leftovers lists what Cleanup would remove, for people.

@@ -8,7 +8,6 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -30,14 +29,17 @@ type external struct {
 }
 
 func newExternal(cfg Config) (*external, error) {
-	if len(cfg.BinDirs) == 0 {
-		cfg.BinDirs = []string{"/opt/cni/bin"}
-	}
-	cfg.StateDir = filepath.Clean(cfg.StateDir)
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
-	return &external{cfg: cfg, cni: libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.StateDir, nil)}, nil
+	return openExternal(cfg), nil
+}
+
+func openExternal(cfg Config) *external {
+	if len(cfg.BinDirs) == 0 {
+		cfg.BinDirs = []string{"/opt/cni/bin"}
+	}
+	return &external{cfg: cfg, cni: libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.StateDir, nil)}
 }
 
 // lock makes the operations on one sandbox follow each other, as the specification demands.

@@ -26,14 +26,11 @@ type leases struct {
 	last   []netip.Addr // per range: the address given out last, so that a freed one rests as long as possible
 }
 
-// openLeases reads the directory, which it makes if needed.
+// openLeases reads the directory, which need not exist yet.
 func openLeases(dir string, ranges []netip.Prefix) (*leases, error) {
 	l := &leases{dir: dir, ranges: ranges, owners: map[netip.Addr]string{}, held: map[string][]netip.Addr{}}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make lease directory: %w", err)
-	}
 	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read leases: %w", err)
 	}
 	for _, r := range ranges {

@@ -34,20 +34,24 @@ type entry struct {
 	el  nft.Element
 }
 
-// openPorts makes the tables or adopts those that are there.
-func openPorts(cfg Config) (*ports, error) {
+func openPorts() (*ports, error) {
 	conn, err := nft.Open()
 	if err != nil {
 		return nil, err
 	}
-	p := &ports{nft: conn, byPod: map[netip.Addr][]entry{}}
+	return &ports{nft: conn, byPod: map[netip.Addr][]entry{}}, nil
+}
+
+// prepare makes the tables or adopts those that are there.
+func (p *ports) prepare(cfg Config) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, r := range cfg.PodCIDRs {
 		if err := p.adopt(rules(cfg, r)); err != nil {
-			conn.Close()
-			return nil, err
+			return err
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func (p *ports) adopt(want *nft.Ruleset) error {

@@ -37,10 +37,24 @@ func LinkName(sandbox string) string {
 	return "proa" + hex.EncodeToString(sum[:])[:11]
 }
 
-func newRouted(cfg Config) (b *routed, err error) {
+// newRouted prepares the node.
+func newRouted(cfg Config) (*routed, error) {
 	if err := checkRanges(cfg); err != nil {
 		return nil, err
 	}
+	b, err := openRouted(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.prepare(); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// openRouted opens what there is, and makes nothing.
+func openRouted(cfg Config) (b *routed, err error) {
 	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
@@ -51,19 +65,30 @@ func newRouted(cfg Config) (b *routed, err error) {
 			b.close()
 		}
 	}()
-	if b.cfg.MTU == 0 {
-		b.cfg.MTU = uplinkMTU(nl)
+	if l, err := nl.LinkByName(cfg.Bridge); err == nil {
+		b.group = groupOf(l)
 	}
 	if b.leases, err = openLeases(filepath.Join(cfg.StateDir, "leases"), cfg.PodCIDRs); err != nil {
 		return nil, err
 	}
+	b.ports, err = openPorts()
+	return b, err
+}
+
+func (b *routed) prepare() (err error) {
+	if err := os.MkdirAll(b.leases.dir, 0o700); err != nil {
+		return fmt.Errorf("make lease directory: %w", err)
+	}
+	if b.cfg.MTU == 0 {
+		b.cfg.MTU = uplinkMTU(b.nl)
+	}
 	if b.group, err = b.setUpBridge(); err != nil {
-		return nil, err
+		return err
 	}
-	if b.ports, err = openPorts(b.cfg); err != nil { // before forwarding: it guards the loopback addresses
-		return nil, err
+	if err := b.ports.prepare(b.cfg); err != nil { // before forwarding: it guards the loopback addresses
+		return err
 	}
-	return b, b.settings().apply(b.settingsFile())
+	return b.settings().apply(b.settingsFile())
 }
 
 func checkRanges(cfg Config) error {

@@ -58,7 +58,7 @@ func New(cfg Config) (*Routes, error) {
 // Set makes the unreachable routes; call it before anything may send to the ranges. Repeating it is harmless. It fails with an
 // *OverlapError, and changes nothing, if a range overlaps a route of the host.
 func (r *Routes) Set(context.Context) error {
-	have, err := r.list()
+	have, err := list(r.nl)
 	if err != nil {
 		return err
 	}
@@ -89,9 +89,9 @@ func unreachable(p netip.Prefix) *netlink.Route {
 	return &netlink.Route{Dst: dst, Type: unix.RTN_UNREACHABLE, Priority: metric, Protocol: Protocol}
 }
 
-func (r *Routes) list() ([]netlink.Route, error) {
+func list(nl *netlink.Handle) ([]netlink.Route, error) {
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-	have, err := r.nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE)
+	have, err := nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
@@ -149,8 +149,8 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 }
 
 // ours are the routes of the node that carry our protocol number.
-func (r *Routes) ours() ([]netlink.Route, error) {
-	have, err := r.list()
+func ours(nl *netlink.Handle) ([]netlink.Route, error) {
+	have, err := list(nl)
 	if err != nil {
 		return nil, err
 	}
@@ -163,15 +163,21 @@ func (r *Routes) ours() ([]netlink.Route, error) {
 	return out, nil
 }
 
-// Cleanup removes every route that this package ever set on the node, whatever the ranges were then.
-func (r *Routes) Cleanup(context.Context) error {
-	have, err := r.ours()
+// Cleanup removes every route that proa ever set on the node, whatever the ranges were then. It acts on the network namespace of
+// the calling thread.
+func Cleanup(context.Context) error {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	defer nl.Close()
+	have, err := ours(nl)
 	if err != nil {
 		return err
 	}
 	var errs error
 	for _, h := range have {
-		if err := r.nl.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := nl.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = errors.Join(errs, fmt.Errorf("remove route %v: %w", h.Dst, err))
 		}
 	}
@@ -179,8 +185,13 @@ func (r *Routes) Cleanup(context.Context) error {
 }
 
 // Leftovers lists the routes that Cleanup would remove.
-func (r *Routes) Leftovers() ([]string, error) {
-	have, err := r.ours()
+func Leftovers() ([]string, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	defer nl.Close()
+	have, err := ours(nl)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +201,12 @@ func (r *Routes) Leftovers() ([]string, error) {
 	}
 	return out, nil
 }
+
+// Cleanup is the function Cleanup.
+func (r *Routes) Cleanup(ctx context.Context) error { return Cleanup(ctx) }
+
+// Leftovers is the function Leftovers.
+func (r *Routes) Leftovers() ([]string, error) { return Leftovers() }
 
 // Close closes the netlink socket; the routes stay.
 func (r *Routes) Close() { r.nl.Close() }
