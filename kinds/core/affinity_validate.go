@@ -233,3 +233,8 @@ func tolerations(e *check.Errors, p *field.Path, list []core.Toleration) {
 func taintEffect(e *check.Errors, p *field.Path, v core.TaintEffect) {
 	check.OneOfRequired(e, p, v, core.TaintEffectNoSchedule, core.TaintEffectPreferNoSchedule, core.TaintEffectNoExecute)
 }
+
+// ValidateTolerations checks a list of tolerations.
+func ValidateTolerations(e *check.Errors, p *field.Path, list []core.Toleration) {
+	tolerations(e, p, list)
+}

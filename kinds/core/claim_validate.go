@@ -280,3 +280,33 @@ func validateVolumeUpdate(v, old *core.PersistentVolume) field.ErrorList {
 		}
 	})
 }
+
+// ValidateInlineVolume checks the volume spec of an attachment, which no claim stands behind.
+func ValidateInlineVolume(e *check.Errors, p *field.Path, s *core.PersistentVolumeSpec) {
+	const in = " in the context of inline volumes"
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"claimRef", s.ClaimRef != nil}, {"capacity", len(s.Capacity) > 0}, {"nodeAffinity", s.NodeAffinity != nil},
+		{"storageClassName", s.StorageClassName != ""},
+	} {
+		if f.set {
+			e.Forbidden(p.Child(f.name), "may not be specified"+in)
+		}
+	}
+	if s.CSI == nil {
+		e.Required(p.Child("csi"), "has to be specified"+in)
+	}
+	if len(s.AccessModes) == 0 {
+		e.Required(p.Child("accessModes"), "")
+	}
+	validAccessModes(e, p.Child("accessModes"), s.AccessModes)
+	if r := s.PersistentVolumeReclaimPolicy; r != "" && r != core.PersistentVolumeReclaimRetain {
+		e.Forbidden(p.Child("persistentVolumeReclaimPolicy"), "may only be Retain"+in)
+	}
+	if m := s.VolumeMode; m != nil && *m != core.PersistentVolumeFilesystem {
+		e.Forbidden(p.Child("volumeMode"), "may not specify volumeMode other than Filesystem"+in)
+	}
+	persistentSource(e, p, &core.PersistentVolume{Spec: *s})
+}

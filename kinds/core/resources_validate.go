@@ -195,3 +195,9 @@ func divisibleByPage(n core.ResourceName, q resource.Quantity) bool {
 	page, err := resource.ParseQuantity(strings.TrimPrefix(string(n), core.ResourceHugePagesPrefix))
 	return err == nil && page.Sign() > 0 && page.MilliValue()%1000 == 0 && q.Value()%page.Value() == 0
 }
+
+// ValidateResources checks requests and limits of a container.
+func ValidateResources(e *check.Errors, p *field.Path, r *core.ResourceRequirements) {
+	c := &podCheck{Errors: e}
+	c.requirements(p, r, containerResource)
+}

@@ -19,7 +19,8 @@ var Ingress = kinds.Def[networking.Ingress, *networking.Ingress]{
 	Storage:    "ingress",
 	Generation: true,
 	Status:     true,
-	Columns:    kinds.Columns("Name", "Class", "Hosts", "Address", "Ports", "Age"),
+	Validate:   validateIngress, ValidateCreate: validateNewIngress, ValidateStatus: validateIngressStatus, Warn: warnIngress,
+	Columns: kinds.Columns("Name", "Class", "Hosts", "Address", "Ports", "Age"),
 	Row: func(i *networking.Ingress, now time.Time) []any {
 		ports := "80"
 		if len(i.Spec.TLS) > 0 {

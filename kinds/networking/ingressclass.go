@@ -14,6 +14,7 @@ var IngressClass = kinds.Def[networking.IngressClass, *networking.IngressClass]{
 	Path:       "networking.k8s.io/v1/ingressclasses",
 	Cluster:    true,
 	Generation: true,
+	Validate:   validateIngressClass, ValidateUpdate: validateIngressClassUpdate,
 	Default: func(c *networking.IngressClass) {
 		if p := c.Spec.Parameters; p != nil && p.Scope == nil {
 			p.Scope = ptr.To(networking.IngressClassParametersReferenceScopeCluster)

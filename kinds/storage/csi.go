@@ -16,6 +16,7 @@ var CSIDriver = kinds.Def[storage.CSIDriver, *storage.CSIDriver]{
 	Cluster:    true,
 	Generation: true,
 	Default:    defaultDriver,
+	Validate:   validateDriver, ValidateUpdate: validateDriverUpdate,
 	Columns: kinds.Columns("Name", "AttachRequired:boolean", "PodInfoOnMount:boolean", "StorageCapacity:boolean", "TokenRequests",
 		"RequiresRepublish:boolean", "Modes", "Age"),
 	Row: driverRow,
@@ -60,7 +61,8 @@ func driverRow(d *storage.CSIDriver, now time.Time) []any {
 
 // CSINode is storage.k8s.io/v1 CSINode: the drivers on one node.
 var CSINode = kinds.Def[storage.CSINode, *storage.CSINode]{
-	Path:    "storage.k8s.io/v1/csinodes",
+	Path:     "storage.k8s.io/v1/csinodes",
+	Validate: validateCSINode, ValidateUpdate: validateCSINodeUpdate,
 	Cluster: true,
 	Columns: kinds.Columns("Name", "Drivers:integer", "Age"),
 	Row: func(n *storage.CSINode, now time.Time) []any {
@@ -70,7 +72,8 @@ var CSINode = kinds.Def[storage.CSINode, *storage.CSINode]{
 
 // CSIStorageCapacity is storage.k8s.io/v1 CSIStorageCapacity: how much room there is for one class in one part of the cluster.
 var CSIStorageCapacity = kinds.Def[storage.CSIStorageCapacity, *storage.CSIStorageCapacity]{
-	Path:    "storage.k8s.io/v1/csistoragecapacities",
+	Path:     "storage.k8s.io/v1/csistoragecapacities",
+	Validate: validateCapacity, ValidateUpdate: validateCapacityUpdate,
 	Columns: kinds.Columns("Name", "StorageClassName", "Capacity"),
 	Row: func(c *storage.CSIStorageCapacity, _ time.Time) []any {
 		capacity := "<unset>"
@@ -83,7 +86,8 @@ var CSIStorageCapacity = kinds.Def[storage.CSIStorageCapacity, *storage.CSIStora
 
 // VolumeAttachment is storage.k8s.io/v1 VolumeAttachment: a volume is to be attached to a node.
 var VolumeAttachment = kinds.Def[storage.VolumeAttachment, *storage.VolumeAttachment]{
-	Path:    "storage.k8s.io/v1/volumeattachments",
+	Path:     "storage.k8s.io/v1/volumeattachments",
+	Validate: validateAttachment, ValidateUpdate: validateAttachmentUpdate, ValidateStatus: validateAttachmentStatus,
 	Cluster: true,
 	Status:  true,
 	Columns: kinds.Columns("Name", "Attacher", "PV", "Node", "Attached:boolean", "Age"),

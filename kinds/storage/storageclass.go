@@ -12,9 +12,10 @@ import (
 
 // StorageClass is storage.k8s.io/v1 StorageClass: how volumes of one class come to be.
 var StorageClass = kinds.Def[storage.StorageClass, *storage.StorageClass]{
-	Path:    "storage.k8s.io/v1/storageclasses",
-	Cluster: true,
-	Short:   []string{"sc"},
+	Path:     "storage.k8s.io/v1/storageclasses",
+	Cluster:  true,
+	Short:    []string{"sc"},
+	Validate: validateStorageClass, ValidateUpdate: validateStorageClassUpdate,
 	Default: func(c *storage.StorageClass) {
 		orPtr(&c.ReclaimPolicy, core.PersistentVolumeReclaimDelete)
 		orPtr(&c.VolumeBindingMode, storage.VolumeBindingImmediate)
