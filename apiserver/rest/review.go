@@ -30,6 +30,9 @@ func (a *API) review(ctx context.Context, s *Served, t client.Target, o object.O
 			return Answer{}, err
 		}
 	}
+	if errs := s.Kind.Validate(o); len(errs) > 0 {
+		return Answer{}, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), "", errs)
+	}
 	user, _ := authn.From(ctx)
 	var err error
 	switch r := o.(type) {

@@ -35,20 +35,8 @@ func validateLocal(r *authorization.LocalSubjectAccessReview) field.ErrorList {
 		m := r.ObjectMeta
 		m.Namespace = ""
 		noMeta(e, m, "must be empty except for namespace")
-		if a := r.Spec.ResourceAttributes; a != nil && a.Namespace != r.Namespace {
-			e.Invalid(field.NewPath("spec.resourceAttributes.namespace"), a.Namespace, "must match metadata.namespace")
-		}
 		if r.Spec.NonResourceAttributes != nil {
 			e.Invalid(field.NewPath("spec.nonResourceAttributes"), r.Spec.NonResourceAttributes, "disallowed on this kind of request")
-		}
-	})
-}
-
-// validateRules wants a namespace: there is no list of what one may do everywhere.
-func validateRules(r *authorization.SelfSubjectRulesReview) field.ErrorList {
-	return check.Run(func(e *check.Errors) {
-		if r.Spec.Namespace == "" {
-			e.Required(specPath.Child("namespace"), "")
 		}
 	})
 }
