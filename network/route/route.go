@@ -197,7 +197,11 @@ func Leftovers() ([]string, error) {
 	}
 	var out []string
 	for _, h := range have {
-		out = append(out, fmt.Sprintf("route %v", h.Dst))
+		kind := "route"
+		if h.Type == unix.RTN_UNREACHABLE {
+			kind = "unreachable route"
+		}
+		out = append(out, fmt.Sprintf("%s %v", kind, h.Dst))
 	}
 	return out, nil
 }

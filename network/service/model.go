@@ -53,6 +53,19 @@ type site struct {
 	node string
 	// own are addresses that the node serves by itself: no rules for them.
 	own []netip.Addr
+	// families are those that the cluster has.
+	families []nft.Family
+}
+
+// families are those of the service ranges; both if there are none.
+func families(services []netip.Prefix) []nft.Family {
+	var out []nft.Family
+	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
+		if len(services) == 0 || len(of(f, services)) > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // model is what a Service and its slices mean on this node. Headless and ExternalName services mean nothing to a proxy.
@@ -61,7 +74,7 @@ func model(svc *core.Service, eps []*discovery.EndpointSlice, s site) []port {
 		return nil
 	}
 	var out []port
-	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
+	for _, f := range s.families {
 		if !slices.ContainsFunc(clusterIPs(svc), func(a netip.Addr) bool { return familyOf(a) == f }) {
 			continue
 		}

@@ -81,7 +81,7 @@ func play(t *testing.T, tab *table, data []byte, whole bool) []byte {
 	out := newStep()
 	var want []port
 	if svc.DeletionTimestamp == nil {
-		want = model(svc, eps, site{node: "node", own: []netip.Addr{netip.MustParseAddr("10.43.0.10")}})
+		want = model(svc, eps, site{node: "node", own: []netip.Addr{netip.MustParseAddr("10.43.0.10")}, families: families(serviceRanges)})
 	}
 	tab.set(key, want, out)
 	if whole {

@@ -38,6 +38,7 @@ type Deps struct {
 // Proxy keeps the node's tables in step with the View.
 type Proxy struct {
 	deps   Deps
+	site   site
 	nft    *nft.Conn
 	kernel *connections
 	table  *table
@@ -67,7 +68,8 @@ func New(d Deps) (*Proxy, error) {
 		conn.Close()
 		return nil, err
 	}
-	return &Proxy{deps: d, nft: conn, kernel: k, table: newTable(ranges{d.PodCIDRs, d.ServiceCIDRs}), synced: make(chan struct{}),
+	at := site{node: d.NodeName, own: d.Own, families: families(d.ServiceCIDRs)}
+	return &Proxy{deps: d, site: at, nft: conn, kernel: k, table: newTable(ranges{d.PodCIDRs, d.ServiceCIDRs}), synced: make(chan struct{}),
 		dirty: map[object.Key]bool{}, wake: make(chan struct{}, 1), slices: map[object.Key]map[string]*discovery.EndpointSlice{}, home: map[object.Key]object.Key{}}, nil
 }
 
@@ -245,7 +247,7 @@ func (p *Proxy) once(ctx context.Context, all bool) error {
 	for _, j := range p.due() {
 		var want []port
 		if j.svc != nil {
-			want = model(j.svc, j.slices, site{node: p.deps.NodeName, own: p.deps.Own})
+			want = model(j.svc, j.slices, p.site)
 		}
 		p.table.set(j.key, want, out)
 	}
@@ -272,7 +274,7 @@ func (p *Proxy) once(ctx context.Context, all bool) error {
 // load reads the tables and, the first time, adopts their slots.
 func (p *Proxy) load() (map[nft.Family]nft.State, error) {
 	have := map[nft.Family]nft.State{}
-	for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
+	for _, f := range p.site.families {
 		st, err := p.nft.Load(nft.Table{Family: f, Name: tableName}, servicesMap, endpointsMap, refusedMap, allowedSet, hairpinSet)
 		if err != nil {
 			return nil, err
