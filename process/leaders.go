@@ -65,7 +65,7 @@ func (s *server) leaders(d control.Deps, scheduling *record.Recorder) []run.Comp
 	}
 	if s.config.Enabled("scheduler") {
 		parts = append(parts, run.Component{Name: "scheduler", Run: func(ctx context.Context) error {
-			made, err := scheduler.New(scheduler.Deps{Client: s.as("system:kube-scheduler"), View: d.View, Log: d.Log})
+			made, err := scheduler.New(scheduler.Deps{Client: s.as("system:kube-scheduler"), View: d.View, Events: scheduling, Log: d.Log})
 			if err != nil {
 				return err
 			}

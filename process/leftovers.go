@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"proa.dev/config"
+	"proa.dev/network"
 )
 
 // cgroupRoots are the places of a cgroup on this host: one per hierarchy of version 1, or the one of version 2.
@@ -66,23 +68,8 @@ func Leftovers(c *config.Config) (left []string, err error) {
 	for _, p := range procs {
 		add("process %s", p)
 	}
-	for _, list := range []func() ([]string, error){
-		func() ([]string, error) {
-			routes, err := newRoutes(c)
-			if err != nil {
-				return nil, err
-			}
-			defer routes.Close()
-			return routes.Leftovers()
-		},
-	} {
-		found, err := list()
-		if err != nil {
-			return nil, err
-		}
-		left = append(left, found...)
-	}
-	return left, nil
+	found, err := network.Leftovers(cniConfig(c, slog.New(slog.DiscardHandler)))
+	return append(left, found...), err
 }
 
 // processesOf lists the processes in cgroups of proa and the keepers of this run directory.
@@ -99,6 +86,9 @@ func processesOf(c *config.Config) (found []string, err error) {
 		groups, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cgroup")) // empty: it has ended
 		command, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
 		words := strings.ReplaceAll(strings.TrimRight(string(command), "\x00"), "\x00", " ")
+		if words == "" {
+			continue // it has ended: nothing but its exit code is left
+		}
 		if inCgroup(string(groups), c.CgroupParent) || strings.HasPrefix(words, "proa-keeper") && strings.Contains(words, c.RunDir+"/") {
 			found = append(found, fmt.Sprintf("%d: %s", pid, words))
 		}

@@ -9,13 +9,13 @@ import (
 	"proa.dev/runtime/sandbox"
 )
 
-// network lets the runtime use the network plugin; neither knows the other.
-type network struct {
+// sandboxNetwork lets the runtime use the network plugin; neither knows the other.
+type sandboxNetwork struct {
 	plugin *cni.Plugin
 	tidied chan struct{} // closed when what dead sandboxes left is removed: only then may new ones come
 }
 
-func (n network) Attach(ctx context.Context, p sandbox.NetworkPod) ([]netip.Addr, error) {
+func (n sandboxNetwork) Attach(ctx context.Context, p sandbox.NetworkPod) ([]netip.Addr, error) {
 	select {
 	case <-n.tidied:
 	case <-ctx.Done():
@@ -28,7 +28,7 @@ func (n network) Attach(ctx context.Context, p sandbox.NetworkPod) ([]netip.Addr
 	return n.plugin.Attach(ctx, pod)
 }
 
-func (n network) Detach(ctx context.Context, p sandbox.NetworkPod) error {
+func (n sandboxNetwork) Detach(ctx context.Context, p sandbox.NetworkPod) error {
 	pod, err := cniPod(p)
 	if err != nil {
 		return err

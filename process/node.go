@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -34,6 +33,7 @@ type nodeDeps struct {
 	client  client.Client // as system:node:<name>
 	view    client.View
 	address netip.Addr // of this machine
+	serve   kubelet.ServeConfig
 	log     *slog.Logger
 }
 
@@ -42,7 +42,7 @@ type node struct {
 	deps    nodeDeps
 	routes  *route.Routes
 	plugin  *cni.Plugin
-	tidied  chan struct{}    // see network
+	tidied  chan struct{}    // see sandboxNetwork
 	images  *image.Store     // nil with another runtime
 	runtime *cri.Runtime     // likewise
 	conn    *kubeletcri.Conn // nil with proa's own runtime
@@ -102,6 +102,10 @@ func newRoutes(c *config.Config) (*route.Routes, error) {
 }
 
 func newPlugin(c *config.Config, log *slog.Logger) (*cni.Plugin, error) {
+	return cni.New(cniConfig(c, log))
+}
+
+func cniConfig(c *config.Config, log *slog.Logger) cni.Config {
 	cfg := cni.Config{
 		Bridge: c.Network.Bridge, PodCIDRs: nodeRanges(c.Network.Pods), ClusterCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services,
 		StateDir: filepath.Join(c.RunDir, "cni"), BinDirs: c.Network.CNIBin, Log: log,
@@ -109,7 +113,7 @@ func newPlugin(c *config.Config, log *slog.Logger) (*cni.Plugin, error) {
 	if c.Network.UseCNI {
 		cfg.ConfDir = c.Network.CNIConf
 	}
-	return cni.New(cfg)
+	return cfg
 }
 
 // nodeRanges is this node's part of the pod ranges: the first /24, or /120, of each.
@@ -130,7 +134,7 @@ func (n *node) buildRuntime() (err error) {
 	if n.images, err = openImages(c, n.deps.log); err != nil {
 		return err
 	}
-	n.runtime, err = newRuntime(c, n.images, network{n.plugin, n.tidied}, n.deps.log)
+	n.runtime, err = newRuntime(c, n.images, sandboxNetwork{n.plugin, n.tidied}, n.deps.log)
 	return err
 }
 
@@ -153,7 +157,7 @@ func openImages(c *config.Config, log *slog.Logger) (*image.Store, error) {
 	return image.Open(image.Config{Root: filepath.Join(c.DataDir, "images"), Log: log, Registry: registry.Config{Hosts: hosts}})
 }
 
-func newRuntime(c *config.Config, images *image.Store, net network, log *slog.Logger) (*cri.Runtime, error) {
+func newRuntime(c *config.Config, images *image.Store, net sandboxNetwork, log *slog.Logger) (*cri.Runtime, error) {
 	return cri.New(cri.Deps{
 		Root: filepath.Join(c.DataDir, "runtime"), Run: c.RunDir, CgroupParent: c.CgroupParent, Images: images, Network: net,
 		OCIRuntime: c.Runtime.OCI, Handlers: c.Runtime.Handlers, Log: log,
@@ -163,12 +167,17 @@ func newRuntime(c *config.Config, images *image.Store, net network, log *slog.Lo
 func (n *node) buildServices() (err error) {
 	c := n.deps.config
 	if c.Enabled("dns") {
-		if err = tmpLocal(c.Network.Bridge, c.Network.DNS); err != nil {
+		local, err := dns.Address(c.Network.Bridge, c.Network.DNS)
+		if err != nil {
+			return err
+		}
+		defer local.Close()
+		if err := local.Set(); err != nil {
 			return err
 		}
 		n.dns, err = dns.New(dns.Deps{
 			View: n.deps.view, Domain: c.Network.Domain, Listen: []netip.AddrPort{netip.AddrPortFrom(c.Network.DNS, 53)},
-			Upstreams: n.upstreams, Log: n.deps.log,
+			Upstreams: n.upstreams(), Log: n.deps.log,
 		})
 		if err != nil {
 			return err
@@ -183,11 +192,11 @@ func (n *node) buildServices() (err error) {
 	return err
 }
 
-func (n *node) upstreams() []netip.AddrPort {
+func (n *node) upstreams() func() []netip.AddrPort {
 	if set := n.deps.config.Network.Upstreams; len(set) > 0 {
-		return set
+		return func() []netip.AddrPort { return set }
 	}
-	return dns.HostUpstreams("/etc/resolv.conf")()
+	return dns.HostUpstreams("/etc/resolv.conf")
 }
 
 func (n *node) buildKubelet() (err error) {
@@ -198,7 +207,7 @@ func (n *node) buildKubelet() (err error) {
 	}
 	n.events = record.New(n.deps.client, "kubelet", c.Node)
 	deps := kubelet.Deps{
-		Client: n.deps.client, View: n.deps.view, Events: n.events, Log: n.deps.log,
+		Client: n.deps.client, View: n.deps.view, Events: n.events, Serve: n.deps.serve, Log: n.deps.log,
 		Node: kubelet.NodeConfig{
 			Name: c.Node, IPs: []netip.Addr{n.deps.address}, Labels: c.Kubelet.Labels, Root: c.KubeletDir, PodLogs: c.PodLogs,
 			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
@@ -282,8 +291,4 @@ func (i nodeImages) Names(context.Context) (list []ImageInfo, err error) {
 		}
 	}
 	return list, nil
-}
-
-func portOf(listen string) string {
-	return strconv.Itoa(int(netip.MustParseAddrPort(listen).Port()))
 }

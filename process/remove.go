@@ -16,6 +16,7 @@ import (
 	"proa.dev/config"
 	"proa.dev/kubelet"
 	kubeletcri "proa.dev/kubelet/cri"
+	"proa.dev/network"
 )
 
 // stopLimit is how long the daemon may take to stop; sandboxes get as long together.
@@ -81,7 +82,7 @@ func openRuntime(ctx context.Context, c *config.Config) (rt kubelet.Runtime, sto
 		return nil, nil, errors.Join(err, closed(plugin.Close))
 	}
 	tidied := make(chan struct{})
-	own, err := newRuntime(c, images, network{plugin, tidied}, log)
+	own, err := newRuntime(c, images, sandboxNetwork{plugin, tidied}, log)
 	if err != nil {
 		return nil, nil, errors.Join(err, closed(plugin.Close))
 	}
@@ -164,19 +165,8 @@ func Remove(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	defer held.Close()
-	log := slog.New(slog.DiscardHandler)
-	routes, err := newRoutes(c)
-	if err != nil {
-		return err
-	}
-	defer routes.Close()
-	plugin, err := newPlugin(c, log)
-	if err != nil {
-		return err
-	}
-	defer plugin.Close()
 	err = errors.Join(
-		plugin.Cleanup(ctx), routes.Cleanup(ctx),
+		network.Cleanup(ctx, cniConfig(c, slog.New(slog.DiscardHandler))),
 		unmountBelow(c.RunDir), unmountBelow(c.DataDir), unmountBelow(c.KubeletDir), removeCgroups(c.CgroupParent),
 	)
 	for _, dir := range c.Places() {

@@ -52,17 +52,19 @@ func Server(ctx context.Context, c *config.Config, log *slog.Logger) error {
 
 // server is what the components share.
 type server struct {
-	config  *config.Config
-	log     *slog.Logger
-	steps   *steps
-	cluster *pki.Cluster
-	address netip.Addr // of this machine, as others reach it
-	store   storage
-	cert    *pki.Rotating
-	rbac    *authz.RBAC
-	api     *apiserver.Server
-	node    *node // nil where the kubelet is switched off
-	closers []func() error
+	config     *config.Config
+	log        *slog.Logger
+	steps      *steps
+	cluster    *pki.Cluster
+	address    netip.Addr // of this machine, as others reach it
+	store      storage
+	cert       *pki.Rotating // of the API
+	nodeCert   *pki.Rotating // of the kubelet's API; nil without a node
+	toKubelets *pki.Rotating // by which kubelets know the API server
+	rbac       *authz.RBAC
+	api        *apiserver.Server
+	node       *node // nil where the kubelet is switched off
+	closers    []func() error
 }
 
 // storage is the store and what it needs to run.
@@ -119,12 +121,7 @@ func (s *server) buildAPI() error {
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, func() error {
-		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
+	s.closers = append(s.closers, func() error { return stillOpen(listener.Close()) })
 	var trail *audit.Log
 	if path := s.config.API.AuditLog; path != "" {
 		if trail, err = audit.Open(path); err != nil {
@@ -185,6 +182,7 @@ func (s *server) components() []run.Component {
 		{Name: "store", Run: s.store.Run},
 		{Name: "compaction", Run: etcd.Compactor{Store: s.store, Log: s.log}.Run},
 		{Name: "serving certificate", Run: s.cert.Run},
+		{Name: "certificate for kubelets", Run: s.toKubelets.Run},
 		{Name: "role index", Run: s.rbac.Run},
 		{Name: "API server", Run: s.api.Run},
 		{Name: "steps", Run: s.follow},
@@ -192,25 +190,37 @@ func (s *server) components() []run.Component {
 		{Name: "events of controllers", Run: events.Run},
 		{Name: "events of the scheduler", Run: scheduling.Run},
 		{Name: "leader", Run: func(ctx context.Context) error {
+			if err := s.ready(ctx); err != nil {
+				return err
+			}
 			return lease.Run(ctx, lease.Deps{
 				Client: deps.Client, View: view, Name: object.Key{Namespace: "kube-system", Name: "proa-control"}, Identity: s.config.Node, Log: s.log,
 			}, func(ctx context.Context) error { return run.All(ctx, s.leaders(deps, scheduling)...) })
 		}},
 	}
 	if s.node != nil {
+		parts = append(parts, run.Component{Name: "node's certificate", Run: s.nodeCert.Run})
 		parts = append(parts, s.node.components()...)
 	}
 	return parts
 }
 
-// follow turns what happens into steps of the start.
-func (s *server) follow(ctx context.Context) error {
+// ready waits until the API answers everything.
+func (s *server) ready(ctx context.Context) error {
 	select {
 	case <-s.api.Ready():
-		s.steps.reach("API server ready")
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// follow turns what happens into steps of the start.
+func (s *server) follow(ctx context.Context) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	s.steps.reach("API server ready")
 	if s.node == nil {
 		s.steps.reach("no node on this machine")
 		s.steps.reach("cluster ready")
@@ -226,6 +236,14 @@ func (s *server) follow(ctx context.Context) error {
 			}
 		}
 	})
+}
+
+// stillOpen forgives closing what a component has closed already.
+func stillOpen(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }
 
 // listen opens a TCP port; the error names the configuration's key.

@@ -3,8 +3,11 @@ package process
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
+	"net"
 	"net/http"
-	"net/netip"
+	"path/filepath"
+	"strconv"
 
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,7 +16,10 @@ import (
 
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/rest"
+	"proa.dev/apiserver/stream"
 	"proa.dev/client"
+	"proa.dev/kubelet"
+	"proa.dev/pki"
 )
 
 // buildNode makes this machine a node of its own cluster.
@@ -21,9 +27,21 @@ func (s *server) buildNode() (err error) {
 	if !s.config.Enabled("kubelet") {
 		return nil
 	}
+	listener, err := listen(s.config.Kubelet.Listen, "kubelet.listen")
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { return stillOpen(listener.Close()) })
+	leaf := pki.Leaf{Name: "system:node:" + s.config.Node, Groups: []string{"system:nodes"}, DNS: []string{s.config.Node}, IPs: []net.IP{s.address.AsSlice()}}
+	if s.nodeCert, err = s.cluster.Rotating(filepath.Join(pkiDir(s.config), "kubelet.pem"), leaf, s.log); err != nil {
+		return err
+	}
 	user := authn.User{Name: "system:node:" + s.config.Node, Groups: []string{"system:nodes", authn.Authenticated}}
 	s.node, err = newNode(nodeDeps{
 		config: s.config, client: s.api.Local(user), view: s.api.View(), address: s.address, log: s.log,
+		serve: kubelet.ServeConfig{Listener: listener, CAs: s.cluster.CAPool, TLS: &tls.Config{
+			MinVersion: tls.VersionTLS12, GetCertificate: s.nodeCert.GetCertificate,
+		}},
 	})
 	if err == nil {
 		s.closers = append(s.closers, s.node.close)
@@ -71,7 +89,30 @@ func (c *connector) Connect(w http.ResponseWriter, r *http.Request, t client.Tar
 	c.next.Connect(w, r, t)
 }
 
-var _ = netip.Addr{}
+// fill makes the streams, with the certificate by which kubelets know the API server.
+func (c *connector) fill(s *server) (err error) {
+	leaf := pki.Leaf{Name: "kube-apiserver-kubelet-client", Groups: []string{authn.Masters}, Client: true}
+	if s.toKubelets, err = s.cluster.Rotating("", leaf, s.log); err != nil {
+		return err
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.cluster.CAPool(), GetClientCertificate: s.toKubelets.GetClientCertificate}}
+	c.next = stream.New(stream.Deps{
+		View: s.api.View(), Log: s.log,
+		Kubelet: func(n *core.Node) (string, http.RoundTripper, error) {
+			host := ""
+			for _, a := range n.Status.Addresses {
+				if a.Type == core.NodeInternalIP && host == "" {
+					host = a.Address
+				}
+			}
+			if host == "" {
+				return "", nil, fmt.Errorf("node %s has told no address yet", n.Name)
+			}
+			return "https://" + net.JoinHostPort(host, strconv.Itoa(int(n.Status.DaemonEndpoints.KubeletEndpoint.Port))), transport, nil
+		},
+	})
+	return nil
+}
 
 // serverTLS is the API's side of TLS: client certificates are asked for and checked against the cluster's authority, but not required.
 func (s *server) serverTLS() *tls.Config {
