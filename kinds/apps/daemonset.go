@@ -23,6 +23,7 @@ var DaemonSet = kinds.Def[apps.DaemonSet, *apps.DaemonSet]{
 	Default:    defaultDaemonSet,
 	Prepare:    countTemplates,
 	Validate:   validateDaemonSet, ValidateUpdate: validateDaemonSetUpdate, ValidateStatus: validateDaemonSetStatus,
+	Warn: warnDaemonSet,
 	Columns: kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Up-to-date:integer", "Available:integer",
 		"Node Selector", "Age", "Containers+", "Images+", "Selector+"),
 	Row: func(d *apps.DaemonSet, now time.Time) []any {

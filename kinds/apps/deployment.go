@@ -35,6 +35,7 @@ var Deployment = kinds.Def[apps.Deployment, *apps.Deployment]{
 	},
 	PrepareStatus: func(d, old *apps.Deployment) { d.Labels = old.Labels },
 	Validate:      validateDeployment, ValidateUpdate: validateDeploymentUpdate, ValidateStatus: validateDeploymentStatus,
+	Warn:    warnDeployment,
 	Columns: kinds.Columns("Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"),
 	Row: func(d *apps.Deployment, now time.Time) []any {
 		names, images := core.NamesAndImages(d.Spec.Template.Spec.Containers)

@@ -19,6 +19,7 @@ var ReplicaSet = kinds.Def[apps.ReplicaSet, *apps.ReplicaSet]{
 	Generation: true,
 	Status:     true,
 	Validate:   validateReplicaSet, ValidateUpdate: validateReplicaSetUpdate, ValidateStatus: validateReplicaSetStatus,
+	Warn: warnReplicaSet,
 	Scale: &kinds.Scale[*apps.ReplicaSet]{
 		Get: func(r *apps.ReplicaSet) kinds.ScaleInfo {
 			return scaleInfo(r.Spec.Replicas, r.Status.Replicas, r.Spec.Selector)

@@ -28,6 +28,7 @@ var StatefulSet = kinds.Def[apps.StatefulSet, *apps.StatefulSet]{
 	Name:     kinds.LabelName,
 	Validate: validateStatefulSet, ValidateCreate: validateNewStatefulSet, ValidateUpdate: validateStatefulSetUpdate,
 	ValidateStatus: validateStatefulSetStatus,
+	Warn:           warnStatefulSet,
 	Columns:        kinds.Columns("Name", "Ready", "Age", "Containers+", "Images+"),
 	Row: func(s *apps.StatefulSet, now time.Time) []any {
 		names, images := core.NamesAndImages(s.Spec.Template.Spec.Containers)

@@ -19,6 +19,7 @@ var CronJob = kinds.Def[batch.CronJob, *batch.CronJob]{
 	Generation: true,
 	Status:     true,
 	Validate:   validateCronJob, ValidateCreate: validateNewCronJob, ValidateUpdate: validateCronJobUpdate,
+	Warn: warnCronJob,
 	Default: func(c *batch.CronJob) {
 		if c.Spec.ConcurrencyPolicy == "" {
 			c.Spec.ConcurrencyPolicy = batch.AllowConcurrent

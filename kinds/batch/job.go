@@ -27,6 +27,7 @@ var Job = kinds.Def[batch.Job, *batch.Job]{
 	Default:    defaultJob,
 	Prepare:    prepareJob,
 	Validate:   validateJob, ValidateUpdate: validateJobUpdate, ValidateStatus: validateJobStatus,
+	Warn: warnJob,
 	Fields: func(j *batch.Job) map[string]string {
 		return map[string]string{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 	},

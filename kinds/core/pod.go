@@ -29,6 +29,7 @@ var Pod = kinds.Def[core.Pod, *core.Pod]{
 	Prepare:       preparePod,
 	PrepareStatus: preparePodStatus,
 	Validate:      validatePod, ValidateCreate: validateNewPod, ValidateUpdate: validatePodUpdate, ValidateStatus: validatePodStatus,
+	Warn:    warnPod,
 	Fields:  podFields,
 	Columns: podColumns,
 	Row:     podRow,

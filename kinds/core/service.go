@@ -19,6 +19,7 @@ var Service = kinds.Def[core.Service, *core.Service]{
 	Default:    defaultService,
 	Prepare:    prepareService,
 	Validate:   validateService, ValidateUpdate: validateServiceUpdate, ValidateStatus: validateServiceStatus,
+	Warn: warnService,
 	Fields: func(s *core.Service) map[string]string {
 		return map[string]string{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 	},

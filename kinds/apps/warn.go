@@ -1,0 +1,36 @@
+package apps
+
+import (
+	apps "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"proa.dev/kinds/core"
+)
+
+func warnDeployment(d, old *apps.Deployment) []string {
+	return warn(d.Name, &d.Spec.Template, old == nil, old == nil || d.Generation != old.Generation)
+}
+
+func warnReplicaSet(r, old *apps.ReplicaSet) []string {
+	return warn(r.Name, &r.Spec.Template, old == nil, old == nil || r.Generation != old.Generation)
+}
+
+// warnStatefulSet, as warnDaemonSet, needs no warning of the name: that of a StatefulSet is always a label, and pods of a DaemonSet are
+// not known by theirs.
+func warnStatefulSet(s, old *apps.StatefulSet) []string {
+	return warn("", &s.Spec.Template, false, old == nil || s.Generation != old.Generation)
+}
+
+func warnDaemonSet(d, old *apps.DaemonSet) []string {
+	return warn("", &d.Spec.Template, false, old == nil || d.Generation != old.Generation)
+}
+
+func warn(name string, t *corev1.PodTemplateSpec, created, changed bool) (out []string) {
+	if created {
+		out = core.WarnName("", name)
+	}
+	if changed {
+		out = append(out, core.WarnPodTemplate(specPath.Child("template"), t)...)
+	}
+	return out
+}

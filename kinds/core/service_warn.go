@@ -1,0 +1,40 @@
+package core
+
+import (
+	"fmt"
+
+	core "k8s.io/api/core/v1"
+)
+
+func warnService(s, _ *core.Service) []string {
+	var out []string
+	headless, external := isHeadless(s), s.Spec.Type == core.ServiceTypeExternalName
+	if _, ok := s.Annotations[core.DeprecatedAnnotationTopologyAwareHints]; ok {
+		out = append(out, fmt.Sprintf("annotation %s is deprecated, please use %s instead",
+			core.DeprecatedAnnotationTopologyAwareHints, core.AnnotationTopologyMode))
+	}
+	if headless {
+		if s.Spec.LoadBalancerIP != "" {
+			out = append(out, "spec.loadBalancerIP is ignored for headless services")
+		}
+		if len(s.Spec.ExternalIPs) > 0 {
+			out = append(out, "spec.externalIPs is ignored for headless services")
+		}
+		if s.Spec.SessionAffinity != core.ServiceAffinityNone {
+			out = append(out, "spec.SessionAffinity is ignored for headless services")
+		}
+	}
+	if len(s.Spec.ExternalIPs) > 0 && !headless && !external {
+		out = append(out, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+	}
+	if external && len(s.Spec.ExternalIPs) > 0 {
+		out = append(out, fmt.Sprintf("spec.externalIPs is ignored when spec.type is %q", core.ServiceTypeExternalName))
+	}
+	if !external && s.Spec.ExternalName != "" {
+		out = append(out, fmt.Sprintf("spec.externalName is ignored when spec.type is not %q", core.ServiceTypeExternalName))
+	}
+	if d := s.Spec.TrafficDistribution; d != nil && *d == core.ServiceTrafficDistributionPreferClose {
+		out = append(out, fmt.Sprintf("spec.trafficDistribution: %q is deprecated; use %q", *d, core.ServiceTrafficDistributionPreferSameZone))
+	}
+	return out
+}
