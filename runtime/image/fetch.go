@@ -14,7 +14,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"proa.dev/runtime/content"
+	"proa.dev/runtime/manifest"
 	"proa.dev/runtime/registry"
+	"proa.dev/runtime/snapshot"
 )
 
 // Bounds on one pull.
@@ -26,47 +28,106 @@ const (
 
 // fetcher downloads the blobs of one image.
 type fetcher struct {
-	blobs *content.Store
-	repo  *registry.Repository
-	lease *content.Lease
-	ref   string
-	got   atomic.Int64 // bytes that came over the network
-
-	mu     sync.Mutex // guards now, and makes one call of report at a time
-	now    Progress
+	blobs  *content.Store
+	repo   *registry.Repository
+	lease  *content.Lease
 	report func(Progress)
+	got    atomic.Int64                    // bytes that came over the network
+	here   map[digest.Digest]chan struct{} // closed when the blob is here
+
+	mu  sync.Mutex // guards now, and makes one call of report at a time
+	now Progress
 }
 
-// all fetches configuration and layers that are not here, some at a time.
-func (f *fetcher) all(ctx context.Context, m ocispec.Manifest) error {
-	blobs := append([]ocispec.Descriptor{m.Config}, m.Layers...)
-	f.now.Ref = f.ref
-	seen := make(map[digest.Digest]bool)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelBlobs)
-	for _, d := range blobs {
+// bring downloads an image and unpacks each layer as soon as it is here. The layers are held until release is called.
+func (s *Store) bring(ctx context.Context, f *fetcher, m ocispec.Manifest) (release func(), err error) {
+	for _, d := range m.Layers {
 		if strings.Contains(d.MediaType, "nondistributable") || strings.Contains(d.MediaType, "foreign") {
-			return fmt.Errorf("layer %s may not be distributed by registries (%s)", d.Digest, d.MediaType)
+			return nil, fmt.Errorf("layer %s may not be distributed by registries (%s)", d.Digest, d.MediaType)
 		}
-		if seen[d.Digest] {
-			continue
+	}
+	f.expect(m)
+	if err := f.one(ctx, m.Config); err != nil {
+		return nil, err
+	}
+	b, err := s.blobs.Read(m.Config.Digest, manifest.MaxConfig)
+	if err != nil {
+		return nil, fmt.Errorf("image configuration: %w", err)
+	}
+	cfg, err := manifest.ParseConfig(b, len(m.Layers))
+	if err != nil {
+		return nil, err
+	}
+	release = s.snaps.Hold(snapshot.Top(cfg.RootFS.DiffIDs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.layers(ctx, m.Layers) })
+	group.Go(func() error {
+		layers := make([]snapshot.Layer, len(m.Layers))
+		for i, d := range m.Layers {
+			layers[i] = snapshot.Layer{
+				DiffID: cfg.RootFS.DiffIDs[i],
+				Open:   func() (io.ReadCloser, error) { return f.open(ctx, d.Digest) },
+			}
 		}
-		seen[d.Digest] = true
-		f.now.Total += d.Size
+		_, err := s.snaps.Unpack(ctx, layers)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// expect adds up what there is to come.
+func (f *fetcher) expect(m ocispec.Manifest) {
+	f.here = make(map[digest.Digest]chan struct{})
+	for _, d := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
+		if f.here[d.Digest] == nil {
+			f.here[d.Digest] = make(chan struct{})
+			f.now.Total += d.Size
+		}
 	}
 	f.progress(0)
-	for _, d := range blobs {
-		if !seen[d.Digest] {
-			continue
+}
+
+// layers fetches the layers that are not here, some at a time.
+func (f *fetcher) layers(ctx context.Context, layers []ocispec.Descriptor) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelBlobs)
+	asked := make(map[digest.Digest]bool)
+	for _, d := range layers {
+		if !asked[d.Digest] {
+			asked[d.Digest] = true
+			group.Go(func() error { return f.one(ctx, d) })
 		}
-		seen[d.Digest] = false
-		if f.lease.Hold(d.Digest) {
-			f.progress(d.Size)
-			continue
-		}
-		group.Go(func() error { return f.blob(ctx, d) })
 	}
 	return group.Wait()
+}
+
+// one makes sure that a blob is here.
+func (f *fetcher) one(ctx context.Context, d ocispec.Descriptor) error {
+	if f.lease.Hold(d.Digest) {
+		f.progress(d.Size)
+	} else if err := f.blob(ctx, d); err != nil {
+		return err
+	}
+	select {
+	case <-f.here[d.Digest]: // a layer that is the configuration as well: nonsense, but no reason to panic
+	default:
+		close(f.here[d.Digest])
+	}
+	return nil
+}
+
+// open waits for a blob.
+func (f *fetcher) open(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
+	select {
+	case <-f.here[d]:
+		return f.blobs.Open(d)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (f *fetcher) progress(n int64) {

@@ -146,10 +146,12 @@ func (s *Store) pull(ctx context.Context, r reference.Ref, auth *Auth, report fu
 	if err != nil {
 		return "", fmt.Errorf("pull %s: %w", r, err)
 	}
-	f := &fetcher{blobs: s.blobs, repo: repo, lease: lease, ref: r.String(), report: report}
-	if err := f.all(ctx, m.doc); err != nil {
+	f := &fetcher{blobs: s.blobs, repo: repo, lease: lease, report: report, now: Progress{Ref: r.String()}}
+	release, err := s.bring(ctx, f, m.doc)
+	if err != nil {
 		return "", fmt.Errorf("pull %s: %w", r, err)
 	}
+	defer release()
 	a := addition{manifest: m.desc, digests: []string{r.WithDigest(asked), r.WithDigest(m.desc.Digest)}}
 	if r.Tag != "" && r.Digest == "" {
 		a.tags = []string{r.Tagged()}

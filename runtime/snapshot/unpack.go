@@ -18,7 +18,7 @@ import (
 
 // Unpack makes every layer of an image available and returns the chain ID of the top one ("" when there are none). Layers
 // that are here are not read. The others unpack side by side, and two callers share a layer that both want. The caller
-// holds the chain IDs (Hold) until something that lasts refers to them.
+// holds the top chain ID (Hold) until something that lasts refers to it.
 func (s *Store) Unpack(ctx context.Context, layers []Layer) (digest.Digest, error) {
 	if len(layers) == 0 {
 		return "", nil
@@ -33,6 +33,8 @@ func (s *Store) Unpack(ctx context.Context, layers []Layer) (digest.Digest, erro
 		diffIDs[i] = l.DiffID
 	}
 	chains := ChainIDs(diffIDs)
+	// Until the top layer is in place, nothing else says that those below it are needed.
+	defer s.Hold(chains...)()
 	// published[i] is closed when layer i is in place; every goroutine is waited for through the results.
 	published := make([]chan struct{}, len(layers))
 	results := make(chan error, len(layers))
