@@ -82,16 +82,18 @@ func readNetwork(file string) (*libcni.NetworkConfigList, error) {
 	var shape struct {
 		Plugins []json.RawMessage `json:"plugins"`
 		Type    string            `json:"type"`
+		Name    string            `json:"name"`
+		Version string            `json:"cniVersion"`
 	}
 	if err := json.Unmarshal(raw, &shape); err != nil {
 		return nil, err
 	}
 	if len(shape.Plugins) == 0 && shape.Type != "" {
-		one, err := libcni.NetworkPluginConfFromBytes(raw)
+		list, err := json.Marshal(map[string]any{"cniVersion": shape.Version, "name": shape.Name, "plugins": []json.RawMessage{raw}})
 		if err != nil {
 			return nil, err
 		}
-		return libcni.ConfListFromConf(one)
+		return libcni.NetworkConfFromBytes(list)
 	}
 	return libcni.NetworkConfFromFile(file)
 }

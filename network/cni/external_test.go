@@ -190,6 +190,20 @@ func TestExternalReconcileRemovesTheDead(t *testing.T) {
 	}
 }
 
+func TestExternalReadsTheOlderForm(t *testing.T) {
+	p, _, journal := externalNode(t, `{"cniVersion": "0.4.0", "name": "testnet", "type": "testplugin", "journal": "JOURNAL"}`)
+	pod := Pod{ID: "old", Name: "old", NetNS: nettest.New(t).Path()}
+	if got, err := p.Attach(t.Context(), pod); err != nil || fmt.Sprint(got) != "[10.99.0.2 fd99::2]" {
+		t.Errorf("Attach: %v, %v", got, err)
+	}
+	if err := p.Detach(t.Context(), pod); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff("ADD old eth0 null\nDEL old eth0 null\n", journal()); diff != "" {
+		t.Errorf("calls of the plugin (-want +got):\n%s", diff)
+	}
+}
+
 func TestExternalWithoutConfiguration(t *testing.T) {
 	p, err := New(Config{StateDir: t.TempDir(), ConfDir: t.TempDir()})
 	if err != nil {

@@ -59,7 +59,7 @@ func openRouted(cfg Config) (b *routed, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	b = &routed{cfg: cfg, nl: nl, gone: &removals{nl: nl, log: cfg.Log}}
+	b = &routed{cfg: cfg, nl: nl}
 	defer func() {
 		if err != nil {
 			b.close()
@@ -71,7 +71,10 @@ func openRouted(cfg Config) (b *routed, err error) {
 	if b.leases, err = openLeases(filepath.Join(cfg.StateDir, "leases"), cfg.PodCIDRs); err != nil {
 		return nil, err
 	}
-	b.ports, err = openPorts()
+	if b.ports, err = openPorts(); err != nil {
+		return nil, err
+	}
+	b.gone, err = openRemovals(nl, cfg.Log)
 	return b, err
 }
 
@@ -201,15 +204,9 @@ func (b *routed) hasIPv6() bool {
 }
 
 // linkSettings are those of the node's end of one veth: replies of host ports may lead to 127.0.0.1 (the table guards it from
-// the rest), and no pod announces routes to the node.
-func (b *routed) linkSettings(link string) sysctls {
-	out := sysctls{"net/ipv4/conf/" + link + "/route_localnet": "1"}
-	if b.hasIPv6() {
-		out["net/ipv6/conf/"+link+"/accept_ra"] = "0"
-	} else {
-		out["net/ipv6/conf/"+link+"/disable_ipv6"] = "1"
-	}
-	return out
+// the rest), and no pod announces routes to the node. (disable_ipv6 would do more, but it spins while others change links.)
+func linkSettings(link string) sysctls {
+	return sysctls{"net/ipv4/conf/" + link + "/route_localnet": "1", "net/ipv6/conf/" + link + "/accept_ra": "0"}
 }
 
 func (b *routed) attach(ctx context.Context, p Pod) ([]netip.Addr, error) {
@@ -273,7 +270,7 @@ func (b *routed) connect(id string, ns netns.NsHandle, in *netlink.Handle, mac n
 
 // configureNode leads the pod's addresses to its link.
 func (b *routed) configureNode(host netlink.Link, addrs []netip.Addr) error {
-	if err := b.linkSettings(host.Attrs().Name).set(); err != nil {
+	if err := linkSettings(host.Attrs().Name).set(); err != nil {
 		return err
 	}
 	for i, a := range addrs {
@@ -457,10 +454,13 @@ func (b *routed) leftovers() ([]string, error) {
 
 // close waits a little for the background, so that nothing is cut off in the middle, and frees the sockets.
 func (b *routed) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if err := b.gone.wait(ctx); err != nil {
-		b.cfg.Log.Warn("interfaces of dead pods are left for the next start", "err", err)
+	if b.gone != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := b.gone.wait(ctx); err != nil {
+			b.cfg.Log.Warn("interfaces of dead pods are left for the next start", "err", err)
+		}
+		b.gone.close()
 	}
 	b.nl.Close()
 	if b.ports != nil {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -275,5 +276,37 @@ func BenchmarkAttachDetach(b *testing.B) {
 		p.Detach(b.Context(), pod)
 		p.Flush(b.Context())
 		b.StartTimer()
+	}
+}
+
+// BenchmarkBurst is 30 pods at once, then their end, with the background's work in the time of the end.
+func BenchmarkBurst(b *testing.B) {
+	const n = 30
+	p := node(b, "10.42.0.0/16")
+	for round := range b.N {
+		b.StopTimer()
+		var pods []Pod
+		for i := range n {
+			pods = append(pods, Pod{ID: fmt.Sprint(round, "-", i), NetNS: nettest.New(b).Path()})
+		}
+		b.StartTimer()
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for _, pod := range pods {
+			wg.Go(func() {
+				if _, err := p.Attach(b.Context(), pod); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		b.ReportMetric(float64(time.Since(begin).Microseconds())/1000, "ms-attach")
+		begin = time.Now()
+		for _, pod := range pods {
+			p.Detach(b.Context(), pod)
+		}
+		b.ReportMetric(float64(time.Since(begin).Microseconds())/1000, "ms-detach")
+		p.Flush(b.Context())
+		b.ReportMetric(float64(time.Since(begin).Microseconds())/1000, "ms-flush")
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // sysctls are settings under /proc/sys by path, and the values they shall have.
@@ -97,5 +95,3 @@ func (s sysctls) restore(file string) error {
 	}
 	return errs
 }
-
-func noDevice(err error) bool { return errors.Is(err, unix.ENODEV) }
