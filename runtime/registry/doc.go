@@ -1,4 +1,4 @@
-// Package registry is the client of image registries: the pull side of the OCI distribution specification and of Docker's
+// Package registry is the client of image registries: pull and push of the OCI distribution specification and of Docker's
 // registry API before it, over HTTPS, and over plain HTTP where that is configured or the registry is on this machine.
 //
 //	HEAD /v2/library/nginx/manifests/1.27        what does the tag mean today

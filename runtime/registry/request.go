@@ -16,12 +16,17 @@ import (
 type request struct {
 	method string
 	path   string // after the repository
+	url    string // instead of path, when the registry says where to go on
 	accept string
 	offset int64
+
+	body     func() (io.ReadCloser, error) // opened for each attempt
+	size     int64
+	bodyType string
 }
 
 // do sends a request until it is answered or will not be: with credentials once they are asked for, again after what
-// passes by itself. The response has status 200 or 206, and its body is the caller's to close.
+// passes by itself. The response has a status from 200 to 206, and its body is the caller's to close.
 func (c *Client) do(ctx context.Context, e *endpoint, req request) (*http.Response, error) {
 	var last error
 	for attempt := range e.tries {
@@ -41,7 +46,7 @@ func (c *Client) do(ctx context.Context, e *endpoint, req request) (*http.Respon
 			if last = e.fail(err); !passes(err) {
 				return nil, last
 			}
-		case res.StatusCode == http.StatusOK || res.StatusCode == http.StatusPartialContent:
+		case res.StatusCode >= http.StatusOK && res.StatusCode <= http.StatusPartialContent:
 			return res, nil
 		default:
 			wait = retryAfter(res)
@@ -81,9 +86,20 @@ func (c *Client) send(ctx context.Context, e *endpoint, req request) (*http.Resp
 }
 
 func (c *Client) once(ctx context.Context, e *endpoint, req request, authorization string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, req.method, e.base+"/v2/"+e.path+req.path, nil)
+	where := e.base + "/v2/" + e.path + req.path
+	if req.url != "" {
+		where = req.url
+	}
+	r, err := http.NewRequestWithContext(ctx, req.method, where, nil)
 	if err != nil {
 		return nil, err
+	}
+	if req.body != nil {
+		if r.Body, err = req.body(); err != nil {
+			return nil, err
+		}
+		r.GetBody, r.ContentLength = req.body, req.size
+		r.Header.Set("Content-Type", req.bodyType)
 	}
 	r.Header.Set("User-Agent", c.config.UserAgent)
 	if req.accept != "" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -174,6 +175,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.token(w, r)
 	case !s.allowed(r):
 		s.challenge(w)
+	case r.Method == http.MethodPost && strings.HasSuffix(path, "/blobs/uploads/"):
+		w.Header().Set("Location", "/v2/"+path+"some-session?state=1")
+		w.WriteHeader(http.StatusAccepted)
+	case r.Method == http.MethodPut:
+		s.put(w, r, path)
 	case strings.Contains(path, "/manifests/"):
 		repo, ref, _ := strings.Cut(path, "/manifests/")
 		s.manifest(w, r, repo+":"+ref)
@@ -252,6 +258,39 @@ func (s *Server) blob(w http.ResponseWriter, r *http.Request, d digest.Digest) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	s.send(w, b)
+}
+
+// put takes an upload: a blob with its digest, or a manifest whose blobs are here.
+func (s *Server) put(w http.ResponseWriter, r *http.Request, path string) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client went away
+	}
+	if repo, tag, ok := strings.Cut(path, "/manifests/"); ok {
+		var m ocispec.Manifest
+		if err := json.Unmarshal(body, &m); err != nil {
+			Refuse(w, http.StatusBadRequest, "MANIFEST_INVALID", err.Error())
+			return
+		}
+		for _, d := range append(m.Layers, m.Config) {
+			s.mu.Lock()
+			_, ok := s.blobs[d.Digest]
+			s.mu.Unlock()
+			if !ok {
+				Refuse(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", d.Digest.String())
+				return
+			}
+		}
+		s.AddManifest(repo, tag, r.Header.Get("Content-Type"), body)
+		w.WriteHeader(http.StatusCreated)
+		return
+	}
+	if want := r.URL.Query().Get("digest"); digest.FromBytes(body).String() != want || r.URL.Query().Get("state") != "1" {
+		Refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "the bytes do not have "+want)
+		return
+	}
+	s.AddBlob(body)
+	w.WriteHeader(http.StatusCreated)
 }
 
 // Refuse answers with an error of the distribution specification.
