@@ -19,8 +19,8 @@ import (
 // Op is what a Change does.
 type Op string
 
-// The operations. Update and Status fail with a conflict if Object's resourceVersion is no longer the current one; Delete and Patch
-// have Object's uid as precondition.
+// The operations. Update and Status fail with a conflict if Object's resourceVersion is no longer the current one; Delete has Object's uid
+// as precondition, and a Patch should name it.
 const (
 	Create Op = "create"
 	Update Op = "update" // metadata and spec
@@ -41,6 +41,7 @@ type Change struct {
 	Grace       *int64
 	Propagation *metav1.DeletionPropagation
 	SameVersion bool // Delete: only if Object is still at its resourceVersion
+	Unordered   bool // Patch: may go out together with others of the same kind that say so
 
 	Said    Note // told when the change was made; %[1]s in it is the name of the object, other verbs are not allowed
 	Refused Note // told when it was not; %[1]v in it is the error
@@ -54,9 +55,10 @@ type Note struct {
 	Format string
 }
 
-// Apply makes the changes in order, but runs of creates, and of deletes, of one resource go out in growing batches: 1, 2, 4, ... at a
-// time, so that 500 are fast and a refusal is not repeated 500 times. It stops at the first batch that failed and returns all its
-// errors, joined. A create that is refused because its namespace is going away counts as done.
+// Apply makes the changes in order, but runs of creates, of deletes, and of unordered patches, of one resource go out in growing batches:
+// 1, 2, 4, ... at a time, so that 500 are fast and a refusal is not repeated 500 times. It stops at the first batch that failed and
+// returns all its errors, joined. A create that is refused because its namespace is going away counts as done, and so do the patch and the
+// delete of what is gone.
 func Apply(ctx context.Context, c client.Client, ev *record.Recorder, changes []Change) error {
 	for len(changes) > 0 {
 		n := 1
@@ -72,7 +74,8 @@ func Apply(ctx context.Context, c client.Client, ev *record.Recorder, changes []
 }
 
 func alike(a, b Change) bool {
-	return a.Op == b.Op && (a.Op == Create || a.Op == Delete) && object.KindOf(a.Object) == object.KindOf(b.Object)
+	together := a.Op == Create || a.Op == Delete || a.Op == Patch && a.Unordered && b.Unordered
+	return a.Op == b.Op && together && object.KindOf(a.Object) == object.KindOf(b.Object)
 }
 
 // maxBatch bounds the writes that one Apply has in flight.
@@ -122,7 +125,7 @@ func one(ctx context.Context, c client.Client, ev *record.Recorder, ch Change) e
 		if ch.Op == Create && apierrors.HasStatusCause(err, core.NamespaceTerminatingCause) {
 			return nil
 		}
-		if ch.Op == Delete && apierrors.IsNotFound(err) {
+		if (ch.Op == Delete || ch.Op == Patch) && apierrors.IsNotFound(err) {
 			return nil
 		}
 		if !apierrors.IsConflict(err) {

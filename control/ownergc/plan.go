@@ -87,7 +87,9 @@ func planForeground(o object.Object, dependents []object.Object) []control.Chang
 func planOrphan(o object.Object, dependents []object.Object) []control.Change {
 	var changes []control.Change
 	for _, d := range dependents {
-		changes = append(changes, disown(d, func(ref metav1.OwnerReference) bool { return ref.UID == o.GetUID() }))
+		ch := disown(d, func(ref metav1.OwnerReference) bool { return ref.UID == o.GetUID() })
+		ch.Unordered = true // but before the last change
+		changes = append(changes, ch)
 	}
 	return append(changes, unfinalize(o, metav1.FinalizerOrphanDependents))
 }
