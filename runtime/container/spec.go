@@ -29,6 +29,10 @@ type Files struct {
 	ResolvConf, Hostname, SHM string
 }
 
+// ociVersion is the specification's version that is asked for: an old one, because runtimes refuse what is newer than they
+// know.
+const ociVersion = "1.0.2"
+
 // defaultPath is the PATH of images that set none.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -54,7 +58,7 @@ func Spec(in Input) (*specs.Spec, wire.User, error) {
 		cwd = "/" + cwd
 	}
 	s := &specs.Spec{
-		Version: specs.Version,
+		Version: ociVersion,
 		Process: &specs.Process{Terminal: in.Config.Tty, Args: args, Cwd: cwd, NoNewPrivileges: sc.GetNoNewPrivs(),
 			Env: environment(in)},
 		Root:        &specs.Root{Path: "rootfs", Readonly: sc.GetReadonlyRootfs()},

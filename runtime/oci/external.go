@@ -38,7 +38,8 @@ func NewExternal(path, root string) (*External, error) {
 	if found, err = filepath.Abs(found); err != nil {
 		return nil, err
 	}
-	return &External{path: found, root: filepath.Join(root, filepath.Base(found))}, os.MkdirAll(root, 0o700)
+	e := &External{path: found, root: filepath.Join(root, filepath.Base(found))}
+	return e, os.MkdirAll(root, 0o700)
 }
 
 func (e *External) command(args ...string) []string {
@@ -67,8 +68,8 @@ func (e *External) Create(ctx context.Context, k *keeper.Keeper, c *Container) (
 	m.External = e.command(append(args, c.ID)...)
 	created, err := k.Create(ctx, m)
 	if err != nil {
-		if said := e.said(c); said != "" {
-			err = errors.New(said)
+		if text := said(filepath.Join(dir, "log")); text != "" {
+			err = errors.New(text)
 		}
 		return who, errors.Join(err, e.Delete(ctx, c))
 	}
@@ -146,9 +147,9 @@ func readIn(root string) func(string) string {
 	}
 }
 
-// said returns the last error in the runtime's log.
-func (e *External) said(c *Container) string {
-	data, err := os.ReadFile(filepath.Join(bundle(c), "log"))
+// said returns the last error in a runtime's log.
+func said(log string) string {
+	data, err := os.ReadFile(log)
 	if err != nil {
 		return ""
 	}
@@ -190,18 +191,26 @@ func (e *External) Exec(ctx context.Context, k *keeper.Keeper, c *Container, p P
 		return nil, err
 	}
 	m := wire.Exec{ID: c.ID, TTY: p.TTY, Stdin: p.Stdin}
-	args := []string{"exec", "--process", file}
+	m.PIDFile = filepath.Join(dir, "pid")
+	args := []string{"--log", filepath.Join(dir, "log"), "--log-format", "json", "exec", "--detach", "--pid-file", m.PIDFile, "--process", file}
 	if p.TTY {
 		m.Console = filepath.Join(dir, "tty")
 		args = append(args, "--console-socket", m.Console)
 	}
 	m.External = e.command(append(args, c.ID)...)
-	return k.Exec(ctx, m)
+	streams, err := k.Exec(ctx, m)
+	if err != nil {
+		if text := said(filepath.Join(dir, "log")); text != "" {
+			err = errors.New(text)
+		}
+	}
+	return streams, errors.Join(err, os.RemoveAll(dir))
 }
 
 // Delete implements Runtime.
 func (e *External) Delete(ctx context.Context, c *Container) error {
-	cmd := exec.CommandContext(ctx, e.path, "--root", e.root, "delete", "--force", c.ID)
+	args := e.command("delete", "--force", c.ID)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	if out, err := cmd.CombinedOutput(); err != nil && !strings.Contains(string(out), "does not exist") {
 		return fmt.Errorf("%s delete: %w: %s", e.path, err, strings.TrimSpace(string(out)))
 	}

@@ -4,35 +4,24 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"proa.dev/runtime/keeper/wire"
 )
 
-// launchExternal runs a command that leaves the container's first process behind, with the container's streams. The
-// process becomes the keeper's child when the command ends, because the keeper is a subreaper.
+// launchExternal runs a command that leaves the container's first process behind, with the container's streams.
 func (k *Keeper) launchExternal(x *container, files []int) (wire.Created, error) {
 	console, err := listenConsole(x.spec.Console)
 	if err != nil {
 		return wire.Created{}, err
 	}
 	defer console.close()
-	if err := k.runWith(x.spec.External, files, nil); err != nil {
+	p, err := k.leave(child{args: x.spec.External, files: files, cgroup: x.spec.CgroupDir, procs: x.spec.CgroupProcs}, x.spec.PIDFile)
+	if err != nil {
 		return wire.Created{}, err
 	}
-	data, err := readFile(x.spec.PIDFile)
-	if err != nil {
-		return wire.Created{}, wrap("read "+x.spec.PIDFile, err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(data))
-	if err != nil || pid <= 1 {
-		return wire.Created{}, text("no process ID in " + x.spec.PIDFile)
-	}
-	p := &process{pid: pid, done: make(chan struct{})}
-	k.mu.Lock()
-	k.procs[pid] = p
-	k.mu.Unlock()
 	k.adopt(x, p)
 	if x.spec.TTY {
 		fd, err := console.accept()
@@ -41,18 +30,18 @@ func (k *Keeper) launchExternal(x *container, files []int) (wire.Created, error)
 		}
 		x.setMaster(k, fd)
 	}
-	return wire.Created{PID: int64(pid)}, nil
+	return wire.Created{PID: int64(p.pid)}, nil
 }
 
-// execExternal runs a command that is the additional process as long as it lasts.
+// execExternal runs a command that leaves the additional process behind.
 func (k *Keeper) execExternal(s *session, m wire.Exec, files []int, outs []*os.File) error {
 	console, err := listenConsole(m.Console)
 	if err != nil {
 		return err
 	}
 	defer console.close()
-	s.proc, err = k.fork(child{args: m.External, path: m.External[0], files: files, pidNS: -1, env: os.Environ()})
-	if err != nil {
+	c := child{args: m.External, files: files, cgroup: m.CgroupDir, procs: m.CgroupProcs}
+	if s.proc, err = k.leave(c, m.PIDFile); err != nil {
 		return err
 	}
 	if m.TTY {
@@ -69,6 +58,43 @@ func (k *Keeper) execExternal(s *session, m wire.Exec, files []int, outs []*os.F
 	return nil
 }
 
+// leave runs a command that leaves a process behind and writes its ID to a file. The process becomes the keeper's child,
+// because the keeper is a subreaper; it may have ended by then.
+func (k *Keeper) leave(c child, pidFile string) (*process, error) {
+	k.mu.Lock()
+	k.expecting++
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		if k.expecting--; k.expecting == 0 {
+			clear(k.orphans)
+		}
+		k.mu.Unlock()
+	}()
+	if err := k.runWith(c, nil); err != nil {
+		return nil, err
+	}
+	data, err := readFile(pidFile)
+	if err != nil {
+		return nil, wrap("read "+pidFile, err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(data))
+	if err != nil || pid <= 1 {
+		return nil, text("no process ID in " + pidFile)
+	}
+	p := &process{pid: pid, done: make(chan struct{})}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ws, ok := k.orphans[pid]; ok {
+		delete(k.orphans, pid)
+		p.status = ws
+		close(p.done)
+		return p, nil
+	}
+	k.procs[pid] = p
+	return p, nil
+}
+
 // runCommand runs a command to its end.
 func (k *Keeper) runCommand(args []string) error {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -82,7 +108,7 @@ func (k *Keeper) runCommand(args []string) error {
 	}
 	out := os.NewFile(uintptr(r), "out")
 	defer out.Close()
-	err = k.runWith(args, []int{null, w, w}, func() string {
+	err = k.runWith(child{args: args, files: []int{null, w, w}}, func() string {
 		unix.Close(w)
 		buf := make([]byte, 4096)
 		n, _ := out.Read(buf)
@@ -91,9 +117,10 @@ func (k *Keeper) runCommand(args []string) error {
 	return err
 }
 
-// runWith runs a command with the given standard streams. said, if any, returns what it wrote, for the error.
-func (k *Keeper) runWith(args []string, files []int, said func() string) error {
-	p, err := k.fork(child{args: args, path: args[0], files: files, pidNS: -1, env: os.Environ()})
+// runWith runs a command to its end. said, if any, returns what it wrote, for the error.
+func (k *Keeper) runWith(c child, said func() string) error {
+	c.path, c.pidNS, c.env = c.args[0], -1, os.Environ()
+	p, err := k.fork(c)
 	if err != nil {
 		return err
 	}
@@ -103,7 +130,7 @@ func (k *Keeper) runWith(args []string, files []int, said func() string) error {
 		words = ": " + strings.TrimSpace(said())
 	}
 	if code := p.code(); code != 0 {
-		return text(args[0] + " exited with code " + itoa(code) + words)
+		return text(c.path + " exited with code " + itoa(code) + words)
 	}
 	return nil
 }
@@ -134,8 +161,14 @@ func listenConsole(path string) (*console, error) {
 	return &console{path, os.NewFile(uintptr(fd), "console")}, nil
 }
 
+// consolePatience bounds the wait for a terminal that the command has, by its exit code, handed over already.
+const consolePatience = 10 * time.Second
+
 // accept receives the master.
 func (c *console) accept() (int, error) {
+	if err := c.file.SetReadDeadline(time.Now().Add(consolePatience)); err != nil {
+		return -1, err
+	}
 	raw, err := c.file.SyscallConn()
 	if err != nil {
 		return -1, err

@@ -37,6 +37,7 @@ type child struct {
 	cgroup string // v2 directory to be cloned into
 	procs  []string
 	path   string // program; empty: the keeper's own binary
+	dies   bool   // with the keeper
 	env    []string
 }
 
@@ -77,6 +78,9 @@ func (k *Keeper) forkHere(c child) (*process, error) {
 	attr := &syscall.ProcAttr{Env: c.env, Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: c.clone}}
 	for _, fd := range c.files {
 		attr.Files = append(attr.Files, uintptr(fd))
+	}
+	if c.dies {
+		attr.Sys.Pdeathsig = unix.SIGKILL // tied to the forking thread, which lives as long as the keeper
 	}
 	if c.cgroup != "" {
 		dir, err := unix.Open(c.cgroup, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -144,8 +148,11 @@ func (k *Keeper) reapNow() {
 			return
 		}
 		p := k.procs[pid]
-		if p == nil {
-			continue // an orphan
+		if p == nil { // an orphan
+			if k.expecting > 0 {
+				k.orphans[pid] = ws
+			}
+			continue
 		}
 		delete(k.procs, pid)
 		p.status = ws
@@ -166,7 +173,7 @@ func (k *Keeper) startPause() error {
 	}
 	defer unix.Close(null)
 	p, err := k.fork(child{args: []string{"proa-keeper", "pause"}, files: []int{null, null, null},
-		clone: unix.CLONE_NEWPID, pidNS: -1, env: stageEnv()})
+		clone: unix.CLONE_NEWPID, pidNS: -1, env: stageEnv(), dies: true})
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ type Keeper struct {
 	watchers   map[*conn]struct{}
 	shared     int // pidfd of the shared PID namespace's first process, -1: none
 	stopping   bool
+	expecting  int                     // commands that leave a process behind, for which orphans are remembered
+	orphans    map[int]unix.WaitStatus // those that ended meanwhile
 
 	scratchMu sync.Mutex // guards scratch and lines
 	scratch   []byte
@@ -40,6 +42,7 @@ func Run() int {
 		containers: map[string]*container{},
 		procs:      map[int]*process{},
 		watchers:   map[*conn]struct{}{},
+		orphans:    map[int]unix.WaitStatus{},
 		shared:     -1,
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {

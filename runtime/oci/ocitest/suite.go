@@ -1,6 +1,7 @@
 package ocitest
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,19 +9,25 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
+	"proa.dev/runtime/cgroup"
 	"proa.dev/runtime/keeper/wire"
 	"proa.dev/runtime/oci"
+	"proa.dev/runtime/oci/seccomp"
 )
 
 // NewFunc makes the implementation under test for a pod.
 type NewFunc func(t testing.TB, p *Pod) oci.Runtime
 
+// ociVersion is one that older runtimes know too.
+const ociVersion = "1.0.2"
+
 // Spec returns a plain specification: the box with args, the usual mounts and devices, no limits.
 func Spec(args ...string) *specs.Spec {
 	caps := []string{"CAP_CHOWN", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_NET_BIND_SERVICE"}
 	return &specs.Spec{
-		Version: specs.Version,
+		Version: ociVersion,
 		Process: &specs.Process{
 			Args: args, Cwd: "/", Env: []string{"PATH=/bin"}, NoNewPrivileges: true,
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps},
@@ -34,6 +41,7 @@ func Spec(args ...string) *specs.Spec {
 		},
 		Linux: &specs.Linux{
 			Namespaces:    []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}},
+			Resources:     &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}},
 			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/scsi", "/sys/firmware"},
 			ReadonlyPaths: []string{"/proc/sys", "/proc/bus"},
 			Devices: []specs.LinuxDevice{{Path: "/dev/null", Type: "c", Major: 1, Minor: 3}, {Path: "/dev/zero", Type: "c", Major: 1, Minor: 5},
@@ -116,6 +124,8 @@ func Run(t *testing.T, newRuntime NewFunc) {
 	rt := newRuntime(t, p)
 	for name, test := range map[string]func(*testing.T, *Pod, oci.Runtime){
 		"Streams": testStreams, "ExitCode": testExitCode, "Missing": testMissing, "User": testUser, "Files": testFiles,
+		"Exec": testExec, "Terminal": testTerminal, "Confined": testConfined, "OutOfMemory": testOutOfMemory, "Kill": testKill,
+		"Binds": testBinds,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p, rt) })
 	}
@@ -150,6 +160,125 @@ func testUser(t *testing.T, p *Pod, rt oci.Runtime) {
 	if want := "uid 1000 gid 1001 groups [1001 77 50]\n"; r.stdout != want && r.stdout != "uid 1000 gid 1001 groups [50 77 1001]\n" {
 		t.Errorf("got %q, want %q", r.stdout, want)
 	}
+}
+
+// running starts a container that sleeps, and ends it with the test.
+func running(t *testing.T, p *Pod, rt oci.Runtime, change func(*oci.Container)) *oci.Container {
+	t.Helper()
+	c := container(t, p, "box", "sleep", "1h")
+	if change != nil {
+		change(c)
+	}
+	_, err := rt.Create(t.Context(), p.Keeper, c)
+	must(t, err)
+	_, err = rt.Start(t.Context(), p.Keeper, c)
+	must(t, err)
+	t.Cleanup(func() {
+		ctx := context.Background()
+		must(t, p.Keeper.Signal(ctx, wire.Signal{ID: c.ID, Signal: int64(unix.SIGKILL), All: true}))
+		if s := p.AwaitExit(t, c.ID); s.ExitCode != 137 {
+			t.Errorf("killed container ended with %d", s.ExitCode)
+		}
+		must(t, p.Keeper.Forget(ctx, c.ID))
+		must(t, rt.Delete(ctx, c))
+	})
+	return c
+}
+
+// execute runs a process to its end and returns what it wrote and its code.
+func execute(t *testing.T, p *Pod, rt oci.Runtime, c *oci.Container, proc oci.Process, input string) (string, int64) {
+	t.Helper()
+	s, err := rt.Exec(t.Context(), p.Keeper, c, proc)
+	must(t, err)
+	defer s.Conn.Close()
+	if proc.Stdin {
+		must(t, wire.WriteFrame(s.Conn, wire.KindStdin, []byte(input)))
+		must(t, wire.WriteFrame(s.Conn, wire.KindStdin, nil))
+	}
+	out := ""
+	for {
+		kind, payload, err := wire.ReadFrame(s.Conn, nil)
+		must(t, err)
+		switch kind {
+		case wire.KindStdout, wire.KindStderr:
+			out += string(payload)
+		case wire.KindExecExit:
+			return out, wire.NewDecoder(payload).Int()
+		}
+	}
+}
+
+func testExec(t *testing.T, p *Pod, rt oci.Runtime) {
+	c := running(t, p, rt, nil)
+	if out, code := execute(t, p, rt, c, oci.Process{Args: []string{"box", "cat"}, Stdin: true}, "in and out\n"); out != "in and out\n" || code != 0 {
+		t.Errorf("got %q, %d", out, code)
+	}
+	if _, code := execute(t, p, rt, c, oci.Process{Args: []string{"box", "exit", "5"}}, ""); code != 5 {
+		t.Errorf("exit code %d, want 5", code)
+	}
+	if out, _ := execute(t, p, rt, c, oci.Process{Args: []string{"box", "ps"}}, ""); !strings.HasPrefix(out, "1 box sleep 1h\n") {
+		t.Errorf("processes %q", out)
+	}
+}
+
+func testTerminal(t *testing.T, p *Pod, rt oci.Runtime) {
+	r, err := run(t, p, rt, func(c *oci.Container) { c.Spec.Process.Terminal = true }, "box", "tty")
+	must(t, err)
+	if !strings.HasPrefix(r.stdout, "tty true true\r\n") {
+		t.Errorf("container: %q", r.stdout)
+	}
+	c := running(t, p, rt, nil)
+	if out, _ := execute(t, p, rt, c, oci.Process{Args: []string{"box", "tty"}, TTY: true}, ""); !strings.HasPrefix(out, "tty true true\r\n") {
+		t.Errorf("exec: %q", out)
+	}
+}
+
+func testConfined(t *testing.T, p *Pod, rt oci.Runtime) {
+	r, err := run(t, p, rt, func(c *oci.Container) {
+		c.Spec.Linux.Seccomp = seccomp.Default(c.Spec.Process.Capabilities.Bounding)
+	}, "box", "status", "CapEff", "NoNewPrivs", "Seccomp")
+	must(t, err)
+	if want := "CapEff 00000000000004e1\nNoNewPrivs 1\nSeccomp 2\n"; r.stdout != want {
+		t.Errorf("got %q, want %q", r.stdout, want)
+	}
+}
+
+func testOutOfMemory(t *testing.T, p *Pod, rt oci.Runtime) {
+	r, err := run(t, p, rt, func(c *oci.Container) { must(t, c.Cgroup.Apply(cgroup.Limits{Memory: 32 << 20})) }, "box", "eat", "200")
+	must(t, err)
+	if !r.state.OOMKilled || r.state.ExitCode != 137 {
+		t.Errorf("state %+v", r.state)
+	}
+}
+
+func testKill(t *testing.T, p *Pod, rt oci.Runtime) {
+	c := running(t, p, rt, nil)
+	must(t, p.Keeper.Signal(t.Context(), wire.Signal{ID: c.ID, Signal: int64(unix.SIGURG)})) // ignored by default
+	if out, _ := execute(t, p, rt, c, oci.Process{Args: []string{"box", "echo", "alive"}}, ""); out != "alive\n" {
+		t.Errorf("got %q", out)
+	}
+}
+
+func testBinds(t *testing.T, p *Pod, rt oci.Runtime) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "f"), []byte("bound\n"), 0o644))
+	bind := func(options ...string) func(*oci.Container) {
+		return func(c *oci.Container) {
+			c.Spec.Mounts = append(c.Spec.Mounts, specs.Mount{Destination: "/a/b", Type: "bind", Source: dir, Options: append(options, "rbind")})
+		}
+	}
+	r, err := run(t, p, rt, bind("rprivate"), "box", "cat", "/a/b/f")
+	must(t, err)
+	if r.stdout != "bound\n" {
+		t.Errorf("got %q, %q", r.stdout, r.stderr)
+	}
+	t.Run("read-only", func(t *testing.T) {
+		r, err := run(t, p, rt, bind("rprivate", "ro"), "box", "write", "/a/b/g", "x")
+		must(t, err)
+		if !strings.Contains(r.stderr, "read-only file system") {
+			t.Errorf("got %q", r.stderr)
+		}
+	})
 }
 
 func testFiles(t *testing.T, p *Pod, rt oci.Runtime) {
