@@ -84,6 +84,10 @@ func (s *Store) Apply(ctx context.Context, w store.Write) (int64, error) {
 		req.Success = []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{
 			RequestPut: &pb.PutRequest{Key: []byte(w.Key), Value: w.Value}}}}
 	}
+	// etcd's own wait for a write outlasts a log that cannot be written by 15 seconds.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
 	res, err := srv.Txn(ctx, req)
 	for errors.Is(err, etcderrors.ErrTooManyRequests) {
 		// 5,000 writes are under way; etcd took none of this one.
@@ -155,6 +159,9 @@ func (s *Store) writeError(key string, err error) error {
 	case <-s.fatal.happened: // the disk, rather than what etcd says about its end
 		return s.explain(fmt.Errorf("write %s: %w", key, s.fatal.cause()))
 	default:
+	}
+	if s.life.Err() != nil {
+		err = errStopped
 	}
 	if errors.Is(err, etcderrors.ErrRequestTooLarge) {
 		return fmt.Errorf("write %s: %w", key, store.ErrTooLarge)

@@ -2,7 +2,9 @@ package etcd
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"expvar"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -21,6 +23,7 @@ import (
 	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 
@@ -74,6 +77,8 @@ type Store struct {
 	quiet atomic.Bool            // etcd's warnings are of no interest now
 	srv   *etcdserver.EtcdServer // set before ready is closed
 	fatal *fatal
+	life  context.Context // ends with the server, or with the disk under it; the rest of a call then is for nothing
+	die   context.CancelFunc
 
 	mu      sync.Mutex // guards watches
 	watches map[*watch]struct{}
@@ -95,8 +100,9 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	life, die := context.WithCancel(context.Background())
 	return &Store{
-		cfg: cfg, log: cfg.Log,
+		life: life, die: die, cfg: cfg, log: cfg.Log,
 		space: space{dir: cfg.Dir, quota: cfg.Quota, minFree: cfg.MinFree},
 		ready: make(chan struct{}), ended: make(chan struct{}), fatal: newFatal(),
 		watches: map[*watch]struct{}{},
@@ -113,6 +119,7 @@ func (s *Store) Run(ctx context.Context) error {
 		return errors.New("run store: a second time")
 	}
 	defer close(s.ended)
+	defer s.die()
 	unlock, err := lockDir(s.cfg.Dir)
 	if err != nil {
 		return err
@@ -164,7 +171,7 @@ func (s *Store) open() (*etcdserver.EtcdServer, error) {
 	cfg := config.ServerConfig{
 		Name: memberName, DataDir: s.cfg.Dir, Logger: log,
 		PeerURLs: types.URLs{*peer}, InitialPeerURLsMap: types.URLsMap{memberName: types.URLs{*peer}},
-		InitialClusterToken: "proa", NewCluster: true,
+		InitialClusterToken: rand.Text(), NewCluster: true, // the ids of a new cluster and its member come from it
 		SnapshotCount: snapshotCount, SnapshotCatchUpEntries: catchUpEntries, MaxSnapFiles: 2, MaxWALFiles: 2,
 		TickMs: tickMillis, ElectionTicks: electionTicks, BootstrapTimeout: time.Second,
 		// The quota is checked before a write is proposed, by space: etcd's own applies the write that breaks it, and then
@@ -212,9 +219,11 @@ func (s *Store) lead(ctx context.Context, srv *etcdserver.EtcdServer) error {
 	tick := time.NewTicker(leadEvery)
 	defer tick.Stop()
 	for uint64(srv.Leader()) != id {
-		msg := &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), To: &id, From: &id}
-		if err := srv.Process(ctx, msg); err != nil {
-			return fmt.Errorf("store in %s: take the lead: %w", s.cfg.Dir, err)
+		if replayed(id) {
+			msg := &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), To: &id, From: &id}
+			if err := srv.Process(ctx, msg); err != nil {
+				return fmt.Errorf("store in %s: take the lead: %w", s.cfg.Dir, err)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -237,6 +246,18 @@ func (s *Store) lead(ctx context.Context, srv *etcdserver.EtcdServer) error {
 	return s.clearAlarms(ctx, srv)
 }
 
+// replayed says whether raft has applied all that the log says is committed. Before that a candidate looks through the rest for
+// changes of membership, and it dies if etcd has released a part of it from memory meanwhile. raft's status is to be had through
+// expvar only, for the member made last in this process; any other waits for its election timeout, a few seconds.
+func replayed(id uint64) bool {
+	v, ok := expvar.Get("raft.status").(expvar.Func)
+	if !ok {
+		return false
+	}
+	st, ok := v.Value().(raft.Status)
+	return ok && st.ID == id && st.Applied >= st.HardState.GetCommit()
+}
+
 // clearAlarms drops an alarm that etcd itself raised under a smaller quota; space decides from here on.
 func (s *Store) clearAlarms(ctx context.Context, srv *etcdserver.EtcdServer) error {
 	for _, a := range srv.Alarms() {
@@ -255,6 +276,7 @@ func (s *Store) clearAlarms(ctx context.Context, srv *etcdserver.EtcdServer) err
 // stop ends the server: cleanly if it can, but not waiting for ever for goroutines that a full disk took down.
 func (s *Store) stop(srv *etcdserver.EtcdServer) {
 	s.quiet.Store(true)
+	s.die()
 	done := make(chan struct{})
 	go func() { srv.Stop(); close(done) }()
 	limit := stopWithin
