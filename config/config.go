@@ -166,7 +166,7 @@ func (c *Config) Complete() {
 
 // Places are the directories and files below which everything stands that proa writes on this machine, but for the kubeconfig.
 func (c *Config) Places() []string {
-	return []string{c.DataDir, c.RunDir, filepath.Join(c.KubeletDir, "pods"), c.PodLogs, c.ContainerLogs}
+	return []string{c.DataDir, c.RunDir, filepath.Join(c.KubeletDir, "pods"), filepath.Join(c.KubeletDir, "memory"), c.PodLogs, c.ContainerLogs}
 }
 
 // Enabled says whether a part of Parts is not switched off.

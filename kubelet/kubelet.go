@@ -165,6 +165,9 @@ func (k *Kubelet) Run(ctx context.Context) error {
 
 // runPods takes over what the runtime has, and follows the API and the runtime from then on.
 func (k *Kubelet) runPods(ctx context.Context) error {
+	if err := k.volumes.Prepare(); err != nil {
+		return err
+	}
 	v, err := k.awaitRuntime(ctx)
 	if err != nil {
 		return err

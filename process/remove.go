@@ -31,7 +31,7 @@ func StopDaemon(ctx context.Context, c *config.Config) error {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		return fmt.Errorf("stop process %d: %w", pid, err)
 	}
-	for end := time.Now().Add(stopLimit); Running(c) != 0; {
+	for end := time.Now().Add(stopLimit); alive(pid); {
 		if time.Now().After(end) {
 			return fmt.Errorf("process %d still runs after %s; its log is %s", pid, stopLimit, filepath.Join(c.DataDir, "proa.log"))
 		}
@@ -42,6 +42,20 @@ func StopDaemon(ctx context.Context, c *config.Config) error {
 		}
 	}
 	return nil
+}
+
+// alive says whether a process has not ended; a zombie has.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // man 5 proc: pid (comm) state ...
+	if !strings.HasPrefix(rest, "Z") {
+		return true
+	}
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // the first thread is a zombie until the last has ended
+	return len(threads) > 1
 }
 
 // StopPods stops and removes every pod sandbox of this node while no daemon runs, and says how many there were. The API keeps
@@ -127,7 +141,7 @@ func stopSandboxes(ctx context.Context, rt kubelet.Runtime, c *config.Config) (n
 	for range list.Items {
 		err = errors.Join(err, <-errs)
 	}
-	return len(list.Items), errors.Join(err, unmountBelow(filepath.Join(c.KubeletDir, "pods")))
+	return len(list.Items), errors.Join(err, unmountBelow(c.KubeletDir))
 }
 
 // unmountBelow takes away every mount below dir, the deepest first.

@@ -109,7 +109,7 @@ func (s *server) openPKI() (err error) {
 func (s *server) openStore() (err error) {
 	e := s.config.Etcd
 	if len(e.Servers) > 0 {
-		err = errors.New("later")
+		s.store, err = etcd.Dial(etcd.ExternalConfig{Endpoints: e.Servers, CAFile: e.CA, CertFile: e.Cert, KeyFile: e.Key, Log: s.log})
 		return err
 	}
 	s.store, err = etcd.New(etcd.Config{Dir: filepath.Join(s.config.DataDir, "etcd"), Cluster: s.cluster.Fingerprint(), Log: s.log})

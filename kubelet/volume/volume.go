@@ -128,6 +128,10 @@ func (v *Volumes) dir(uid types.UID, plugin, name string) string {
 
 func (v *Volumes) memoryDir() string { return filepath.Join(v.Node.Root, "memory") }
 
+// Prepare mounts the one tmpfs that holds what must not touch a disk, so that the node's mounts are the same with pods and without.
+// Safe to repeat.
+func (v *Volumes) Prepare() error { return v.mountMemory() }
+
 func (v *Volumes) mountMemory() error {
 	dir := v.memoryDir()
 	if err := os.MkdirAll(dir, 0o711); err != nil {

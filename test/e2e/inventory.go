@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
@@ -52,6 +54,20 @@ func (c *cluster) inventory() string {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// inventoryIs waits until the machine is as it was before.
+func (c *cluster) inventoryIs(before string) {
+	c.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		now := c.inventory()
+		if now == before {
+			return
+		}
+		if time.Now().After(end) {
+			c.t.Fatalf("left behind (-before +now):\n%s", cmp.Diff(strings.Split(before, "\n"), strings.Split(now, "\n")))
+		}
+	}
 }
 
 func (c *cluster) cgroups() (found []string) {

@@ -46,9 +46,7 @@ func TestShop(t *testing.T) {
 	c.deletedPodIsReplaced()
 
 	c.kubectl("delete", "namespace", "shop", "--timeout=60s")
-	c.eventually(30*time.Second, "the machine is as it was before the shop", func() bool {
-		return c.inventory() == before
-	})
+	c.inventoryIs(before)
 }
 
 func (c *cluster) deployShop() {
