@@ -20,6 +20,13 @@ const (
 	bookmarkEvery = time.Minute
 	lastBookmark  = 2 * time.Second // before the end
 	takeAtOnce    = 256             // events per write
+
+	// Where many watch the same resource, each is written to at most once per pace: a first event goes out at once, what follows on
+	// its heels is gathered. The cost of a write over HTTP/2 is that of its goroutine switches, not of its bytes, so the pace is
+	// about what telling everybody costs.
+	pacePerWatch = 100 * time.Microsecond
+	longestPace  = 100 * time.Millisecond
+	fewWatches   = 20 // not worth it
 )
 
 // watch streams the changes of a resource until the client goes, the time is up, or the server ends.
@@ -127,17 +134,39 @@ func (f *feed) run(w *rest.Watch, limit time.Duration) {
 	}
 	began := time.Now()
 	var events []cache.Event
+	var last time.Time // of the last write
+	bell := w.Bell()
+	rest := time.NewTimer(time.Hour) // until the next write may be
+	defer rest.Stop()
+	rest.Stop()
+	take := func() error {
+		for more := true; more; {
+			events, seen = w.Take(events[:0], takeAtOnce)
+			more = seen == 0
+			if err := f.events(events); err != nil {
+				return err
+			}
+		}
+		clear(events)
+		last = time.Now()
+		return nil
+	}
 	for {
 		select {
-		case <-w.Bell():
-			for more := true; more; {
-				events, seen = w.Take(events[:0], takeAtOnce)
-				more = seen == 0
-				if f.events(events) != nil {
-					return
-				}
+		case <-bell:
+			if early := f.pace() - time.Since(last); early > 0 {
+				bell = nil
+				rest.Reset(early)
+				continue
 			}
-			clear(events)
+			if take() != nil {
+				return
+			}
+		case <-rest.C:
+			bell = w.Bell()
+			if take() != nil {
+				return
+			}
 		case <-tick.C:
 			var upTo int64
 			events, upTo = w.Take(events[:0], 1<<20)
@@ -157,6 +186,15 @@ func (f *feed) run(w *rest.Watch, limit time.Duration) {
 			return
 		}
 	}
+}
+
+// pace is how long to gather events between two writes.
+func (f *feed) pace() time.Duration {
+	n := f.q.served.Shelf.Watchers()
+	if n < fewWatches {
+		return 0
+	}
+	return min(time.Duration(n)*pacePerWatch, longestPace)
 }
 
 // initial tells what there is, a chunk at a time.
