@@ -74,7 +74,7 @@ func TestPull(t *testing.T) {
 func TestPullErrorsNameRegistryAndReason(t *testing.T) {
 	reg, s, _ := start(t, registry.Config{})
 	_, err := s.Pull(t.Context(), reg.Host()+"/proa/none:v9", nil, nil)
-	for _, want := range []string{reg.Host(), "proa/none", "v9", "404", "manifest unknown"} {
+	for _, want := range []string{reg.Host(), "proa/none:v9", "404", "manifest unknown"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Pull of an absent image: %v; want %q in it", err, want)
 		}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -126,7 +127,7 @@ func retryAfter(res *http.Response) time.Duration {
 // Error is a registry's refusal.
 type Error struct {
 	Registry string // which registry or mirror
-	Path     string // repository and what was asked for
+	What     string // what was asked for: "library/nginx:1.27"
 	Status   int    // of HTTP
 	Code     string // the registry's own word: "MANIFEST_UNKNOWN", may be empty
 	Message  string // and its explanation, may be empty
@@ -136,13 +137,13 @@ func (e *Error) Error() string {
 	var what string
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		what = "denies access to " + e.Path + ": it does not exist, or a pull secret with the right to read it is needed"
+		what = "denies access to " + e.What + ": it does not exist, or a pull secret with the right to read it is needed"
 	case http.StatusNotFound:
-		what = "does not have " + e.Path
+		what = "does not have " + e.What
 	case http.StatusTooManyRequests:
-		what = "limits downloads for now, and refused " + e.Path
+		what = "limits downloads for now, and refused " + e.What
 	default:
-		what = "did not serve " + e.Path
+		what = "did not serve " + e.What
 	}
 	s := fmt.Sprintf("registry %s %s (HTTP status %d", e.Registry, what, e.Status)
 	if e.Code != "" {
@@ -163,7 +164,7 @@ func (e *Error) passes() bool {
 // refuse turns a response into an Error (OCI distribution specification, "Error Codes"), and closes it.
 func (e *endpoint) refuse(req request, res *http.Response) *Error {
 	defer res.Body.Close()
-	out := &Error{Registry: e.name, Path: e.path + req.path, Status: res.StatusCode}
+	out := &Error{Registry: e.name, What: e.what(req), Status: res.StatusCode}
 	// An unreadable explanation explains nothing; the status stands.
 	b, err := io.ReadAll(io.LimitReader(res.Body, 16<<10))
 	if err != nil {
@@ -176,6 +177,20 @@ func (e *endpoint) refuse(req request, res *http.Response) *Error {
 		out.Code, out.Message = clip(doc.Errors[0].Code), clip(doc.Errors[0].Message)
 	}
 	return out
+}
+
+// what names what a request asks for as users do.
+func (e *endpoint) what(req request) string {
+	if name, ok := strings.CutPrefix(req.path, "/manifests/"); ok {
+		if strings.Contains(name, ":") {
+			return e.path + "@" + name
+		}
+		return e.path + ":" + name
+	}
+	if d, ok := strings.CutPrefix(req.path, "/blobs/"); ok && d != "uploads/" {
+		return "blob " + d + " of " + e.path
+	}
+	return e.path
 }
 
 // clip keeps a stranger's text short and on one line: it ends in events.
