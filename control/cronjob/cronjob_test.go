@@ -138,6 +138,7 @@ func finish(a *controltest.API, j *batch.Job, how batch.JobConditionType) {
 func TestTicksAndKeepsHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := start(t, batch.AllowConcurrent, nil)
+		time.Sleep(30 * time.Second)
 		for range 6 {
 			time.Sleep(time.Minute)
 			for _, j := range jobs(a) {
@@ -146,7 +147,7 @@ func TestTicksAndKeepsHistory(t *testing.T) {
 				}
 			}
 		}
-		time.Sleep(30 * time.Second)
+		time.Sleep(time.Second)
 		st := get(t, a).Status
 		if n := len(jobs(a)); n != 3 || len(st.Active) != 0 || st.LastSuccessfulTime == nil {
 			t.Errorf("%d Jobs, status %+v; want 3 of history", n, st)
