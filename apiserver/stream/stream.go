@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/client"
+	"proa.dev/kit/tunnel"
 	"proa.dev/object"
 )
 
@@ -143,8 +144,14 @@ func container(p *core.Pod, name string) (string, error) {
 	return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", name, p.Name))
 }
 
-// forward passes a request on, upgrades and bodies of any length included.
+// forward passes a request on, upgrades and endless bodies included.
 func (s *Streams) forward(w http.ResponseWriter, r *http.Request, to *url.URL, rt http.RoundTripper) {
+	if tunnel.Asked(r) {
+		if err := s.upgraded(w, r, to, rt); err != nil && r.Context().Err() == nil {
+			answer(w, unreachable(to, err))
+		}
+		return
+	}
 	p := &httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL, pr.Out.Host = to, to.Host
@@ -161,6 +168,17 @@ func (s *Streams) forward(w http.ResponseWriter, r *http.Request, to *url.URL, r
 		},
 	}
 	p.ServeHTTP(w, r)
+}
+
+// upgraded passes a request on that asks for another protocol.
+func (s *Streams) upgraded(w http.ResponseWriter, r *http.Request, to *url.URL, rt http.RoundTripper) error {
+	out, err := http.NewRequestWithContext(r.Context(), r.Method, to.String(), nil)
+	if err != nil {
+		return err
+	}
+	out.Header = r.Header.Clone()
+	dropCredentials(out.Header)
+	return tunnel.Serve(w, r, out, rt)
 }
 
 // unreachable words an error of the way to a backend.

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
@@ -68,6 +70,9 @@ func (netConn) SetReadDeadline(time.Time) error  { return nil }
 func (netConn) SetWriteDeadline(time.Time) error { return nil }
 
 // translate joins a client's WebSocket of exec or attach to SPDY streams of the kubelet. An error means that nothing was upgraded yet.
+//
+// The streams are opened last, and read from at once: a command may be over before the client has its upgrade, and SPDY forgets what
+// was not read when a connection ends.
 func (s *Streams) translate(w http.ResponseWriter, r *http.Request, to *url.URL, rt http.RoundTripper, o wants) error {
 	raw, err := upgrade(r, to, rt, execProtocol)
 	if err != nil {
@@ -78,26 +83,34 @@ func (s *Streams) translate(w http.ResponseWriter, r *http.Request, to *url.URL,
 		return errors.Join(err, raw.Close())
 	}
 	defer conn.Close()
-	var far [channels]httpstream.Stream
-	open := [channels]bool{o.stdin, o.stdout, o.stderr, true, o.tty}
-	for _, i := range []int{failure, stdin, stdout, stderr, resize} { // the order that runtimes expect
-		if !open[i] {
-			continue
-		}
-		if far[i], err = conn.CreateStream(http.Header{"Streamtype": {streamTypes[i]}}); err != nil {
-			return fmt.Errorf("open the %s stream: %w", streamTypes[i], err)
-		}
-	}
-	if err := far[failure].Close(); err != nil { // we only listen there; a command that is that fast has closed it already
-		s.Log.Debug("error stream not half-closed", "err", err)
-	}
 	ws, err := upgrader(execWebSocket).Upgrade(hijackable(w), r, nil)
 	if err != nil {
 		s.Log.Debug("WebSocket not opened", "err", err) // the client has its answer
 		return nil
 	}
-	s.join(newSocket(ws), far, conn)
+	near := newSocket(ws)
+	defer near.close()
+	if err := s.join(near, conn, o); err != nil {
+		status := apierrors.NewInternalError(err).Status()
+		if b, err := json.Marshal(status); err == nil {
+			_, _ = near.to(failure).Write(b) // the client may have left
+		}
+	}
 	return nil
+}
+
+// open opens the streams that a client wants, in the order that runtimes expect.
+func open(conn httpstream.Connection, o wants) (far [channels]httpstream.Stream, err error) {
+	wanted := [channels]bool{o.stdin, o.stdout, o.stderr, true, o.tty}
+	for _, i := range []int{failure, stdin, stdout, stderr, resize} {
+		if !wanted[i] {
+			continue
+		}
+		if far[i], err = conn.CreateStream(http.Header{"Streamtype": {streamTypes[i]}}); err != nil {
+			return far, fmt.Errorf("open the %s stream: %w", streamTypes[i], err)
+		}
+	}
+	return far, nil
 }
 
 func upgrader(protocol string) *websocket.Upgrader {
@@ -108,23 +121,20 @@ func upgrader(protocol string) *websocket.Upgrader {
 }
 
 // join copies until the command has ended and all its output was delivered, or the client left.
-func (s *Streams) join(near *socket, far [channels]httpstream.Stream, conn httpstream.Connection) {
-	defer near.close()
+func (s *Streams) join(near *socket, conn httpstream.Connection, o wants) error {
 	first := failure
-	for _, i := range []int{stderr, stdout} {
-		if far[i] != nil {
-			first = i
+	for i, on := range []bool{false, o.stdout, o.stderr} {
+		if on {
+			first = min(first, i)
 		}
 	}
 	if _, err := near.to(first).Write(nil); err != nil { // tells the client that the connection stands
-		return
+		return nil
 	}
-	go func() { // ends with the WebSocket, which closes when join returns
-		if err := near.read(far); err != nil {
-			s.Log.Debug("client left", "err", err)
-			conn.Close() // the command shall learn it
-		}
-	}()
+	far, err := open(conn, o)
+	if err != nil {
+		return err
+	}
 	var out sync.WaitGroup
 	for _, i := range []int{stdout, stderr, failure} {
 		if far[i] == nil {
@@ -137,7 +147,14 @@ func (s *Streams) join(near *socket, far [channels]httpstream.Stream, conn https
 			}
 		})
 	}
+	go func() { // ends with the WebSocket, which closes when translate returns
+		if err := near.read(far); err != nil {
+			s.Log.Debug("client left", "err", err)
+			conn.Close() // the command shall learn it
+		}
+	}()
 	out.Wait()
+	return nil
 }
 
 // tunnel carries a client's SPDY connection inside a WebSocket to the kubelet's port-forward.

@@ -2,13 +2,13 @@ package serve
 
 import (
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"strconv"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/kit/tunnel"
 	"proa.dev/kubelet/observe"
 )
 
@@ -109,6 +109,10 @@ func yes(q url.Values, name string) bool { v := q.Get(name); return v == "1" || 
 // tunnel hands the request, and after its upgrade all bytes of both directions, to the runtime's streaming server. Its URL holds a
 // one-time token and never leaves the node.
 func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, to string) {
+	if !tunnel.Asked(r) {
+		fail(w, answer(http.StatusBadRequest, "Upgrade request required"))
+		return
+	}
 	u, err := url.Parse(to)
 	if err != nil {
 		fail(w, err)
@@ -117,19 +121,17 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, to string) {
 	if u.Scheme == "" {
 		u.Scheme = "http"
 	}
-	p := &httputil.ReverseProxy{
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.URL, pr.Out.Host = u, u.Host
-			pr.Out.Header.Del("Authorization")
-		},
-		Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: 30 * time.Second, DisableCompression: true},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() == nil {
-				fail(w, err)
-			}
-		},
+	out, err := http.NewRequestWithContext(r.Context(), r.Method, u.String(), nil)
+	if err != nil {
+		fail(w, err)
+		return
 	}
-	p.ServeHTTP(w, r)
+	out.Header = r.Header.Clone()
+	out.Header.Del("Authorization")
+	rt := &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: 30 * time.Second, DisableCompression: true}
+	if err := tunnel.Serve(w, r, out, rt); err != nil && r.Context().Err() == nil {
+		fail(w, err)
+	}
 }
 
 // latest is the newest instance of a container that has a log.
