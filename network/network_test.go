@@ -126,6 +126,9 @@ func TestWholeNode(t *testing.T) {
 	if got := hello(t, client.NS, "10.43.0.9:80"); got != "hello" {
 		t.Errorf("after the proxy has ended the service says %q", got)
 	}
+	if err := routes.Set(t.Context()); err != nil {
+		t.Errorf("a restart takes its own routes for the host's: %v", err)
+	}
 	left, err := Leftovers(cfg)
 	if err != nil {
 		t.Error(err)
@@ -134,7 +137,7 @@ func TestWholeNode(t *testing.T) {
 	want := []string{
 		"bridge proatest0", "lease of 10.42.0.2 to web", "lease of 10.42.0.3 to client", "nftables table ip proa-pods",
 		"nftables table ip proa-services",
-		"unreachable route 10.42.0.0/16", "unreachable route 10.43.0.0/16", "route 10.43.0.0/16", "veth " + cni.LinkName("client"), "veth " + cni.LinkName("web"),
+		"route 10.42.0.2/32", "route 10.42.0.3/32", "unreachable route 10.42.0.0/16", "unreachable route 10.43.0.0/16", "route 10.43.0.0/16", "veth " + cni.LinkName("client"), "veth " + cni.LinkName("web"),
 	}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, left); diff != "" {

@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"proa.dev/network/conntrack"
 	"proa.dev/network/nft"
 )
 
@@ -24,8 +26,11 @@ var (
 // are read once, at start.
 type ports struct {
 	nft *nft.Conn
+	ct  *conntrack.Table
+	nl  *netlink.Handle // the plugin's
 
-	mu    sync.Mutex // guards byPod and the tables
+	mu    sync.Mutex // guards all below and the tables
+	cfg   Config
 	byPod map[netip.Addr][]entry
 }
 
@@ -34,18 +39,24 @@ type entry struct {
 	el  nft.Element
 }
 
-func openPorts() (*ports, error) {
+func openPorts(nl *netlink.Handle) (*ports, error) {
 	conn, err := nft.Open()
 	if err != nil {
 		return nil, err
 	}
-	return &ports{nft: conn, byPod: map[netip.Addr][]entry{}}, nil
+	ct, err := conntrack.Open()
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &ports{nft: conn, ct: ct, nl: nl, byPod: map[netip.Addr][]entry{}}, nil
 }
 
 // prepare makes the tables or adopts those that are there.
 func (p *ports) prepare(cfg Config) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.cfg = cfg
 	for _, r := range cfg.PodCIDRs {
 		if err := p.adopt(rules(cfg, r)); err != nil {
 			return err
@@ -75,6 +86,24 @@ func (p *ports) adopt(want *nft.Ruleset) error {
 		return nil
 	}
 	return p.nft.Do(ch)
+}
+
+// restore makes the tables anew, with the host ports there were; p.mu is held.
+func (p *ports) restore() error {
+	var changes []nft.Change
+	for _, r := range p.cfg.PodCIDRs {
+		want := rules(p.cfg, r)
+		want.Elements = map[string][]nft.Element{}
+		for a, entries := range p.byPod {
+			for _, e := range entries {
+				if a.Is4() == r.Addr().Is4() {
+					want.Elements[e.set] = append(want.Elements[e.set], e.el)
+				}
+			}
+		}
+		changes = append(changes, nft.Diff(nft.State{}, want))
+	}
+	return p.nft.Do(changes...)
 }
 
 // podOf is the address of the pod that an element belongs to.
@@ -145,13 +174,47 @@ func (p *ports) add(pod []netip.Addr, want []Port) error {
 		}
 		changes = append(changes, ch)
 	}
-	if err := p.nft.Do(changes...); err != nil {
+	err := p.nft.Do(changes...)
+	if errors.Is(err, unix.ENOENT) { // somebody deleted the tables
+		if err = p.restore(); err == nil {
+			err = p.nft.Do(changes...)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("open host ports %v: %w", want, err)
 	}
+	var errs error
 	for _, a := range pod {
 		p.byPod[a], _ = portEntries(a, want)
+		errs = errors.Join(errs, p.forget(a, want))
 	}
-	return nil
+	return errs
+}
+
+// forget makes clients of UDP host ports that sent to the pod before, or to nobody, find this one.
+func (p *ports) forget(pod netip.Addr, want []Port) error {
+	udp := map[uint16]bool{}
+	for _, w := range want {
+		if proto, err := protocolNumber(w.Protocol); err == nil && proto == unix.IPPROTO_UDP && w.HostPort != 0 {
+			udp[w.HostPort] = true
+		}
+	}
+	if len(udp) == 0 {
+		return nil
+	}
+	addrs, err := p.nl.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses of the node: %w", err)
+	}
+	node := map[netip.Addr]bool{}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			node[ip.Unmap()] = true
+		}
+	}
+	return p.ct.Forget(pod.Is6(), func(f conntrack.Flow) bool {
+		return f.Proto == unix.IPPROTO_UDP && udp[f.To.Port()] && node[f.To.Addr()] && f.From.Addr() != pod
+	})
 }
 
 func has(es []entry, e entry) bool {
@@ -258,4 +321,7 @@ func (p *ports) cleanup() error {
 	return err
 }
 
-func (p *ports) close() { p.nft.Close() }
+func (p *ports) close() {
+	p.nft.Close()
+	p.ct.Close()
+}

@@ -11,11 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"proa.dev/network/route"
 )
 
 // podLink is the name of the interface in a pod, which users know by heart.
@@ -71,7 +74,7 @@ func openRouted(cfg Config) (b *routed, err error) {
 	if b.leases, err = openLeases(filepath.Join(cfg.StateDir, "leases"), cfg.PodCIDRs); err != nil {
 		return nil, err
 	}
-	if b.ports, err = openPorts(); err != nil {
+	if b.ports, err = openPorts(nl); err != nil {
 		return nil, err
 	}
 	b.gone, err = openRemovals(nl, cfg.Log)
@@ -193,6 +196,24 @@ func (b *routed) settings() sysctls {
 	out := sysctls{"net/ipv4/ip_forward": "1"}
 	if b.hasIPv6() {
 		out["net/ipv6/conf/all/forwarding"] = "1"
+		// A router ignores router advertisements, unless told twice; a node whose own default route comes from them needs them.
+		for _, link := range listensToRouters() {
+			out["net/ipv6/conf/"+link+"/accept_ra"] = "2"
+		}
+	}
+	return out
+}
+
+// listensToRouters are the links with accept_ra=1.
+func listensToRouters() []string {
+	files, _ := filepath.Glob("/proc/sys/net/ipv6/conf/*/accept_ra") // the pattern is sound
+	var out []string
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		link := filepath.Base(filepath.Dir(f))
+		if err == nil && strings.TrimSpace(string(raw)) == "1" && link != "all" && link != "default" && link != "lo" {
+			out = append(out, link)
+		}
 	}
 	return out
 }
@@ -279,7 +300,7 @@ func (b *routed) configureNode(host netlink.Link, addrs []netip.Addr) error {
 			return fmt.Errorf("tell the node of neighbour %s: %w", a, err)
 		}
 		gw := gateway(b.leases.ranges[i])
-		r := &netlink.Route{LinkIndex: index, Dst: single(a), Scope: netlink.SCOPE_LINK, Src: gw.AsSlice()}
+		r := &netlink.Route{LinkIndex: index, Dst: single(a), Scope: netlink.SCOPE_LINK, Src: gw.AsSlice(), Protocol: route.Protocol}
 		if err := b.nl.RouteReplace(r); err != nil {
 			return fmt.Errorf("route %s to its pod: %w", a, err)
 		}
@@ -414,7 +435,7 @@ func (b *routed) cleanup(ctx context.Context) error {
 		b.gone.add(name)
 	}
 	err = errors.Join(err, b.flush(ctx))
-	err = errors.Join(err, b.settings().restore(b.settingsFile()))
+	err = errors.Join(err, restore(b.settingsFile()))
 	if l, lookup := b.nl.LinkByName(b.cfg.Bridge); lookup == nil {
 		if del := b.nl.LinkDel(l); del != nil {
 			err = errors.Join(err, fmt.Errorf("remove bridge %s: %w", b.cfg.Bridge, del))

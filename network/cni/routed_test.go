@@ -16,6 +16,7 @@ import (
 
 	"proa.dev/kit/roottest"
 	"proa.dev/network/nettest"
+	"proa.dev/network/nft"
 )
 
 // TestMain runs the tests, or is the CNI plugin that they call: see external_test.go.
@@ -239,9 +240,55 @@ func TestHostPorts(t *testing.T) {
 	wantAnswer(t, from(all.NS), "192.168.77.1:8080", "all to 10.42.7.1") // itself
 	wantAnswer(t, from(nil), "127.0.0.1:9090", "one to 10.42.7.1")
 	wantAnswer(t, from(lan), "192.168.77.1:9090", "two to 192.168.77.2")
+	// Somebody flushes all rules of the host; the next pod brings them back.
+	if err := p.form.(*routed).ports.nft.Delete(nft.Table{Family: nft.IPv4, Name: tableName}); err != nil {
+		t.Fatal(err)
+	}
+	attach(t, p, "next", Port{HostPort: 8888, ContainerPort: 80})
+	wantAnswer(t, from(lan), "192.168.77.1:8080", "all to 192.168.77.2")
 	taken := Pod{ID: "late", Name: "late", NetNS: nettest.New(t).Path(), Ports: []Port{{HostPort: 8080, ContainerPort: 1}}}
 	if _, err := p.Attach(t.Context(), taken); err == nil {
 		t.Error("a host port was given to a second pod")
+	}
+}
+
+func TestUDPHostPortFollowsThePod(t *testing.T) {
+	p := node(t, "10.42.7.0/24")
+	lan := nettest.New(t)
+	nettest.Join(t, nil, "lan0", "192.168.77.1/24", lan, "lan0", "192.168.77.2/24")
+	conn, err := lan.Dial(t.Context(), "udp", "192.168.77.1:5353", netip.Addr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write([]byte("?")) // tracked as a connection to the node itself
+	for _, name := range []string{"first", "second"} {
+		x := attach(t, p, name, Port{HostPort: 5353, ContainerPort: 53, Protocol: "UDP"})
+		u := x.ListenUDP(t, ":53")
+		go func() {
+			buf := make([]byte, 16)
+			for {
+				_, from, err := u.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				u.WriteTo([]byte(name), from)
+			}
+		}()
+		got := ""
+		for end := time.Now().Add(3 * time.Second); got != name && time.Now().Before(end); {
+			conn.Write([]byte("?"))
+			conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			buf := make([]byte, 16)
+			n, _ := conn.Read(buf)
+			got = string(buf[:n])
+		}
+		if got != name {
+			t.Errorf("the host port answers %q, want %q", got, name)
+		}
+		if err := p.Detach(t.Context(), x.Pod); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

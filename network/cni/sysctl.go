@@ -76,20 +76,16 @@ func readBefore(file string) (map[string]string, error) {
 	return before, nil
 }
 
-// restore puts the values from before back.
-func (s sysctls) restore(file string) error {
+// restore puts the values that apply remembered in the file back.
+func restore(file string) error {
 	before, err := readBefore(file)
 	if err != nil {
 		return err
 	}
 	var errs error
-	for name := range s {
-		old, ok := before[name]
-		if !ok {
-			continue
-		}
+	for name, old := range before {
 		err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(old), 0)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a link may be gone
 			errs = errors.Join(errs, fmt.Errorf("set sysctl %s=%s: %w", name, old, err))
 		}
 	}

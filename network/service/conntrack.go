@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"proa.dev/network/conntrack"
 	"proa.dev/network/nft"
 	"proa.dev/network/route"
 )
@@ -17,13 +18,14 @@ import (
 // connections is the part of the kernel beside nftables that the proxy touches: connection tracking and the routes of the
 // service ranges.
 type connections struct {
-	ct, rt *netlink.Handle
+	ct *conntrack.Table
+	rt *netlink.Handle
 }
 
 func openConnections() (*connections, error) {
-	ct, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+	ct, err := conntrack.Open()
 	if err != nil {
-		return nil, fmt.Errorf("open connection tracking socket: %w", err)
+		return nil, err
 	}
 	rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -99,17 +101,12 @@ func (k *connections) forget(stale map[frontend][]netip.AddrPort) error {
 	}
 	var errs error
 	if f.v4 {
-		_, err := k.ct.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f)
-		errs = errors.Join(errs, err)
+		errs = errors.Join(errs, k.ct.Forget(false, f.stale))
 	}
 	if f.v6 {
-		_, err := k.ct.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET6, f)
-		errs = errors.Join(errs, err)
+		errs = errors.Join(errs, k.ct.Forget(true, f.stale))
 	}
-	if errs != nil {
-		return fmt.Errorf("remove tracked connections: %w", errs)
-	}
-	return nil
+	return errs
 }
 
 // staleFlows says which tracked connections are to be removed.
@@ -119,15 +116,9 @@ type staleFlows struct {
 	v4, v6 bool
 }
 
-// MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (s *staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	dst, ok := netip.AddrFromSlice(flow.Forward.DstIP)
-	from, ok2 := netip.AddrFromSlice(flow.Reverse.SrcIP)
-	if !ok || !ok2 {
-		return false
-	}
-	dst, from = dst.Unmap(), from.Unmap()
-	fe := frontend{dst, flow.Forward.Protocol, flow.Forward.DstPort}
+func (s *staleFlows) stale(flow conntrack.Flow) bool {
+	dst := flow.To.Addr()
+	fe := frontend{dst, flow.Proto, flow.To.Port()}
 	to, known := s.fronts[fe]
 	if !known && s.node[dst] {
 		fe.addr = netip.IPv4Unspecified()
@@ -136,7 +127,7 @@ func (s *staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		}
 		to, known = s.fronts[fe]
 	}
-	return known && !slices.Contains(to, netip.AddrPortFrom(from, flow.Reverse.SrcPort))
+	return known && !slices.Contains(to, flow.From)
 }
 
 // forgetAffinity removes clients of these frontends from the affinity map that are tied to endpoints of the past.

@@ -26,5 +26,5 @@
 //
 // At start the tables of an earlier process are adopted: only what differs is changed, affinity stays.
 //
-// It imports client, object, kit/run, network/nft and network/route. Read model.go, then plan.go, then proxy.go.
+// It imports client, object, kit/run and network/{nft,conntrack,route}. Read model.go, then plan.go, then proxy.go.
 package service
