@@ -18,6 +18,7 @@ import (
 	"proa.dev/apiserver/openapi"
 	"proa.dev/client"
 	"proa.dev/kinds/all"
+	"proa.dev/store"
 	"proa.dev/store/etcd"
 )
 
@@ -135,3 +136,6 @@ func (o output) Write(b []byte) (int, error) {
 	o.t.Log(strings.TrimSpace(string(b)))
 	return len(b), nil
 }
+
+// Keep puts the server's store into where, for tests that need to reach around the API.
+func Keep(where *store.Store) Option { return func(d *apiserver.Deps) { *where = d.Store } }
