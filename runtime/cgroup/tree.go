@@ -19,6 +19,7 @@ type Tree struct {
 	unified     string            // mount point of the v2 tree, empty: none
 	controllers []string          // of the v2 tree that proa uses; empty on hybrid hosts
 	v1          map[string]string // controller -> mount point
+	systemd     string            // mount point of the v1 tree in which systemd tracks services, empty: none
 }
 
 // wanted are the controllers that proa uses. On v1 the order is that of creation.
@@ -49,8 +50,11 @@ func Open() (*Tree, error) {
 			}
 		case "cgroup":
 			for opt := range strings.SplitSeq(right[2], ",") {
-				if slices.Contains(wanted[:], opt) && t.v1[opt] == "" {
+				switch {
+				case slices.Contains(wanted[:], opt) && t.v1[opt] == "":
 					t.v1[opt] = at
+				case opt == "name=systemd":
+					t.systemd = at
 				}
 			}
 		}
@@ -171,6 +175,20 @@ func (t *Tree) delegate(path string) error {
 		}
 	}
 	return nil
+}
+
+// Escape makes the group in the tree in which a v1 systemd tracks services, and returns the file to which a process ID is
+// written to leave the service that started it: what is in there survives the service's end. Empty where there is no such
+// tree; on v2 being in any other group is enough.
+func (g *Group) Escape() (string, error) {
+	if g.tree.systemd == "" {
+		return "", nil
+	}
+	dir := filepath.Join(g.tree.systemd, g.path)
+	if err := makeDir(dir); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "cgroup.procs"), nil
 }
 
 // Path returns the name of the group.

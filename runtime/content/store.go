@@ -94,7 +94,8 @@ func (s *Store) Open(d digest.Digest) (*os.File, error) {
 }
 
 // Read returns a whole blob of at most limit bytes, or ErrTooLarge. It verifies the digest again: what is small enough to
-// be read whole (manifests, configurations) is also what decides about everything else.
+// be read whole (manifests, configurations) is also what decides about everything else. A blob that the disk has spoilt is
+// ErrDigest and is removed, so that it can come again.
 func (s *Store) Read(d digest.Digest, limit int64) ([]byte, error) {
 	f, err := s.Open(d)
 	if err != nil {
@@ -109,7 +110,8 @@ func (s *Store) Read(d digest.Digest, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("read blob %s: %w: more than %d bytes", d, ErrTooLarge, limit)
 	}
 	if got := d.Algorithm().FromBytes(b); got != d {
-		return nil, fmt.Errorf("read blob %s: %w on disk: %s", d, ErrDigest, got)
+		err := fmt.Errorf("read blob %s: %w on disk: %s", d, ErrDigest, got)
+		return nil, errors.Join(err, os.Remove(f.Name()))
 	}
 	return b, nil
 }

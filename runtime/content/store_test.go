@@ -51,6 +51,21 @@ func TestPutAndRead(t *testing.T) {
 	}
 }
 
+func TestSpoiltBlobIsRemoved(t *testing.T) {
+	s, root := open(t)
+	d, err := s.Put(t.Context(), "", []byte("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, "blobs/sha256", d.Digest.Encoded())
+	if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, []byte("hellO"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read(d.Digest, 100); !errors.Is(err, content.ErrDigest) || s.Has(d.Digest) {
+		t.Errorf("Read of a spoilt blob: %v, still there %t; want ErrDigest, false", err, s.Has(d.Digest))
+	}
+}
+
 func TestWrongBytesAreRefusedAndGone(t *testing.T) {
 	s, root := open(t)
 	w, err := s.Ingest(t.Context(), desc("right"))

@@ -150,7 +150,7 @@ func (h *host) clean() {
 	h.stop()
 	h.leftovers()
 	// What the runtime itself holds goes last.
-	for _, ctl := range []string{"memory", "cpu", "cpuacct", "pids", "devices", "unified", ""} {
+	for _, ctl := range []string{"memory", "cpu", "cpuacct", "pids", "devices", "unified", "systemd", ""} {
 		for _, sub := range []string{"keepers", "pods", ""} {
 			os.Remove(filepath.Join("/sys/fs/cgroup", ctl, h.deps.CgroupParent, sub))
 		}

@@ -164,7 +164,7 @@ func (r *Runtime) keeperSpec(p *pod) keeper.Spec {
 		Setup: wire.Setup{ID: p.id, Dir: p.paths.Keeper, Hostname: p.config.Hostname, Loopback: !host,
 			SharePID: sandbox.SharePID(p.config), OOMScore: keeperScore},
 		HostNetwork: host, HostIPC: sandbox.HostIPC(p.config), HostUTS: host,
-		CgroupDir: r.keepers.Dir(), CgroupProcs: r.keepers.Procs(),
+		CgroupDir: r.keepers.Dir(), CgroupProcs: r.keeperProcs,
 	}
 	if host {
 		s.Setup.Hostname = ""

@@ -58,8 +58,10 @@ type Runtime struct {
 	tree    *cgroup.Tree
 	keepers *cgroup.Group // of all keepers
 	oci     map[string]oci.Runtime
-	stream  *streamServer
-	events  hub
+
+	keeperProcs []string // files that a keeper's process ID is written to
+	stream      *streamServer
+	events      hub
 
 	adopted chan struct{} // closed when Run has found out what still runs
 
@@ -105,6 +107,12 @@ func New(d Deps) (*Runtime, error) {
 	}
 	if r.keepers, err = r.tree.Create(filepath.Join(d.CgroupParent, "keepers")); err != nil {
 		return nil, err
+	}
+	r.keeperProcs = r.keepers.Procs()
+	if file, err := r.keepers.Escape(); err != nil {
+		return nil, err
+	} else if file != "" {
+		r.keeperProcs = append(r.keeperProcs, file)
 	}
 	if err := r.setHandlers(); err != nil {
 		return nil, err

@@ -180,13 +180,23 @@ func (s *Store) unchanged(ctx context.Context, repo *registry.Repository, r refe
 		d.Digest = r.Digest
 	}
 	im, err := s.Get(r.WithDigest(d.Digest))
-	if err != nil || !s.snaps.Has(im.Chain) && im.Chain != "" {
+	if err != nil || !s.whole(im) {
 		return "", nil
 	}
 	if r.Tag == "" || r.Digest != "" || slices.Contains(im.Tags, r.Tagged()) {
 		return im.ID, nil
 	}
 	return im.ID, s.Tag(im.ID, r.Tagged())
+}
+
+// whole says whether nothing of an image was lost.
+func (s *Store) whole(im Image) bool {
+	for _, d := range append([]digest.Digest{im.Manifest.Digest}, im.Blobs...) {
+		if !s.blobs.Has(d) {
+			return false
+		}
+	}
+	return im.Chain == "" || s.snaps.Has(im.Chain)
 }
 
 // fetched is a manifest in the content store.

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,6 +70,32 @@ func TestPull(t *testing.T) {
 	reg.User, reg.Password = "alice", "secret"
 	if _, err := s.Pull(t.Context(), im.Digests[0], nil, nil); err == nil {
 		t.Error("who may not have the image got it because it is here")
+	}
+}
+
+func TestPullMendsALostBlob(t *testing.T) {
+	_, s, name := start(t, registry.Config{})
+	id, err := s.Pull(t.Context(), name, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	hosts := open(t, root)
+	if _, err := hosts.Pull(t.Context(), name, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(root, "content/blobs/sha256", digest.Digest(id).Encoded())); err != nil {
+		t.Fatal(err)
+	}
+	hosts = open(t, root)
+	if _, _, err := hosts.Config(t.Context(), name); err == nil {
+		t.Error("Config of an image whose configuration is lost")
+	}
+	if again, err := hosts.Pull(t.Context(), name, nil, nil); again != id || err != nil {
+		t.Errorf("Pull = %s, %v; want %s", again, err, id)
+	}
+	if got, _, err := hosts.Config(t.Context(), name); got != id || err != nil {
+		t.Errorf("Config after the pull: %s, %v", got, err)
 	}
 }
 

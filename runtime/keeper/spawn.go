@@ -86,10 +86,16 @@ func (b *Binary) fork(s Spec, listener, first *os.File) (int, error) {
 		return 0, err
 	}
 	defer null.Close()
+	// What the Go runtime says when it dies is all that ever goes there.
+	last, err := os.OpenFile(filepath.Join(s.Setup.Dir, "stderr"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer last.Close()
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   []string{"GOMAXPROCS=1", "GOGC=10", "PATH=" + os.Getenv("PATH")},
-		Files: []uintptr{null.Fd(), null.Fd(), null.Fd(), listener.Fd(), first.Fd()},
+		Files: []uintptr{null.Fd(), null.Fd(), last.Fd(), listener.Fd(), first.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
 	if !s.HostNetwork {

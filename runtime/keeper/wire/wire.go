@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -15,17 +14,22 @@ const MaxFrame = 8 << 20
 // ErrMalformed reports bytes that are not a message of the expected kind.
 var ErrMalformed = errors.New("malformed message")
 
-// Encoder appends fields to a message.
+// Encoder appends fields to a message. It does without encoding/binary, which brings reflect into every keeper.
 type Encoder struct{ b []byte }
 
 // Take returns the bytes written so far.
 func (e *Encoder) Take() []byte { return e.b }
 
 // Uint appends an unsigned number.
-func (e *Encoder) Uint(v uint64) { e.b = binary.AppendUvarint(e.b, v) }
+func (e *Encoder) Uint(v uint64) {
+	for ; v >= 0x80; v >>= 7 {
+		e.b = append(e.b, byte(v)|0x80)
+	}
+	e.b = append(e.b, byte(v))
+}
 
 // Int appends a signed number.
-func (e *Encoder) Int(v int64) { e.b = binary.AppendVarint(e.b, v) }
+func (e *Encoder) Int(v int64) { e.Uint(uint64(v)<<1 ^ uint64(v>>63)) }
 
 // Bool appends a truth value.
 func (e *Encoder) Bool(v bool) {
@@ -76,30 +80,27 @@ func (d *Decoder) Err() error {
 
 // Uint reads an unsigned number.
 func (d *Decoder) Uint() uint64 {
-	if len(d.b) == 0 {
-		return 0
+	var v uint64
+	for i, c := range d.b {
+		if i == 9 && c > 1 { // more than 64 bits
+			break
+		}
+		v |= uint64(c&0x7f) << (7 * i)
+		if c < 0x80 {
+			d.b = d.b[i+1:]
+			return v
+		}
 	}
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
+	if len(d.b) > 0 {
 		d.fail()
-		return 0
 	}
-	d.b = d.b[n:]
-	return v
+	return 0
 }
 
 // Int reads a signed number.
 func (d *Decoder) Int() int64 {
-	if len(d.b) == 0 {
-		return 0
-	}
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.fail()
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
+	v := d.Uint()
+	return int64(v>>1) ^ -int64(v&1)
 }
 
 // Bool reads a truth value.
@@ -169,8 +170,7 @@ func WriteFrame(w io.Writer, kind byte, payload []byte) error {
 // PutHeader fills the first 5 bytes of buf with the header of a frame of n bytes. Hot paths keep the header and the
 // payload in one buffer.
 func PutHeader(buf []byte, kind byte, n int) {
-	binary.LittleEndian.PutUint32(buf, uint32(n))
-	buf[4] = kind
+	buf[0], buf[1], buf[2], buf[3], buf[4] = byte(n), byte(n>>8), byte(n>>16), byte(n>>24), kind
 }
 
 // ReadFrame reads one frame into buf, grown as needed, and returns its kind and payload, which lies in the returned
@@ -180,7 +180,7 @@ func ReadFrame(r io.Reader, buf []byte) (kind byte, payload []byte, err error) {
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, nil, err
 	}
-	n := binary.LittleEndian.Uint32(head[:4])
+	n := uint32(head[0]) | uint32(head[1])<<8 | uint32(head[2])<<16 | uint32(head[3])<<24
 	if n > MaxFrame {
 		return 0, nil, ErrMalformed
 	}
