@@ -20,5 +20,5 @@
 // nftables, table "proa-pods" of each family: masquerade of what leaves the cluster ranges, host ports (one map), no packets
 // from a wire to 127.0.0.0/8 (route_localnet is on for pod links, so that host ports answer on 127.0.0.1).
 //
-// It imports netlink, libcni and network/{nft,conntrack,route}. Read cni.go, then routed.go.
+// It imports netlink, libcni and network/{nft,conntrack,route}. Read cni.go, then routed.go and node.go.
 package cni
