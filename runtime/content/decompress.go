@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -27,7 +28,7 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read gzip blob: %w", err)
 		}
-		return newAhead(z), nil
+		return ReadAhead(z), nil
 	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		z, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecoderConcurrency(2))
 		if err != nil {
@@ -38,12 +39,13 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(br), nil
 }
 
-// ahead decompresses in one goroutine while the other end unpacks.
+// ahead reads in one goroutine while the other end works.
 type ahead struct {
 	full  chan chunk
 	empty chan []byte
 	quit  chan struct{}
 	ended chan struct{} // closed when the goroutine is gone; Close waits for it
+	once  sync.Once
 	now   chunk
 	off   int
 }
@@ -53,7 +55,8 @@ type chunk struct {
 	err  error
 }
 
-func newAhead(r io.Reader) *ahead {
+// ReadAhead reads r in a goroutine, up to a megabyte ahead. Close waits until that no longer touches r.
+func ReadAhead(r io.Reader) io.ReadCloser {
 	const buffers = 4
 	a := &ahead{
 		full:  make(chan chunk, buffers),
@@ -109,8 +112,9 @@ func (a *ahead) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Close may be called twice.
 func (a *ahead) Close() error {
-	close(a.quit)
+	a.once.Do(func() { close(a.quit) })
 	<-a.ended
 	return nil
 }

@@ -80,21 +80,21 @@ func TestPullMendsALostBlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	hosts := open(t, root)
-	if _, err := hosts.Pull(t.Context(), name, nil, nil); err != nil {
+	other := open(t, root)
+	if _, err := other.Pull(t.Context(), name, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(filepath.Join(root, "content/blobs/sha256", digest.Digest(id).Encoded())); err != nil {
 		t.Fatal(err)
 	}
-	hosts = open(t, root)
-	if _, _, err := hosts.Config(t.Context(), name); err == nil {
+	other = open(t, root)
+	if _, _, err := other.Config(t.Context(), name); err == nil {
 		t.Error("Config of an image whose configuration is lost")
 	}
-	if again, err := hosts.Pull(t.Context(), name, nil, nil); again != id || err != nil {
+	if again, err := other.Pull(t.Context(), name, nil, nil); again != id || err != nil {
 		t.Errorf("Pull = %s, %v; want %s", again, err, id)
 	}
-	if got, _, err := hosts.Config(t.Context(), name); got != id || err != nil {
+	if got, _, err := other.Config(t.Context(), name); got != id || err != nil {
 		t.Errorf("Config after the pull: %s, %v", got, err)
 	}
 }

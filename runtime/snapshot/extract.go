@@ -23,13 +23,13 @@ const (
 
 // Limits bound what one layer may bring. The zero value of a field is its default.
 type Limits struct {
-	Entries int64 // files, directories, links; default 4 million
+	Entries int64 // files, directories, links; default 1 million
 	Bytes   int64 // length of the uncompressed layer, and of its largest file; default 1 TiB
 }
 
 func (l Limits) withDefaults() Limits {
 	if l.Entries == 0 {
-		l.Entries = 4 << 20
+		l.Entries = 1 << 20
 	}
 	if l.Bytes == 0 {
 		l.Bytes = 1 << 40

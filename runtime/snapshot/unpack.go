@@ -166,11 +166,13 @@ func (s *Store) extract(ctx context.Context, j job, x *extractor) error {
 	defer plain.Close()
 	hash := j.DiffID.Algorithm().Hash()
 	bounded := &io.LimitedReader{R: plain, N: s.limits.Bytes}
-	r := io.TeeReader(bounded, hash)
+	// Hashing goes on beside unpacking.
+	r := content.ReadAhead(io.TeeReader(bounded, hash))
 	err = x.run(ctx, r)
 	if err == nil {
 		_, err = io.CopyBuffer(io.Discard, r, x.buf) // padding counts for the digest
 	}
+	r.Close()
 	if bounded.N == 0 {
 		return fmt.Errorf("layer has more than %d bytes", s.limits.Bytes)
 	}
