@@ -141,13 +141,21 @@ func (l *Loop) one(ctx context.Context) bool {
 		if again != Done {
 			l.queue.AddAfter(key, time.Duration(again))
 		}
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
+	case overtaken(err) && l.queue.Tries(key) < patience:
 		l.queue.Retry(key) // somebody was faster: look again, nothing is wrong
 	default:
 		l.Log.Warn("reconcile", "ns", key.Namespace, "name", key.Name, "err", err, "tries", l.queue.Tries(key)+1)
 		l.queue.Retry(key)
 	}
 	return true
+}
+
+// patience is how often in a row a key may be overtaken before that is worth a warning.
+const patience = 10
+
+// overtaken says whether a write failed because what it was about has changed, appeared or gone since it was read.
+func overtaken(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
 // reconcile keeps a bug that one object brings out from stopping the work on all others.
