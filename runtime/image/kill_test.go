@@ -53,13 +53,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		cmd.Stdout, cmd.Stderr = out, out
 		return cmd, out
 	}
-	for i := range 20 {
+	for i := range 12 {
 		cmd, out := process("victim")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		// Long enough to start; then every moment of an import gets its turn.
-		time.AfterFunc(time.Duration(30+i*13)*time.Millisecond, func() { cmd.Process.Kill() })
+		time.AfterFunc(time.Duration(30+i*21)*time.Millisecond, func() { cmd.Process.Kill() })
 		cmd.Wait() // killed, as it should be
 		if out.Len() > 0 {
 			t.Fatalf("the victim says: %s", out)
