@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -14,6 +15,9 @@ import (
 	"proa.dev/runtime/keeper"
 	"proa.dev/runtime/keeper/wire"
 )
+
+// startPatience bounds a start. Longer ones hang in a volume's file system.
+const startPatience = 2 * time.Minute
 
 // What a container says that could not be started, as with containerd.
 const (
@@ -38,8 +42,11 @@ func (r *Runtime) StartContainer(ctx context.Context, req *runtimeapi.StartConta
 	if k == nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "pod sandbox %s is not ready", c.pod.id)
 	}
-	if err := r.startContainer(ctx, c, k); err != nil {
-		r.failStart(c, err)
+	// It takes milliseconds, and half of it would be hard to take back: a caller that gives up does not end it.
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), startPatience)
+	defer cancel()
+	if err := r.startContainer(work, c, k); err != nil {
+		r.failStart(c, k, err)
 		return nil, err
 	}
 	return &runtimeapi.StartContainerResponse{}, nil
@@ -86,12 +93,16 @@ func (r *Runtime) startContainer(ctx context.Context, c *ctr, k *keeper.Keeper) 
 }
 
 // failStart records why a container never ran.
-func (r *Runtime) failStart(c *ctr, why error) {
-	if errors.Is(why, context.Canceled) || errors.Is(why, context.DeadlineExceeded) {
-		// The request ended, perhaps after the process was made: it is ended too, and its exit comes as of any other.
-		r.background(10*time.Second, func(ctx context.Context) {
-			if err := r.group(c).Kill(); err != nil {
-				r.log.Error("end a container whose start was given up", "container", c.id, "err", err)
+func (r *Runtime) failStart(c *ctr, k *keeper.Keeper, why error) {
+	if errors.Is(why, context.DeadlineExceeded) {
+		// The keeper may still be at it: what comes of that is ended as soon as it can be.
+		r.background(startPatience, func(ctx context.Context) {
+			for ctx.Err() == nil {
+				err := k.Signal(ctx, wire.Signal{ID: c.id, Signal: int64(unix.SIGKILL), All: true})
+				if err != nil {
+					return // it knows no such container any more, or is gone itself
+				}
+				time.Sleep(time.Second)
 			}
 		})
 	}
