@@ -50,7 +50,7 @@ type port struct {
 
 // site is what the model has to know of the node.
 type site struct {
-	node string
+	node, zone string
 	// own are addresses that the node serves by itself: no rules for them.
 	own []netip.Addr
 	// families are those that the cluster has.
@@ -83,7 +83,7 @@ func model(svc *core.Service, eps []*discovery.EndpointSlice, s site) []port {
 			if len(p.fronts) == 0 {
 				continue
 			}
-			found := endpoints(eps, &svc.Spec.Ports[i], f, s.node)
+			found := endpoints(eps, &svc.Spec.Ports[i], f, s)
 			p.cluster, p.local, p.self = found.cluster, found.local, found.self
 			out = append(out, p)
 		}
@@ -203,9 +203,10 @@ type found struct {
 
 // endpoints is what a port leads to: the ready endpoints of all nodes and of this one. Where none is ready, those that are
 // shutting down but still serve are better than nothing (KEP-1669).
-func endpoints(eps []*discovery.EndpointSlice, sp *core.ServicePort, f nft.Family, node string) found {
+func endpoints(eps []*discovery.EndpointSlice, sp *core.ServicePort, f nft.Family, s site) found {
 	var ready, going, localReady, localGoing []netip.AddrPort
 	var out found
+	near := s.near(eps)
 	for _, slice := range eps {
 		if (slice.AddressType == discovery.AddressTypeIPv4) != (f == nft.IPv4) || slice.AddressType == discovery.AddressTypeFQDN {
 			continue
@@ -223,11 +224,13 @@ func endpoints(eps []*discovery.EndpointSlice, sp *core.ServicePort, f nft.Famil
 			if err != nil || familyOf(a.Unmap()) != f {
 				continue
 			}
-			to, here := netip.AddrPortFrom(a.Unmap(), number), ep.NodeName != nil && *ep.NodeName == node
+			to, here := netip.AddrPortFrom(a.Unmap(), number), ep.NodeName != nil && *ep.NodeName == s.node
 			c := ep.Conditions
 			switch {
 			case c.Ready == nil || *c.Ready:
-				ready = append(ready, to)
+				if near(ep) {
+					ready = append(ready, to)
+				}
 				if here {
 					localReady = append(localReady, to)
 				}

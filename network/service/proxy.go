@@ -244,6 +244,9 @@ func (p *Proxy) once(ctx context.Context, all bool) error {
 	out := newStep()
 	out.all = all
 	out.stale, p.owed = p.owed, stale{}
+	if n, ok := client.Lookup[core.Node](p.deps.View, object.Key{Name: p.deps.NodeName}); ok {
+		p.site.zone = n.Labels[core.LabelTopologyZone]
+	}
 	for _, j := range p.due() {
 		var want []port
 		if j.svc != nil {

@@ -335,6 +335,36 @@ func TestClusterIP(t *testing.T) {
 	c.wantRefused(client.NS, "tcp", "10.43.0.9:80")
 }
 
+// TestEndpointOnTheNode is the Service "kubernetes": its endpoint is a process of the node itself.
+func TestEndpointOnTheNode(t *testing.T) {
+	c := newCluster(t)
+	client := c.pod("client")
+	l, err := net.Listen("tcp", "192.168.77.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+			fmt.Fprintf(conn, "node from %s", host)
+			conn.Close()
+		}
+	}()
+	svc := service("kubernetes", "10.43.0.1")
+	svc.Spec.Type, svc.Spec.Ports[0].NodePort = core.ServiceTypeNodePort, 30443
+	c.view.Put(svc)
+	c.view.Put(slice("kubernetes", endpoint("192.168.77.1", "", true)))
+	c.want(client.NS, "tcp", "10.43.0.1:80", "node from "+client.addrs[0].String())
+	c.want(nil, "tcp", "10.43.0.1:80", "node from 10.42.7.1")
+	c.want(nil, "tcp", "127.0.0.1:30443", "node from 10.42.7.1")
+	c.want(c.lan, "tcp", "192.168.77.1:30443", "node from 192.168.77.2")
+}
+
 func TestNodePortAndExternalIP(t *testing.T) {
 	c := newCluster(t)
 	a, b, client := c.pod("a"), c.pod("b"), c.pod("client")
