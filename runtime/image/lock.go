@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +16,14 @@ func lock(root string) error {
 	if err != nil {
 		return fmt.Errorf("lock image store %s: %w", root, err)
 	}
-	l := unix.Flock_t{Type: unix.F_WRLCK}
-	err = unix.FcntlFlock(uintptr(fd), unix.F_SETLK, &l)
+	// A process that was killed a moment ago may not be quite gone.
+	for range 20 {
+		l := unix.Flock_t{Type: unix.F_WRLCK}
+		if err = unix.FcntlFlock(uintptr(fd), unix.F_SETLK, &l); err != unix.EAGAIN && err != unix.EACCES {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 	if err == nil {
 		return nil
 	}
