@@ -6,6 +6,7 @@
 export CGO_ENABLED := 0
 GO      ?= go
 LDFLAGS := -s -w
+VERSION := v1.37.2
 KEEPER  := runtime/keeper/embedded/proa-keeper
 
 .PHONY: build up down images test bench clean
@@ -13,7 +14,7 @@ KEEPER  := runtime/keeper/embedded/proa-keeper
 build:
 	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(KEEPER) ./cmd/proa-keeper
 	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/proa ./cmd/proa
-	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/kubectl ./cmd/kubectl
+	$(GO) build -trimpath -ldflags "$(LDFLAGS) -X k8s.io/component-base/version.gitVersion=$(VERSION)" -o bin/kubectl ./cmd/kubectl
 
 images:
 	$(GO) run ./examples/shop/build -o bin/images

@@ -6,8 +6,11 @@ import (
 	"proa.dev/apiserver/authz"
 	"proa.dev/client/record"
 	"proa.dev/control"
+	"proa.dev/control/cronjob"
+	"proa.dev/control/daemonset"
 	"proa.dev/control/deployment"
 	"proa.dev/control/endpointslice"
+	"proa.dev/control/job"
 	"proa.dev/control/namespace"
 	"proa.dev/control/nodelife"
 	"proa.dev/control/ownergc"
@@ -15,6 +18,7 @@ import (
 	"proa.dev/control/replicaset"
 	"proa.dev/control/rootca"
 	"proa.dev/control/serviceaccount"
+	"proa.dev/control/statefulset"
 	"proa.dev/kit/run"
 	"proa.dev/scheduler"
 )
@@ -36,6 +40,10 @@ func controllers() []struct {
 	return list{
 		{"deployment", func(d control.Deps) (runner, error) { return deployment.New(d) }},
 		{"replicaset", func(d control.Deps) (runner, error) { return replicaset.New(d) }},
+		{"statefulset", func(d control.Deps) (runner, error) { return statefulset.New(d) }},
+		{"daemonset", func(d control.Deps) (runner, error) { return daemonset.New(d) }},
+		{"job", func(d control.Deps) (runner, error) { return job.New(d) }},
+		{"cronjob", func(d control.Deps) (runner, error) { return cronjob.New(d) }},
 		{"endpointslice", func(d control.Deps) (runner, error) { return endpointslice.New(d) }},
 		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(d) }},
 		{"ownergc", func(d control.Deps) (runner, error) { return ownergc.New(d) }},

@@ -90,7 +90,7 @@ func (c *cluster) getForms(t *testing.T) {
 }
 
 func (c *cluster) describes(t *testing.T) {
-	c.says(t, []string{"-n", "shop", "describe", "pods", "-l", "app=web"}, "Successfully assigned shop/web-", "Started", "Readiness:", "store-password", "QoS Class:")
+	c.says(t, []string{"-n", "shop", "describe", "pods", "-l", "app=store"}, "Successfully assigned shop/store-", "Started", "Readiness:", "the key 'password' in secret 'store'", "QoS Class:")
 	c.says(t, []string{"-n", "shop", "describe", "deployment", "web"}, "Scaled up replica set web-", "MinimumReplicasAvailable", "RollingUpdateStrategy:")
 	c.says(t, []string{"-n", "shop", "describe", "service", "web"}, "30080/TCP", "Endpoints:")
 	c.says(t, []string{"describe", "node", "box"}, "KubeletReady", "Allocated resources:", "Non-terminated Pods:")
@@ -102,7 +102,7 @@ func (c *cluster) changes(t *testing.T) {
 	c.says(t, []string{"label", "configmap", "one", "x=y"}, "configmap/one labeled")
 	c.says(t, []string{"annotate", "configmap", "one", "note=hello"}, "configmap/one annotated")
 	edit := c.Command("kubectl", "edit", "configmap", "one")
-	edit.Env = append(edit.Env, `KUBE_EDITOR=sed -i s/a:.*/a:\ two/`)
+	edit.Env = append(edit.Env, `KUBE_EDITOR=sed -i "s/^  a: .*/  a: two/"`)
 	if out, err := edit.CombinedOutput(); err != nil || !strings.Contains(string(out), "configmap/one edited") {
 		t.Errorf("kubectl edit: %v\n%s", err, out)
 	}
