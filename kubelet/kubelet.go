@@ -20,6 +20,8 @@ import (
 	"proa.dev/client/record"
 	"proa.dev/kit/run"
 	"proa.dev/kubelet/cri"
+	"proa.dev/kubelet/imagegc"
+	"proa.dev/kubelet/logs"
 	"proa.dev/kubelet/node"
 	"proa.dev/kubelet/pod"
 	"proa.dev/kubelet/probe"
@@ -193,6 +195,10 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 		{Name: "objects", Run: src.Objects},
 		{Name: "runtime events", Run: func(ctx context.Context) error { return k.follow(ctx, events) }},
 	}
+	parts = append(parts,
+		run.Component{Name: "log rotation", Run: logs.NewRotator(k.pods, 0, 0, k.deps.Log).Run},
+		run.Component{Name: "image collection", Run: imagegc.New(k.deps.Runtime, k.deps.Images, k.deps.Log).Run},
+	)
 	if k.deps.Serve.Listener != nil {
 		srv, err := serve.New(serve.Deps{
 			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec,

@@ -421,3 +421,16 @@ func poll(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// BenchmarkPod is measure 3: from the create of a pod bound to a node to Ready as a watch sees it, one pod after the other.
+func BenchmarkPod(b *testing.B) {
+	m := newMachine(b)
+	m.create(boxPod("warm", "polite"))
+	m.await("warm", "ready", isReady)
+	b.ResetTimer()
+	for i := range b.N {
+		name := fmt.Sprintf("p%d", i)
+		m.create(boxPod(name, "polite"))
+		m.await(name, "ready", isReady)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/kubelet/observe"
 )
@@ -66,4 +67,27 @@ func (w *worker) release(all bool) {
 		}
 		delete(w.waiters, id)
 	}
+}
+
+// Running are the logs of all running containers, by container id. It implements logs.Source.
+func (ws *Workers) Running(ctx context.Context) map[string]string {
+	out := map[string]string{}
+	for _, p := range ws.Pods() {
+		rt, ok := ws.Observed(ctx, p.UID)
+		if !ok {
+			continue
+		}
+		for i := range rt.Containers {
+			if c := &rt.Containers[i]; c.State == observe.Running && c.LogPath != "" {
+				out[c.ID] = c.LogPath
+			}
+		}
+	}
+	return out
+}
+
+// Reopen has the runtime open a log anew.
+func (ws *Workers) Reopen(ctx context.Context, id string) error {
+	_, err := ws.Deps.Runtime.ReopenContainerLog(ctx, &runtimeapi.ReopenContainerLogRequest{ContainerId: id})
+	return err
 }

@@ -1,0 +1,168 @@
+package imagegc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"proa.dev/kubelet/cri"
+)
+
+// When to begin, when to stop, and what is too young, as Kubernetes' defaults have them.
+const (
+	high     = 85 // percent
+	low      = 80
+	minAge   = 2 * time.Minute
+	interval = 5 * time.Minute
+)
+
+// Collector removes unused images.
+type Collector struct {
+	runtime cri.Runtime
+	images  cri.Images
+	log     *slog.Logger
+	disk    func(path string) (total, free int64, err error)
+	seen    map[string]times // by image id
+}
+
+// times are when an image was first seen and last used.
+type times struct{ found, used time.Time }
+
+// New starts nothing.
+func New(rt cri.Runtime, images cri.Images, log *slog.Logger) *Collector {
+	return &Collector{runtime: rt, images: images, log: log, disk: disk, seen: map[string]times{}}
+}
+
+// Run looks every 5 minutes until ctx ends.
+func (c *Collector) Run(ctx context.Context) error {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-t.C:
+			if err := c.Collect(ctx, now); err != nil && ctx.Err() == nil {
+				c.log.Warn("images not collected", "err", err)
+			}
+		}
+	}
+}
+
+// Collect looks once.
+func (c *Collector) Collect(ctx context.Context, now time.Time) error {
+	list, err := c.images.ListImages(ctx, &runtimeapi.ListImagesRequest{})
+	if err != nil {
+		return err
+	}
+	used, err := c.used(ctx)
+	if err != nil {
+		return err
+	}
+	c.note(list.GetImages(), used, now)
+	need, err := c.excess(ctx)
+	if err != nil || need <= 0 {
+		return err
+	}
+	var errs []error
+	for _, i := range plan(list.GetImages(), used, c.seen, need, now) {
+		c.log.Info("removing an unused image to free the disk", "image", i.GetId(), "bytes", i.GetSize())
+		_, err := c.images.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: i.GetId()}})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove image %s: %w", i.GetId(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// used are the images of all containers, running or not, by id or reference.
+func (c *Collector) used(ctx context.Context) (map[string]bool, error) {
+	r, err := c.runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, o := range r.GetContainers() {
+		used[o.GetImageRef()], used[o.GetImageId()], used[o.GetImage().GetImage()] = true, true, true
+	}
+	delete(used, "")
+	return used, nil
+}
+
+func inUse(i *runtimeapi.Image, used map[string]bool) bool {
+	if used[i.GetId()] {
+		return true
+	}
+	known := func(s string) bool { return used[s] }
+	return slices.ContainsFunc(i.GetRepoTags(), known) || slices.ContainsFunc(i.GetRepoDigests(), known)
+}
+
+func (c *Collector) note(images []*runtimeapi.Image, used map[string]bool, now time.Time) {
+	fresh := map[string]times{}
+	for _, i := range images {
+		t, ok := c.seen[i.GetId()]
+		if !ok {
+			t = times{found: now, used: now}
+		}
+		if inUse(i, used) {
+			t.used = now
+		}
+		fresh[i.GetId()] = t
+	}
+	c.seen = fresh
+}
+
+// excess is how many bytes have to go; 0 while there is room.
+func (c *Collector) excess(ctx context.Context) (int64, error) {
+	r, err := c.images.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
+	if err != nil {
+		return 0, err
+	}
+	if len(r.GetImageFilesystems()) == 0 {
+		return 0, nil
+	}
+	path := r.GetImageFilesystems()[0].GetFsId().GetMountpoint()
+	total, free, err := c.disk(path)
+	if err != nil || total == 0 {
+		return 0, err
+	}
+	if (total-free)*100/total < high {
+		return 0, nil
+	}
+	return total*(100-low)/100 - free, nil
+}
+
+// plan picks images to remove: unused, not pinned, not new, the longest unused first, until need bytes are free.
+func plan(images []*runtimeapi.Image, used map[string]bool, seen map[string]times, need int64, now time.Time) []*runtimeapi.Image {
+	var can []*runtimeapi.Image
+	for _, i := range images {
+		if !inUse(i, used) && !i.GetPinned() && now.Sub(seen[i.GetId()].found) >= minAge {
+			can = append(can, i)
+		}
+	}
+	slices.SortFunc(can, func(a, b *runtimeapi.Image) int {
+		x, y := seen[a.GetId()], seen[b.GetId()]
+		return cmp.Or(x.used.Compare(y.used), x.found.Compare(y.found), cmp.Compare(a.GetId(), b.GetId()))
+	})
+	for n, i := range can {
+		if need -= int64(i.GetSize()); need <= 0 {
+			return can[:n+1]
+		}
+	}
+	return can
+}
+
+func disk(path string) (total, free int64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(path, &s); err != nil {
+		return 0, 0, fmt.Errorf("look at the disk of %s: %w", path, err)
+	}
+	return int64(s.Blocks) * s.Bsize, int64(s.Bavail) * s.Bsize, nil
+}

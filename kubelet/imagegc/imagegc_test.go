@@ -1,0 +1,33 @@
+package imagegc
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+func TestPlan(t *testing.T) {
+	now := time.Unix(10000, 0)
+	image := func(id string, size uint64, pinned bool, tags ...string) *runtimeapi.Image {
+		return &runtimeapi.Image{Id: id, Size: size, Pinned: pinned, RepoTags: tags}
+	}
+	images := []*runtimeapi.Image{
+		image("a", 10, false), image("b", 10, false, "b:1"), image("c", 10, true), image("d", 10, false), image("e", 10, false), image("f", 10, false),
+	}
+	ago := func(found, used int) times {
+		return times{now.Add(-time.Duration(found) * time.Minute), now.Add(-time.Duration(used) * time.Minute)}
+	}
+	seen := map[string]times{"a": ago(50, 10), "b": ago(50, 0), "c": ago(50, 50), "d": ago(50, 20), "e": ago(1, 1), "f": ago(60, 20)}
+	used := map[string]bool{"b:1": true}
+	for need, want := range map[int64][]string{5: {"f"}, 15: {"f", "d"}, 1000: {"f", "d", "a"}} {
+		var got []string
+		for _, i := range plan(images, used, seen, need, now) {
+			got = append(got, i.Id)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("need %d: %s", need, d)
+		}
+	}
+}
