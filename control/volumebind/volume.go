@@ -1,0 +1,56 @@
+package volumebind
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"proa.dev/control"
+	"proa.dev/object"
+)
+
+const volumeFinalizer = "kubernetes.io/pv-protection"
+
+// planVolume says what to do next with a volume. claim is the object that its claimRef names, nil if there is none.
+func planVolume(v *core.PersistentVolume, claim *core.PersistentVolumeClaim, now time.Time) []control.Change {
+	held := slices.Contains(v.Finalizers, volumeFinalizer)
+	switch {
+	case v.DeletionTimestamp == nil && !held:
+		n := object.Clone(v)
+		n.Finalizers = append(n.Finalizers, volumeFinalizer)
+		return []control.Change{{Op: control.Update, Object: n}} // which wakes us again
+	case v.DeletionTimestamp != nil && held && v.Status.Phase != core.VolumeBound:
+		n := object.Clone(v)
+		n.Finalizers = slices.DeleteFunc(n.Finalizers, func(f string) bool { return f == volumeFinalizer })
+		return []control.Change{{Op: control.Update, Object: n}}
+	}
+	phase := phaseOf(v, claim)
+	if phase == v.Status.Phase {
+		return nil
+	}
+	n := object.Clone(v)
+	n.Status.Phase, n.Status.Message, n.Status.Reason = phase, "", ""
+	n.Status.LastPhaseTransitionTime = new(metav1.NewTime(now))
+	if reflect.DeepEqual(n.Status, v.Status) {
+		return nil
+	}
+	return []control.Change{{Op: control.Status, Object: n}}
+}
+
+func phaseOf(v *core.PersistentVolume, claim *core.PersistentVolumeClaim) core.PersistentVolumePhase {
+	ref := v.Spec.ClaimRef
+	switch {
+	case ref == nil, ref.UID == "":
+		return core.VolumeAvailable // free, or kept for a claim that is yet to come
+	case claim == nil || claim.UID != ref.UID:
+		return core.VolumeReleased
+	case claim.Spec.VolumeName == v.Name:
+		return core.VolumeBound
+	case v.Status.Phase == "":
+		return core.VolumeAvailable
+	}
+	return v.Status.Phase // the claim is about to name it
+}
