@@ -16,11 +16,14 @@ const (
 	specVersion = "1.1.0"
 	// maxChase bounds a chain of CNAMEs.
 	maxChase = 8
+	// The rest of the SOA. The serial stands still: nobody transfers the zone.
+	soaSerial, soaRefresh, soaRetry, soaExpire = 1, 7200, 1800, 86400
 )
 
 // zone answers the names of the cluster's domain.
 type zone struct {
 	domain string // "cluster.local.", lower case
+	wire   []byte // the same as it stands in packets
 	index  *index
 	turn   atomic.Uint32 // rotates the addresses of headless services
 }
@@ -77,10 +80,10 @@ func (z *zone) apex(h mdns.RR_Header, qtype uint16) result {
 	return out
 }
 
-// soa is the start of authority. Its serial stands still: nobody transfers the zone, and an empty answer shall pack alike.
+// soa is the start of authority.
 func (z *zone) soa() mdns.RR {
 	return &mdns.SOA{Hdr: mdns.RR_Header{Name: z.domain, Rrtype: mdns.TypeSOA, Class: mdns.ClassINET, Ttl: ttl},
-		Ns: "ns.dns." + z.domain, Mbox: "hostmaster." + z.domain, Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: ttl}
+		Ns: "ns.dns." + z.domain, Mbox: "hostmaster." + z.domain, Serial: soaSerial, Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: ttl}
 }
 
 // inServices answers what lies below svc.<domain>; labels are without "svc".

@@ -6,8 +6,9 @@ import (
 	"net/netip"
 )
 
-// fast answers the most common query, A or AAAA of a Service with a cluster IP over UDP, straight from the packet. It appends
-// the answer to out. ok is false for everything else, which takes the way by miekg/dns; both ways give the same answers.
+// fast answers the most common queries over UDP straight from the packet: A or AAAA of a Service with a cluster IP, and the names
+// that search paths make of others and that do not exist. It appends the answer to out. ok is false for everything else, which
+// takes the way by miekg/dns; both ways give the same answers.
 func (z *zone) fast(in, out []byte) (answer []byte, ok bool) {
 	const header = 12
 	// One question, no answer or authority, at most one additional record; a plain query, whose bits RD, AD and CD may be set.
@@ -34,17 +35,63 @@ func (z *zone) fast(in, out []byte) (answer []byte, ok bool) {
 	if !edns && len(in) != end {
 		return nil, false
 	}
-	key, ok := z.serviceKey(name)
+	labels, ok := z.labels(name)
 	if !ok {
 		return nil, false
 	}
-	z.index.mu.RLock()
-	e := z.index.services[string(key)] // no copy: the compiler knows
-	z.index.mu.RUnlock()
-	if e == nil || e.headless || e.external != "" {
+	e, exists, ok := z.fastLookup(labels)
+	if !ok {
 		return nil, false
 	}
-	return writeAnswer(in[:end], out, e.addrs, qtype, edns)
+	if !exists {
+		return z.writeEmpty(in[:end], out, nameError, edns)
+	}
+	if answer, ok = writeAnswer(in[:end], out, e.addrs, qtype, edns); !ok && !hasFamily(e.addrs, qtype) {
+		return z.writeEmpty(in[:end], out, noError, edns)
+	}
+	return answer, ok
+}
+
+const (
+	noError   = 0
+	nameError = 3
+)
+
+// fastLookup finds the Service that labels (without the domain) name, or that there is no such name.
+func (z *zone) fastLookup(labels []byte) (e *entry, exists, ok bool) {
+	i := bytes.LastIndexByte(labels, '.')
+	switch string(labels[i+1:]) {
+	case "pod", "dns", "dns-version":
+		return nil, false, false
+	case "svc":
+	default:
+		return nil, false, true // only those are below the domain
+	}
+	if i < 0 {
+		return nil, false, false
+	}
+	key, extra := labels[:i], false
+	if j := bytes.LastIndexByte(key, '.'); j < 0 {
+		return nil, false, false // a namespace
+	} else if k := bytes.LastIndexByte(key[:j], '.'); k >= 0 {
+		key, extra = key[k+1:], true
+	}
+	z.index.mu.RLock()
+	e = z.index.services[string(key)] // no copy: the compiler knows
+	z.index.mu.RUnlock()
+	if e == nil {
+		return nil, false, true
+	}
+	return e, true, !extra && !e.headless && e.external == ""
+}
+
+func hasFamily(addrs []netip.Addr, qtype uint16) bool {
+	for _, a := range addrs {
+		if a.Is4() == (qtype == typeA) {
+			return true
+		}
+	}
+	return false
 }
 
 const (
@@ -80,24 +127,57 @@ func readName(in, buf []byte) (name []byte, n int) {
 	}
 }
 
-// serviceKey is "web.shop" of "web.shop.svc.<domain>".
-func (z *zone) serviceKey(name []byte) ([]byte, bool) {
+// labels is what a name has before the domain, without the dot between: "web.shop.svc". ok is false for the domain itself and for
+// names outside it.
+func (z *zone) labels(name []byte) (labels []byte, ok bool) {
 	i := len(name) - len(z.domain)
-	if i < 1 || string(name[i:]) != z.domain {
+	if i < 2 || name[i-1] != '.' || string(name[i:]) != z.domain {
 		return nil, false
 	}
-	rest, ok := bytes.CutSuffix(name[:i], []byte(".svc."))
-	if !ok || bytes.Count(rest, []byte{'.'}) != 1 {
+	return name[:i-1], true
+}
+
+// head writes header and question of an authoritative answer; query is those of the question.
+func head(query, out []byte, code byte) []byte {
+	out = append(out, query...)
+	out[2] = 0x84 | query[2]&0x01 // response, authoritative; RD as asked
+	out[3] = 0x80 | query[3]&0x10 | code
+	out[10], out[11] = 0, 0
+	return out
+}
+
+// tail adds the OPT record if the client sent one.
+func tail(out []byte, edns bool) []byte {
+	if !edns {
+		return out
+	}
+	out[11] = 1
+	return append(out, 0, 0, 41, maxUDP>>8, maxUDP&0xff, 0, 0, 0, 0, 0, 0)
+}
+
+// writeEmpty writes an answer without records, with the SOA for negative caching. Names of the SOA point into the question, so
+// the question must have the domain in lower case: else ok is false.
+func (z *zone) writeEmpty(query, out []byte, code byte, edns bool) (answer []byte, ok bool) {
+	at := len(query) - 4 - len(z.domain) - 1 // the domain in its wire form is one byte longer than its text
+	if at < 12 || !bytes.Equal(query[at:len(query)-4], z.wire) {
 		return nil, false
 	}
-	return rest, true
+	out = head(query, out, code)
+	p := [2]byte{0xc0 | byte(at>>8), byte(at)}
+	out[8], out[9] = 0, 1
+	out = append(out, p[0], p[1], 0, 6, 0, 1, 0, 0, 0, ttl, 0, 42)
+	out = append(append(out, "\x02ns\x03dns"...), p[:]...)
+	out = append(append(out, "\x0ahostmaster"...), p[:]...)
+	for _, n := range [5]uint32{soaSerial, soaRefresh, soaRetry, soaExpire, ttl} {
+		out = binary.BigEndian.AppendUint32(out, n)
+	}
+	out = tail(out, edns)
+	return out, len(out) <= minUDP
 }
 
 // writeAnswer writes an authoritative answer; query is header and question. Without an address of the type ok is false.
 func writeAnswer(query, out []byte, addrs []netip.Addr, qtype uint16, edns bool) (answer []byte, ok bool) {
-	out = append(out, query...)
-	out[2] = 0x84 | query[2]&0x01 // response, authoritative; RD as asked
-	out[3] = 0x80 | query[3]&0x10 // recursion available; CD as asked
+	out = head(query, out, noError)
 	n := 0
 	for _, a := range addrs {
 		if a.Is4() != (qtype == typeA) {
@@ -119,10 +199,5 @@ func writeAnswer(query, out []byte, addrs []netip.Addr, qtype uint16, edns bool)
 		return nil, false
 	}
 	binary.BigEndian.PutUint16(out[6:], uint16(n))
-	out[10], out[11] = 0, 0
-	if edns {
-		out[11] = 1
-		out = append(out, 0, 0, 41, maxUDP>>8, maxUDP&0xff, 0, 0, 0, 0, 0, 0)
-	}
-	return out, true
+	return tail(out, edns), true
 }

@@ -14,6 +14,8 @@ import (
 
 // index is what the names of the cluster mean. Names are in lower case.
 type index struct {
+	changed chan struct{} // holds a token when something has changed since it was taken
+
 	mu         sync.RWMutex      // guards all below; entries are replaced, never changed
 	services   map[string]*entry // "web.shop"
 	namespaces map[string]int    // how many services a namespace has
@@ -40,7 +42,7 @@ type portEntry struct {
 }
 
 func newIndex() *index {
-	return &index{services: map[string]*entry{}, namespaces: map[string]int{}, reverse: map[netip.Addr][]string{},
+	return &index{changed: make(chan struct{}, 1), services: map[string]*entry{}, namespaces: map[string]int{}, reverse: map[netip.Addr][]string{},
 		slices: map[object.Key]map[string]*discovery.EndpointSlice{}, home: map[object.Key]object.Key{},
 		objects: map[object.Key]*core.Service{}}
 }
@@ -130,6 +132,12 @@ func isHeadless(s *core.Service) bool {
 
 // rebuild makes the entry of a Service anew; x.mu is held.
 func (x *index) rebuild(key object.Key) {
+	defer func() {
+		select {
+		case x.changed <- struct{}{}:
+		default:
+		}
+	}()
 	name := strings.ToLower(key.Name + "." + key.Namespace)
 	if old := x.services[name]; old != nil {
 		x.unname(name, old)

@@ -65,7 +65,12 @@ func New(d Deps) (*Server, error) {
 	if _, ok := mdns.IsDomainName(domain); !ok || domain == "." {
 		return nil, fmt.Errorf("cluster domain %q is no domain name", d.Domain)
 	}
-	s := &Server{deps: d, zone: &zone{domain: domain, index: newIndex()}, waiting: make(chan struct{}, maxWaiting), synced: make(chan struct{})}
+	wire := make([]byte, 256)
+	n, err := mdns.PackDomainName(domain, wire, 0, nil, false)
+	if err != nil {
+		return nil, fmt.Errorf("cluster domain %q: %w", d.Domain, err)
+	}
+	s := &Server{deps: d, zone: &zone{domain: domain, wire: wire[:n], index: newIndex()}, waiting: make(chan struct{}, maxWaiting), synced: make(chan struct{})}
 	s.forward = newForwarder(d)
 	for _, at := range d.Listen {
 		if err := s.listen(at); err != nil {

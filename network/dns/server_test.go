@@ -340,17 +340,31 @@ func TestBadRequests(t *testing.T) {
 }
 
 func TestFastAndSlowAgree(t *testing.T) {
-	s := server(t, world())
-	for _, edns := range []bool{false, true} {
-		for _, qtype := range []uint16{mdns.TypeA, mdns.TypeAAAA} {
-			m := new(mdns.Msg).SetQuestion("wEb.shop.svc.cluster.local.", qtype)
-			if edns {
-				m.SetEdns0(4096, false)
-			}
-			raw, _ := m.Pack()
-			got, ok := s.zone.fast(raw, nil)
-			if want := s.answer(t.Context(), raw, false); !ok || !bytes.Equal(got, want) {
-				t.Errorf("edns %v, %s: fast %v %x, slow %x", edns, mdns.TypeToString[qtype], ok, got, want)
+	v := world()
+	v.Put(clusterIPService("shop", "v4", "10.43.0.12"))
+	s := server(t, v)
+	for _, c := range []struct {
+		name string
+		fast bool
+	}{
+		{"wEb.shop.svc.cluster.local.", true}, {"v4.shop.svc.cluster.local.", true}, {"none.shop.svc.cluster.local.", true},
+		{"www.example.com.cluster.local.", true}, {"com.cluster.local.", true}, {"a.b.none.shop.svc.cluster.local.", true},
+		{"none.shop.svc.cluster.LOCAL.", false}, {"x.web.shop.svc.cluster.local.", false}, {"shop.svc.cluster.local.", false},
+		{"svc.cluster.local.", false}, {"cluster.local.", false}, {"dns-version.cluster.local.", false}, {"ns.dns.cluster.local.", false},
+		{"1-2-3-4.shop.pod.cluster.local.", false}, {"db.shop.svc.cluster.local.", false}, {"notcluster.local.", false},
+	} {
+		for _, edns := range []bool{false, true} {
+			for _, qtype := range []uint16{mdns.TypeA, mdns.TypeAAAA} {
+				m := new(mdns.Msg).SetQuestion(c.name, qtype)
+				if edns {
+					m.SetEdns0(4096, false)
+				}
+				raw, _ := m.Pack()
+				got, ok := s.zone.fast(raw, nil)
+				want := s.answer(t.Context(), raw, false)
+				if ok != c.fast || ok && !bytes.Equal(got, want) {
+					t.Errorf("%s, edns %v, %s: fast %v %x, slow %x", c.name, edns, mdns.TypeToString[qtype], ok, got, want)
+				}
 			}
 		}
 	}
@@ -443,7 +457,7 @@ func FuzzAnswer(f *testing.F) {
 	go func() { done <- s.Run(ctx) }()
 	f.Cleanup(func() { cancel(); <-done })
 	<-s.Synced()
-	for _, q := range []string{"web.shop.svc.cluster.local.", "_http._tcp.web.shop.svc.cluster.local.", "9.0.43.10.in-addr.arpa.", "loop.shop.svc.cluster.local."} {
+	for _, q := range []string{"web.shop.svc.cluster.local.", "_http._tcp.web.shop.svc.cluster.local.", "9.0.43.10.in-addr.arpa.", "loop.shop.svc.cluster.local.", "www.example.com.cluster.local.", "v4.x.svc.cluster.local."} {
 		for _, qtype := range []uint16{mdns.TypeA, mdns.TypeAAAA, mdns.TypeSRV, mdns.TypeANY, mdns.TypePTR} {
 			m := new(mdns.Msg).SetQuestion(q, qtype)
 			m.SetEdns0(1232, true)
@@ -468,7 +482,7 @@ func FuzzAnswer(f *testing.F) {
 
 // BenchmarkQueries is client and server on one machine, each query a packet there and one back, from 16 clients.
 func BenchmarkQueries(b *testing.B) {
-	for _, name := range []string{"web.shop.svc.cluster.local.", "db.shop.svc.cluster.local."} {
+	for _, name := range []string{"web.shop.svc.cluster.local.", "none.shop.svc.cluster.local.", "db.shop.svc.cluster.local."} {
 		b.Run(name, func(b *testing.B) {
 			s := server(b, world())
 			m := new(mdns.Msg).SetQuestion(name, mdns.TypeA)

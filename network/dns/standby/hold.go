@@ -1,0 +1,114 @@
+package standby
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proa.dev/kit/atomicfile"
+)
+
+// Hold is the daemon's side: while it is held, the standby sleeps.
+type Hold struct {
+	dir   string
+	alive *os.File
+	last  []byte
+}
+
+// Take ends the standby of an earlier daemon, whose address may be bound after that, and takes the lock that the next one will sleep on.
+func Take(dir string) (*Hold, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the standby: %w", err)
+	}
+	if err := End(dir); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, aliveFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the standby's lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return &Hold{dir: dir, alive: f}, nil
+}
+
+// Write tells the standby what it will have to answer.
+func (h *Hold) Write(t *Table) error {
+	data := t.Encode()
+	if bytes.Equal(data, h.last) {
+		return nil
+	}
+	if err := atomicfile.Write(filepath.Join(h.dir, tableFile), data, 0o600); err != nil {
+		return err
+	}
+	h.last = data
+	return nil
+}
+
+// Start starts a standby from the keeper binary at program. A table must have been written. The process outlives this one.
+func (h *Hold) Start(program string) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	pid, err := syscall.ForkExec(program, []string{"proa-keeper", Word, h.dir}, &syscall.ProcAttr{
+		Dir: "/", Env: []string{"GOMAXPROCS=1", "GOGC=10"}, Files: []uintptr{null.Fd(), null.Fd(), null.Fd()},
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return fmt.Errorf("start the standby of DNS: %w", err)
+	}
+	go func() { // ends with the child, which otherwise would stay as a zombie
+		var status syscall.WaitStatus
+		_, _ = syscall.Wait4(pid, &status, 0, nil)
+	}()
+	return atomicfile.Write(filepath.Join(h.dir, pidFile), []byte(strconv.Itoa(pid)), 0o600)
+}
+
+// Close lets the standby take over, as the daemon's death would.
+func (h *Hold) Close() error { return h.alive.Close() }
+
+// endTries bounds the wait for a killed standby, in milliseconds.
+const endTries = 2000
+
+// End ends the standby of dir, if there is one, and waits until it has let go of its address.
+func End(dir string) error {
+	data, err := os.ReadFile(filepath.Join(dir, pidFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(string(data))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Join(dir, pidFile), err)
+	}
+	for range endTries {
+		if !isStandby(pid, dir) {
+			return os.Remove(filepath.Join(dir, pidFile))
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("end the standby of DNS: %w", err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("the standby of DNS, process %d, does not end", pid)
+}
+
+// isStandby guards against a number that another process has got meanwhile. A dead process has no command line.
+func isStandby(pid int, dir string) bool {
+	command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.Contains(string(command), "\x00"+Word+"\x00"+dir+"\x00")
+}
