@@ -5,16 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	authentication "k8s.io/api/authentication/v1"
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"proa.dev/client"
 	"proa.dev/control/controltest"
@@ -329,4 +336,152 @@ func messageFile(c *critest.Container) string {
 		}
 	}
 	return ""
+}
+
+func TestDeletedWhileItsImageIsPulled(t *testing.T) {
+	rt := critest.New()
+	pulling, stop := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(stop) })
+	var once sync.Once
+	rt.Fail = func(call string, _ any) error {
+		if call == "PullImage" {
+			once.Do(func() { close(pulling) })
+			<-stop
+		}
+		return nil
+	}
+	b := newBench(t, rt)
+	p := b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x"}, Spec: core.PodSpec{Containers: []core.Container{{Name: "c", Image: "none"}}}})
+	<-pulling
+	if err := client.Delete[core.Pod](context.Background(), b.api.Client(), object.KeyOf(p), p.UID); err != nil {
+		t.Fatal(err)
+	}
+	// The pull of this runtime cannot be stopped, so the pod waits for it.
+	go func() { stop <- struct{}{} }()
+	b.await("x", "gone", func(p *core.Pod) bool { return p == nil })
+	if s, c := rt.Count(); s+c != 0 {
+		t.Errorf("%d sandboxes and %d containers are left", s, c)
+	}
+}
+
+func TestVolumeThatIsMissing(t *testing.T) {
+	rt := critest.New("web:1")
+	b := newBench(t, rt)
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: core.PodSpec{
+		Containers: []core.Container{{Name: "c", Image: "web:1", EnvFrom: []core.EnvFromSource{{
+			SecretRef: &core.SecretEnvSource{LocalObjectReference: core.LocalObjectReference{Name: "env"}}}}}},
+		Volumes: []core.Volume{{Name: "v", VolumeSource: core.VolumeSource{ConfigMap: &core.ConfigMapVolumeSource{
+			LocalObjectReference: core.LocalObjectReference{Name: "later"}}}}},
+	}})
+	b.await("web", "creating", func(p *core.Pod) bool {
+		return p != nil && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].State.Waiting.Reason == "ContainerCreating"
+	})
+	b.api.Put(&core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "later"}})
+	b.await("web", "in want of its environment", func(p *core.Pod) bool {
+		return p != nil && p.Status.ContainerStatuses[0].State.Waiting != nil && p.Status.ContainerStatuses[0].State.Waiting.Reason == "CreateContainerConfigError"
+	})
+	began := time.Now()
+	b.api.Put(&core.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "env"}, Data: map[string][]byte{"A": []byte("b")}})
+	b.await("web", "ready", ready)
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("it took %v to notice the Secret", d)
+	}
+}
+
+func TestHooksAndSidecar(t *testing.T) {
+	rt := critest.New("web:1")
+	var mu sync.Mutex
+	var order []string
+	note := func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, what)
+	}
+	rt.OnExec = func(c *critest.Container, cmd []string) (string, int32) {
+		note(c.Config.Metadata.Name + " " + cmd[0])
+		return "", 0
+	}
+	rt.Programs["web:1"] = func(ctx context.Context, c *critest.Container) int32 {
+		<-ctx.Done()
+		note(c.Config.Metadata.Name + " ends")
+		return 0
+	}
+	b := newBench(t, rt)
+	always := core.ContainerRestartPolicyAlways
+	hook := func(cmd string) *core.LifecycleHandler {
+		return &core.LifecycleHandler{Exec: &core.ExecAction{Command: []string{cmd}}}
+	}
+	p := b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: core.PodSpec{
+		InitContainers: []core.Container{{Name: "side", Image: "web:1", RestartPolicy: &always}},
+		Containers:     []core.Container{{Name: "c", Image: "web:1", Lifecycle: &core.Lifecycle{PostStart: hook("post"), PreStop: hook("pre")}}},
+	}})
+	b.await("web", "ready", ready)
+	if err := client.Delete[core.Pod](context.Background(), b.api.Client(), object.KeyOf(p), p.UID); err != nil {
+		t.Fatal(err)
+	}
+	b.await("web", "gone", func(p *core.Pod) bool { return p == nil })
+	mu.Lock()
+	defer mu.Unlock()
+	if got, want := strings.Join(order, ", "), "c post, c pre, c ends, side ends"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestProbes(t *testing.T) {
+	rt := critest.New("web:1")
+	var healthy, alive atomic.Bool
+	alive.Store(true)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/ready" && !healthy.Load() || r.URL.Path == "/alive" && !alive.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	port := intstr.FromInt32(int32(srv.Listener.Addr().(*net.TCPAddr).Port))
+	b := newBench(t, rt)
+	get := func(path string) core.ProbeHandler {
+		return core.ProbeHandler{HTTPGet: &core.HTTPGetAction{Path: path, Port: port}}
+	}
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: core.PodSpec{Containers: []core.Container{{
+		Name: "c", Image: "web:1",
+		StartupProbe:   &core.Probe{ProbeHandler: get("/"), PeriodSeconds: 1, TimeoutSeconds: 1, FailureThreshold: 3, SuccessThreshold: 1},
+		ReadinessProbe: &core.Probe{ProbeHandler: get("/ready"), PeriodSeconds: 1, TimeoutSeconds: 1, FailureThreshold: 1, SuccessThreshold: 1},
+		LivenessProbe:  &core.Probe{ProbeHandler: get("/alive"), PeriodSeconds: 1, TimeoutSeconds: 1, FailureThreshold: 2, SuccessThreshold: 1},
+	}}}})
+	b.await("web", "running but not ready", func(p *core.Pod) bool {
+		return p != nil && p.Status.Phase == core.PodRunning && *p.Status.ContainerStatuses[0].Started && !p.Status.ContainerStatuses[0].Ready
+	})
+	healthy.Store(true)
+	b.await("web", "ready", ready)
+	healthy.Store(false)
+	b.await("web", "not ready", func(p *core.Pod) bool { return p != nil && !ready(p) })
+	healthy.Store(true)
+	alive.Store(false)
+	b.await("web", "restarted", func(p *core.Pod) bool { return p != nil && p.Status.ContainerStatuses[0].RestartCount > 0 })
+}
+
+func TestRejectedByTheNode(t *testing.T) {
+	b := newBench(t, critest.New("web:1"))
+	much := resource.MustParse("1000")
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "big"}, Spec: core.PodSpec{Containers: []core.Container{{
+		Name: "c", Image: "web:1", Resources: core.ResourceRequirements{Requests: core.ResourceList{core.ResourceCPU: much}},
+	}}}})
+	p := b.await("big", "failed", func(p *core.Pod) bool { return p != nil && p.Status.Phase == core.PodFailed })
+	if p.Status.Reason != "OutOfcpu" || !strings.HasPrefix(p.Status.Message, "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000000, used: 0, capacity: ") {
+		t.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	rt := critest.New("web:1")
+	b := newBench(t, rt)
+	one := int64(1)
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: core.PodSpec{
+		ActiveDeadlineSeconds: &one, Containers: []core.Container{{Name: "c", Image: "web:1"}},
+	}})
+	p := b.await("web", "failed", func(p *core.Pod) bool { return p != nil && p.Status.Phase == core.PodFailed })
+	if p.Status.Reason != "DeadlineExceeded" {
+		t.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
+	}
+	poll(t, "the container to end", func() bool { return rt.Calls("StopContainer") == 1 && rt.Calls("StopPodSandbox") == 1 })
 }

@@ -212,12 +212,12 @@ func (ws *Workers) launch(w *worker) {
 	})
 }
 
-// Gone tells that the API has no such pod any more.
-func (ws *Workers) Gone(uid types.UID) {
+// Gone tells that the API has no such pod any more. Its last state may shorten the grace period: that of a forced deletion is 0.
+func (ws *Workers) Gone(pod *core.Pod) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if w := ws.live[uid]; w != nil {
-		w.post(func() { w.s.Gone = true })
+	if w := ws.live[pod.UID]; w != nil {
+		w.post(func() { w.s.Pod, w.s.Gone = pod, true })
 	}
 }
 

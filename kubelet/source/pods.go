@@ -15,7 +15,7 @@ import (
 // Sink hears of pods.
 type Sink interface {
 	Set(pod *core.Pod)
-	Gone(uid types.UID)
+	Gone(pod *core.Pod)  // with its last state
 	Touch(uid types.UID) // an object that the pod uses changed
 	Synced() error
 }
@@ -48,11 +48,11 @@ func (p *Pods) Run(ctx context.Context) error {
 			failed = p.sink.Synced()
 		case t == client.Deleted && now.Spec.NodeName == p.node:
 			p.forget(now.UID)
-			p.sink.Gone(now.UID)
+			p.sink.Gone(now)
 		case t != client.Deleted && now.Spec.NodeName == p.node:
 			if old != nil && old.UID != now.UID && old.Spec.NodeName == p.node {
 				p.forget(old.UID)
-				p.sink.Gone(old.UID)
+				p.sink.Gone(old)
 			}
 			p.learn(now)
 			p.sink.Set(now)
