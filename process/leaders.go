@@ -19,6 +19,7 @@ import (
 	"proa.dev/control/rootca"
 	"proa.dev/control/serviceaccount"
 	"proa.dev/control/statefulset"
+	"proa.dev/control/volumebind"
 	"proa.dev/kit/run"
 	"proa.dev/scheduler"
 )
@@ -44,6 +45,7 @@ func controllers() []struct {
 		{"daemonset", func(d control.Deps) (runner, error) { return daemonset.New(d) }},
 		{"job", func(d control.Deps) (runner, error) { return job.New(d) }},
 		{"cronjob", func(d control.Deps) (runner, error) { return cronjob.New(d) }},
+		{"volumebind", func(d control.Deps) (runner, error) { return volumebind.New(d) }},
 		{"endpointslice", func(d control.Deps) (runner, error) { return endpointslice.New(d) }},
 		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(d) }},
 		{"ownergc", func(d control.Deps) (runner, error) { return ownergc.New(d) }},
