@@ -306,7 +306,7 @@ func (s *Store) Prepared() []string {
 }
 
 // View unpacks an image and lists its directories for a read-only mount, top-most first. They stay until release is
-// called, even when the image is removed.
+// called, even when the image is removed, but not longer than this process: what outlives it wants a key (Prepare).
 func (s *Store) View(ctx context.Context, ref string) (lower []string, release func(), err error) {
 	im, err := s.Get(ref)
 	if err != nil {

@@ -2,7 +2,6 @@ package snapshot_test
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"proa.dev/kit/roottest"
 	"proa.dev/runtime/snapshot"
@@ -132,32 +129,4 @@ func TestRunSyncsAndSweeps(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-}
-
-func FuzzUnpack(f *testing.F) {
-	roottest.Need(f, "layers have owners")
-	f.Add(snapshottest.Tar(f, map[int]string{1: "x"}, snapshottest.Dir("d"), snapshottest.File("d/f"), snapshottest.Hard("h", "d/f")))
-	f.Add(snapshottest.Tar(f, nil, snapshottest.Sym("d", "/etc"), snapshottest.File("d/x"), snapshottest.File(".wh.d")))
-	f.Add(snapshottest.Tar(f, nil, snapshottest.File("a/.wh..wh..opq"), snapshottest.Dir("a"), snapshottest.File("a")))
-	f.Add(bytes.Repeat([]byte{0x1f, 0x8b, 8}, 100))
-	root := f.TempDir()
-	s := open(f, filepath.Join(root, "store"), snapshot.Limits{Entries: 200, Bytes: 1 << 20})
-	if err := os.WriteFile(filepath.Join(root, "victim"), []byte("safe"), 0o644); err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, layer []byte) {
-		_, err := s.Unpack(t.Context(), []snapshot.Layer{snapshottest.Layer(layer)})
-		if err == nil {
-			if _, err := s.Collect(func() []digest.Digest { return nil }); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.Sweep(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		entries, err := os.ReadDir(root)
-		if err != nil || len(entries) != 2 {
-			t.Fatalf("a layer wrote outside of its store: %v, %v", entries, err)
-		}
-	})
 }

@@ -62,6 +62,21 @@ func hostile(t *testing.T, open func(*testing.T, string) Snapshotter) {
 	// Replacing a link by a file is what images do all day, and writes nothing through the link.
 	unpack(t, s, Layer(Tar(t, map[int]string{1: "new"}, Sym("victim", outside+"/victim"), File("victim"))))
 	unpack(t, s, Layer(Tar(t, nil, Sym("dir", outside), Dir("dir"), File("dir/inside"))))
+	// The same from one layer to the next: a link below is followed only as the container itself would follow it.
+	below := Layer(Tar(t, nil, Sym("d", outside), Sym("up", "../../../../.."), Sym("root", "/"), Dir("sub"), Sym("sub/back", "..")))
+	for name, top := range map[string]tar.Header{
+		"write":       File("d/victim"),
+		"whiteout":    File("d/.wh.victim"),
+		"hard link":   Hard("h", "d/victim"),
+		"up":          File("up" + outside + "/victim"),
+		"root":        File("root" + outside + "/victim"),
+		"up and back": File("sub/back/up" + outside + "/victim"),
+	} {
+		_, err := s.Unpack(t.Context(), []snapshot.Layer{below, Layer(Tar(t, nil, top))})
+		if name == "hard link" && err == nil {
+			t.Errorf("%s: was unpacked", name)
+		}
+	}
 	if after, err := Tree(outside); after != before || err != nil {
 		t.Errorf("a layer reached out of the store (-before +after):\n%s%v", cmp.Diff(before, after), err)
 	}
