@@ -57,6 +57,7 @@ type form interface {
 	attach(ctx context.Context, p Pod) ([]netip.Addr, error)
 	detach(ctx context.Context, p Pod) error
 	check(ctx context.Context, p Pod) error
+	ready() error
 	reconcile(ctx context.Context, live map[string]bool) error
 	flush(ctx context.Context) error
 	cleanup(ctx context.Context) error
@@ -162,6 +163,9 @@ func (p *Plugin) Check(ctx context.Context, pod Pod) error {
 	}
 	return nil
 }
+
+// Ready says why pods cannot be attached now: no CNI configuration is there yet. The built-in plugin is always ready.
+func (p *Plugin) Ready() error { return p.ready() }
 
 // Reconcile removes what belongs to sandboxes other than liveIDs: leases, interfaces, host ports. Call it at start, before the
 // first Attach.

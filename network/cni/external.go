@@ -242,6 +242,11 @@ func (x *external) check(ctx context.Context, p Pod) error {
 	return x.cni.CheckNetworkList(ctx, list, invocation(p))
 }
 
+func (x *external) ready() error {
+	_, err := x.network()
+	return err
+}
+
 func (x *external) reconcile(ctx context.Context, live map[string]bool) error {
 	made, err := x.cni.GetCachedAttachments("")
 	if err != nil {

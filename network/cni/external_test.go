@@ -210,7 +210,9 @@ func TestExternalWithoutConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = p.Attach(t.Context(), Pod{ID: "x", NetNS: "/proc/self/ns/net"})
-	if err == nil || !strings.Contains(err.Error(), "no CNI configuration in") {
-		t.Errorf("got %v", err)
+	for _, err := range []error{err, p.Ready()} {
+		if err == nil || !strings.Contains(err.Error(), "no CNI configuration in") {
+			t.Errorf("got %v", err)
+		}
 	}
 }

@@ -231,6 +231,8 @@ func (b *routed) check(_ context.Context, p Pod) error {
 	return nil
 }
 
+func (b *routed) ready() error { return nil }
+
 func (b *routed) reconcile(_ context.Context, live map[string]bool) error {
 	keep := map[string]bool{}
 	for id := range live {
