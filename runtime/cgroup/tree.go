@@ -17,9 +17,10 @@ import (
 // Tree is where the host's control groups are mounted.
 type Tree struct {
 	unified     string            // mount point of the v2 tree, empty: none
-	controllers []string          // of the v2 tree that proa uses; empty on hybrid hosts
+	controllers []string          // of the v2 tree that proa uses; none on hybrid hosts, whatever is left over there
 	v1          map[string]string // controller -> mount point
 	systemd     string            // mount point of the v1 tree in which systemd tracks services, empty: none
+	all         []string          // mount points of all v1 trees, in which an external OCI runtime may make groups
 }
 
 // wanted are the controllers that proa uses. On v1 the order is that of creation.
@@ -57,12 +58,15 @@ func Open() (*Tree, error) {
 					t.systemd = at
 				}
 			}
+			if !slices.Contains(t.all, at) {
+				t.all = append(t.all, at)
+			}
 		}
 	}
 	if err := scan.Err(); err != nil {
 		return nil, fmt.Errorf("read mountinfo: %w", err)
 	}
-	if t.unified != "" {
+	if t.Pure() {
 		data, err := os.ReadFile(filepath.Join(t.unified, "cgroup.controllers"))
 		if err != nil {
 			return nil, err
@@ -291,11 +295,16 @@ func (g *Group) Pids() ([]int, error) {
 // removePatience bounds how long Remove waits for processes that were killed to be gone.
 const removePatience = 5 * time.Second
 
-// Remove deletes the group in all hierarchies, after its processes have ended. A group that is gone is no error.
+// Remove deletes the group, and those below it, in all hierarchies, after its processes have ended. A group that is gone is
+// no error.
 func (g *Group) Remove() error {
 	var errs []error
-	for _, dir := range g.dirs {
-		if err := removeDir(dir); err != nil {
+	trees := g.tree.all
+	if g.tree.unified != "" {
+		trees = append(slices.Clip(trees), g.tree.unified)
+	}
+	for _, at := range trees {
+		if err := removeDir(filepath.Join(at, g.path)); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/kit/roottest"
+	"proa.dev/runtime/cgroup"
 	"proa.dev/runtime/cri"
 	"proa.dev/runtime/image"
 	"proa.dev/runtime/oci/ocitest"
@@ -150,10 +151,12 @@ func (h *host) clean() {
 	h.stop()
 	h.leftovers()
 	// What the runtime itself holds goes last.
-	for _, ctl := range []string{"memory", "cpu", "cpuacct", "pids", "devices", "unified", "systemd", ""} {
-		for _, sub := range []string{"keepers", "pods", ""} {
-			os.Remove(filepath.Join("/sys/fs/cgroup", ctl, h.deps.CgroupParent, sub))
-		}
+	tree, err := cgroup.Open()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := tree.At(h.deps.CgroupParent).Remove(); err != nil {
+		h.t.Error(err)
 	}
 }
 

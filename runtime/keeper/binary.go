@@ -59,5 +59,8 @@ func OpenBinary(path string) (*Binary, error) {
 	return &Binary{f}, nil
 }
 
+// Path is where this process may execute the program from, until Close.
+func (b *Binary) Path() string { return fmt.Sprintf("/proc/self/fd/%d", b.file.Fd()) }
+
 // Close gives up the daemon's hold; keepers that run keep theirs.
 func (b *Binary) Close() error { return b.file.Close() }
