@@ -270,9 +270,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, l *rest.Listing) {
 	}
 	out := codec.List{GVK: q.served.ListGVK(), Meta: l.Meta, Items: make([]codec.Encoded, len(l.Items))}
 	size := 0
+	as := *q
+	as.want.Form = form
 	for i, it := range l.Items {
-		as := *q
-		as.want.Form = form
 		e, err := s.encodeItem(&as, it)
 		if err != nil {
 			s.fail(w, r, err)

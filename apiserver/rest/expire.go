@@ -37,7 +37,7 @@ func (a *API) expireOnce(ctx context.Context) time.Duration {
 		next = min(next, s.Kind.TTL)
 		var due []*cache.Item
 		a.cache.Snapshot(s.Shelf, "").Walk("", object.Key{}, func(it *cache.Item) bool {
-			left := lastWrite(it).Add(s.Kind.TTL).Sub(now)
+			left := lastWrite(it, now).Add(s.Kind.TTL).Sub(now)
 			if left <= 0 {
 				due = append(due, it)
 			} else {
@@ -55,17 +55,18 @@ func (a *API) expireOnce(ctx context.Context) time.Duration {
 	return next
 }
 
-// lastWrite is about when an object was written last. Kinds with a time to live are events, which say it themselves.
-func lastWrite(it *cache.Item) time.Time {
+// lastWrite is about when an object was written last. Kinds with a time to live are events, which say it themselves; what they say of
+// the future does not count.
+func lastWrite(it *cache.Item, now time.Time) time.Time {
 	at := it.Object.GetCreationTimestamp().Time
 	e, ok := it.Object.(*core.Event)
 	if !ok {
 		return at
 	}
-	if e.LastTimestamp.After(at) {
+	if e.LastTimestamp.After(at) && !e.LastTimestamp.After(now) {
 		at = e.LastTimestamp.Time
 	}
-	if e.Series != nil && e.Series.LastObservedTime.After(at) {
+	if e.Series != nil && e.Series.LastObservedTime.After(at) && !e.Series.LastObservedTime.After(now) {
 		at = e.Series.LastObservedTime.Time
 	}
 	return at
