@@ -255,6 +255,11 @@ func (p *Proxy) once(ctx context.Context, all bool) error {
 		p.table.set(j.key, want, out)
 	}
 	p.table.adopted = nil
+	p.mu.Lock()
+	for _, key := range out.again {
+		p.mark(key)
+	}
+	p.mu.Unlock()
 	changes := out.changes()
 	if all {
 		changes = nil
@@ -299,13 +304,6 @@ func (p *Proxy) finish(ctx context.Context, out *step) {
 	err := errors.Join(p.kernel.forget(out.stale.flows), forgetAffinity(p.nft, out.stale.clients))
 	if err != nil && ctx.Err() == nil {
 		p.deps.Log.Error("cannot forget connections to endpoints that are gone", "err", err)
-	}
-	if len(out.again) > 0 {
-		p.mu.Lock()
-		for _, key := range out.again {
-			p.mark(key)
-		}
-		p.mu.Unlock()
 	}
 	select {
 	case <-p.synced:

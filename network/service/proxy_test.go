@@ -506,6 +506,53 @@ func TestLoadBalancerSourceRanges(t *testing.T) {
 	c.wantSilence(c.lan, "192.168.99.9:80")
 }
 
+// TestRestartChangesNothing: what a proxy left in the kernel is what the next one wants, slots included.
+func TestRestartChangesNothing(t *testing.T) {
+	roottest.Need(t, "writes nftables")
+	defer Cleanup(context.Background())
+	first, err := New(Deps{View: many(50, 5), NodeName: "node", PodCIDRs: podRanges, ServiceCIDRs: serviceRanges})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	feed := func(p *Proxy, k int) {
+		for i := range 50 {
+			s := manySlice(fmt.Sprintf("svc-%d", i), i, 5)
+			s.Endpoints = s.Endpoints[k:] // the slots of those that go are filled by the last
+			key, _ := serviceOf(s)
+			p.slices[key] = map[string]*discovery.EndpointSlice{s.Name: s}
+			p.mark(key)
+		}
+	}
+	for k := range 3 {
+		feed(first, k)
+		if err := first.once(t.Context(), k == 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, err := New(first.deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	have, err := second.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed(second, 2)
+	out := newStep()
+	for _, j := range second.due() {
+		second.table.set(j.key, model(j.svc, j.slices, second.site), out)
+	}
+	for f, st := range have {
+		ch := nft.Diff(st, second.table.ruleset(f))
+		ch.DropChains = nil // pick.5 and pick.4 are of no use any more
+		if !ch.Empty() {
+			t.Errorf("a restart changes:\n%s", ch.Text([]nft.Set{servicesMap, endpointsMap, refusedMap, hairpinSet}))
+		}
+	}
+}
+
 func TestTablesComeBackAfterSomebodyDeletedThem(t *testing.T) {
 	c := newCluster(t)
 	a, client := c.pod("a"), c.pod("client")
