@@ -44,7 +44,7 @@ func (s *Store) addAll(ctx context.Context, found []archive.Image, lease *conten
 	var additions []addition
 	var names []string
 	for _, f := range found {
-		a := addition{manifest: f.Manifest, tags: f.Names}
+		a := addition{manifest: f.Manifest, tags: f.Names, imported: true}
 		for _, name := range f.Names {
 			ref, err := reference.Parse(name)
 			if err != nil {
@@ -74,6 +74,7 @@ type addition struct {
 	manifest ocispec.Descriptor
 	tags     []string
 	digests  []string
+	imported bool
 }
 
 // add unpacks images and enters them into the table, all or none, and returns their IDs. The lease holds their blobs.
@@ -114,8 +115,9 @@ func (s *Store) add(ctx context.Context, lease *content.Lease, additions ...addi
 // enter puts an image into the table, or gives more names to the one that is there; the caller holds mu.
 func (s *Store) enter(im *Image, a addition) {
 	if old, ok := s.images[im.ID]; ok {
-		im.Tags, im.Digests, im.Added = old.Tags, old.Digests, old.Added
+		im.Tags, im.Digests, im.Added, im.Imported = old.Tags, old.Digests, old.Added, old.Imported
 	}
+	im.Imported = im.Imported || a.imported
 	s.images[im.ID] = im
 	for _, name := range a.tags {
 		s.moveTag(name, im)

@@ -67,7 +67,7 @@ type Freed struct {
 }
 
 // Prune removes what nobody needs: blobs and layers that no image refers to and, of the images, those without a tag (all:
-// every one) on which no root file system stands. Pinned images stay.
+// every one) on which no root file system stands. Images that the configuration pins stay.
 func (s *Store) Prune(ctx context.Context, all bool) (Freed, error) {
 	used := make(map[digest.Digest]bool)
 	for _, chain := range s.snaps.Active() {
@@ -76,7 +76,7 @@ func (s *Store) Prune(ctx context.Context, all bool) (Freed, error) {
 	var removed []string
 	s.mu.Lock()
 	for _, im := range s.sorted() {
-		if used[im.Chain] || len(im.Tags) > 0 && !all || s.copyOf(im).Pinned {
+		if used[im.Chain] || len(im.Tags) > 0 && !all || s.named(im) {
 			continue
 		}
 		s.forget(im)

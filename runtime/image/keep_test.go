@@ -129,6 +129,21 @@ func TestPinnedImagesStay(t *testing.T) {
 	}
 }
 
+// TestImportedImagesArePinned: kubelet's garbage collection asks before it removes, and nobody could pull them again.
+func TestImportedImagesArePinned(t *testing.T) {
+	_, root := withImages(t)
+	s := open(t, root)
+	if im, err := s.Get("proa/web:v1"); err != nil || !im.Pinned {
+		t.Errorf("imported image: %+v, %v; want it pinned", im, err)
+	}
+	if err := s.Tag("proa/web:v2", "proa/web:v1"); err != nil {
+		t.Fatal(err)
+	}
+	if im := s.List()[0]; im.Pinned || len(im.Tags) > 0 {
+		t.Errorf("an image that lost its name is still pinned: %+v", im)
+	}
+}
+
 func TestExport(t *testing.T) {
 	s, _ := withImages(t)
 	var b bytes.Buffer

@@ -49,7 +49,8 @@ type Image struct {
 	Chain    digest.Digest      `json:"chain,omitempty"`   // its top layer
 	Blobs    []digest.Digest    `json:"blobs"`             // configuration and layers
 	Added    time.Time          `json:"added"`
-	Pinned   bool               `json:"-"`
+	Imported bool               `json:"imported,omitempty"` // from an archive: there may be no registry to get it from again
+	Pinned   bool               `json:"-"`                  // garbage collection should spare it
 }
 
 // Store is the images of one node. All methods are safe for concurrent use by one process.
@@ -197,10 +198,13 @@ func (s *Store) List() []Image {
 func (s *Store) copyOf(im *Image) Image {
 	c := *im
 	c.Tags, c.Digests, c.Blobs = slices.Clone(im.Tags), slices.Clone(im.Digests), slices.Clone(im.Blobs)
-	for _, name := range im.Tags {
-		c.Pinned = c.Pinned || s.pinned[name]
-	}
+	c.Pinned = s.named(im) || im.Imported && len(im.Tags) > 0
 	return c
+}
+
+// named says whether the configuration pins an image.
+func (s *Store) named(im *Image) bool {
+	return slices.ContainsFunc(im.Tags, func(tag string) bool { return s.pinned[tag] })
 }
 
 // Get finds an image by name ("nginx", "nginx:1.27", "nginx@sha256:...") or ID ("sha256:..." or its 64 hex digits). A name
