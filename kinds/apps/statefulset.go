@@ -67,6 +67,8 @@ func defaultStatefulSet(set *apps.StatefulSet) {
 	}
 	core.DefaultPodTemplate(&s.Template)
 	for i := range s.VolumeClaimTemplates {
-		core.DefaultClaim(&s.VolumeClaimTemplates[i])
+		c := &s.VolumeClaimTemplates[i]
+		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"
+		core.DefaultClaim(c)
 	}
 }

@@ -83,6 +83,9 @@ func prepareJob(j, old *batch.Job) {
 	}
 	uid := string(j.UID)
 	l := &j.Spec.Template.Labels
+	if maps.Equal(j.Labels, *l) { // its own are the template's by default, and those now grow
+		defer func() { j.Labels = maps.Clone(*l) }()
+	}
 	for k, v := range map[string]string{
 		"job-name": j.Name, batch.JobNameLabel: j.Name, "controller-uid": uid, batch.ControllerUidLabel: uid,
 	} {

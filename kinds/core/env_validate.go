@@ -142,7 +142,9 @@ func fieldRef(e *check.Errors, p *field.Path, r *core.ObjectFieldSelector, allow
 	switch {
 	case r.APIVersion != "v1":
 		e.Invalid(p.Child("fieldPath"), r.FieldPath, "error converting fieldPath: unsupported pod version: "+r.APIVersion)
-	case !slices.Contains(known, path) || subscripted && path != "metadata.annotations" && path != "metadata.labels":
+	case subscripted && path != "metadata.annotations" && path != "metadata.labels":
+		e.Invalid(p.Child("fieldPath"), r.FieldPath, "error converting fieldPath: field label does not support subscript: "+r.FieldPath)
+	case !slices.Contains(known, path):
 		e.Invalid(p.Child("fieldPath"), r.FieldPath, "error converting fieldPath: field label not supported: "+r.FieldPath)
 	case subscripted && path == "metadata.annotations":
 		e.QualifiedName(p, strings.ToLower(key))

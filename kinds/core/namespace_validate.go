@@ -17,8 +17,8 @@ func validateNamespace(n *core.Namespace) field.ErrorList {
 }
 
 func finalizers(e *check.Errors, n *core.Namespace) {
-	for i, f := range n.Spec.Finalizers {
-		p := specPath.Child("finalizers").Index(i)
+	p := specPath.Child("finalizers")
+	for _, f := range n.Spec.Finalizers {
 		e.Add(validation.ValidateFinalizerName(string(f), p)...)
 		if !strings.Contains(string(f), "/") && f != core.FinalizerKubernetes &&
 			string(f) != metav1.FinalizerOrphanDependents && string(f) != metav1.FinalizerDeleteDependents {

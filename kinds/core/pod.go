@@ -77,9 +77,11 @@ func preparePod(p, old *core.Pod) {
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []core.PodCondition{{
 			Type: core.PodScheduled, Status: core.ConditionFalse,
-			Reason: core.PodReasonSchedulingGated, Message: "Scheduling is blocked due to non-empty scheduling gates",
+			LastTransitionTime: p.CreationTimestamp,
+			Reason:             core.PodReasonSchedulingGated, Message: "Scheduling is blocked due to non-empty scheduling gates",
 		}}
 	}
+	p.Spec.DeprecatedServiceAccount = p.Spec.ServiceAccountName // which admission may just have filled
 	mergeMatchLabelKeys(p)
 }
 

@@ -21,6 +21,8 @@ func DefaultPodSpec(s *core.PodSpec) {
 	if s.SecurityContext == nil {
 		s.SecurityContext = &core.PodSecurityContext{}
 	}
+	orElse(&s.ServiceAccountName, s.DeprecatedServiceAccount)
+	s.DeprecatedServiceAccount = s.ServiceAccountName
 	for i := range s.Volumes {
 		defaultVolume(&s.Volumes[i])
 	}

@@ -268,7 +268,7 @@ func azureDisk(e *check.Errors, p *field.Path, d *core.AzureDiskVolumeSource) {
 			[]string{"/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"}))
 	case !managed && !strings.HasPrefix(d.DataDiskURI, "https://"):
 		e.Add(field.NotSupported(p.Child("diskURI"), d.DataDiskURI,
-			[]string{"https://{account-name}.blob.windows.net/{container-name}/{disk-name}.vhd"}))
+			[]string{"https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"}))
 	}
 }
 

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"reflect"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ var CSIDriver = kinds.Def[storage.CSIDriver, *storage.CSIDriver]{
 	Generation: true,
 	Default:    defaultDriver,
 	Validate:   validateDriver, ValidateUpdate: validateDriverUpdate,
+	Warn: warnDriver,
 	Columns: kinds.Columns("Name", "AttachRequired:boolean", "PodInfoOnMount:boolean", "StorageCapacity:boolean", "TokenRequests",
 		"RequiresRepublish:boolean", "Modes", "Age"),
 	Row: driverRow,
@@ -33,6 +35,16 @@ func defaultDriver(d *storage.CSIDriver) {
 	if len(s.VolumeLifecycleModes) == 0 {
 		s.VolumeLifecycleModes = []storage.VolumeLifecycleMode{storage.VolumeLifecyclePersistent}
 	}
+}
+
+func warnDriver(d, old *storage.CSIDriver) []string {
+	s := d.Spec
+	if len(s.TokenRequests) == 0 || s.ServiceAccountTokenInSecrets != nil ||
+		old != nil && reflect.DeepEqual(old.Spec.TokenRequests, s.TokenRequests) {
+		return nil
+	}
+	return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible " +
+		"logging of tokens in volume attributes"}
 }
 
 func driverRow(d *storage.CSIDriver, now time.Time) []any {
@@ -84,13 +96,20 @@ var CSIStorageCapacity = kinds.Def[storage.CSIStorageCapacity, *storage.CSIStora
 	},
 }
 
+// attachmentColumns has the attacher marked as a name, too: so it has always been.
+func attachmentColumns() []kinds.Column {
+	c := kinds.Columns("Name", "Attacher", "PV", "Node", "Attached:boolean", "Age")
+	c[1].Format = "name"
+	return c
+}
+
 // VolumeAttachment is storage.k8s.io/v1 VolumeAttachment: a volume is to be attached to a node.
 var VolumeAttachment = kinds.Def[storage.VolumeAttachment, *storage.VolumeAttachment]{
 	Path:     "storage.k8s.io/v1/volumeattachments",
 	Validate: validateAttachment, ValidateUpdate: validateAttachmentUpdate, ValidateStatus: validateAttachmentStatus,
 	Cluster: true,
 	Status:  true,
-	Columns: kinds.Columns("Name", "Attacher", "PV", "Node", "Attached:boolean", "Age"),
+	Columns: attachmentColumns(),
 	Row: func(a *storage.VolumeAttachment, now time.Time) []any {
 		return []any{
 			a.Name, a.Spec.Attacher, ptr.Deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName, a.Status.Attached,
