@@ -35,7 +35,7 @@ var layers = []struct {
 	{"network", []string{"object", "kit", "client", "kinds"}},
 	{"process", []string{"object", "kit", "config", "store", "pki", "client", "kinds", "apiserver", "control", "scheduler", "sim", "kubelet", "runtime", "network"}},
 	{"cli", []string{"kit", "config", "process"}},
-	{"cmd/proa-keeper", []string{"runtime/keeper"}},
+	{"cmd/proa-keeper", []string{"runtime/keeper", "network/dns/standby"}},
 	{"cmd/proa", []string{"cli"}},
 	{"cmd/kubectl", nil},
 	{"examples", []string{"runtime/archive", "kit"}},

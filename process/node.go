@@ -20,10 +20,12 @@ import (
 	kubeletcri "proa.dev/kubelet/cri"
 	"proa.dev/network/cni"
 	"proa.dev/network/dns"
+	"proa.dev/network/dns/standby"
 	"proa.dev/network/route"
 	"proa.dev/network/service"
 	"proa.dev/runtime/cri"
 	"proa.dev/runtime/image"
+	"proa.dev/runtime/keeper"
 	"proa.dev/runtime/registry"
 )
 
@@ -50,6 +52,7 @@ type node struct {
 	kubelet *kubelet.Kubelet
 	proxy   *service.Proxy
 	dns     *dns.Server
+	names   *standby.Hold // answers for dns while this process is dead
 }
 
 // newNode builds the parts in the order that they need each other. The unreachable routes come first, so that nothing meant for the
@@ -67,6 +70,9 @@ func newNode(d nodeDeps) (n *node, err error) {
 func (n *node) close() error {
 	if n.dns != nil {
 		n.dns.Close()
+	}
+	if n.names != nil {
+		n.names.Close()
 	}
 	if n.proxy != nil {
 		n.proxy.Close()
@@ -167,6 +173,9 @@ func newRuntime(c *config.Config, images *image.Store, net sandboxNetwork, log *
 func (n *node) buildServices() (err error) {
 	c := n.deps.config
 	if c.Enabled("dns") {
+		if n.names, err = standby.Take(standbyDir(c)); err != nil {
+			return err
+		}
 		local, err := dns.Address(c.Network.Bridge, c.Network.DNS)
 		if err != nil {
 			return err
@@ -248,9 +257,21 @@ func (n *node) components() []run.Component {
 		parts = append(parts, run.Component{Name: "service proxy", Run: n.proxy.Run})
 	}
 	if n.dns != nil {
-		parts = append(parts, run.Component{Name: "DNS", Run: n.dns.Run})
+		parts = append(parts, run.Component{Name: "DNS", Run: n.dns.Run}, run.Component{Name: "standby of DNS", Run: n.keepStandby})
 	}
 	return parts
+}
+
+func standbyDir(c *config.Config) string { return filepath.Join(c.RunDir, "dns") }
+
+// keepStandby starts the standby from a keeper binary of its own: the runtime's is not there with another runtime.
+func (n *node) keepStandby(ctx context.Context) error {
+	binary, err := keeper.OpenBinary("")
+	if err != nil {
+		return err
+	}
+	defer binary.Close()
+	return n.dns.KeepStandby(ctx, n.names, binary.Path())
 }
 
 // tidyNetwork takes back addresses and links of sandboxes that are no more, and at the end waits for what is being taken back.

@@ -17,6 +17,7 @@ import (
 	"proa.dev/kubelet"
 	kubeletcri "proa.dev/kubelet/cri"
 	"proa.dev/network"
+	"proa.dev/network/dns/standby"
 )
 
 // stopLimit is how long the daemon may take to stop; sandboxes get as long together.
@@ -66,6 +67,9 @@ func StopPods(ctx context.Context, c *config.Config) (n int, err error) {
 		return 0, err
 	}
 	defer held.Close()
+	if err := standby.End(standbyDir(c)); err != nil {
+		return 0, err
+	}
 	if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
