@@ -28,6 +28,9 @@ const (
 	// maxTCP bounds the open TCP connections of one listener.
 	maxTCP      = 256
 	idleTimeout = 10 * time.Second
+	acceptPause = 100 * time.Millisecond
+	// maxFailures in a row end a UDP listener.
+	maxFailures = 1000
 	// maxWaiting bounds the queries over UDP that wait for something.
 	maxWaiting = 2 * maxForwards
 )
@@ -186,6 +189,7 @@ func (s *Server) ready() bool {
 // at the latest when ctx does.
 func (s *Server) serveUDP(ctx context.Context, u *net.UDPConn) error {
 	in, out := make([]byte, 4096), make([]byte, 0, maxUDP)
+	failed := 0
 	for {
 		n, from, err := u.ReadFromUDPAddrPort(in)
 		if ctx.Err() != nil {
@@ -194,9 +198,13 @@ func (s *Server) serveUDP(ctx context.Context, u *net.UDPConn) error {
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		if err != nil {
-			continue // an ICMP error for an earlier answer
+		if err != nil { // an ICMP error for an earlier answer, or something that lasts
+			if failed++; failed > maxFailures {
+				return fmt.Errorf("read: %w", err)
+			}
+			continue
 		}
+		failed = 0
 		if s.ready() {
 			if answer, ok := s.zone.fast(in[:n], out[:0]); ok {
 				u.WriteToUDPAddrPort(answer, from)
@@ -275,8 +283,13 @@ func (s *Server) serveTCP(ctx context.Context, l net.Listener) error {
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return errors.Join(ctx.Err(), err)
 		}
-		if err != nil {
-			return fmt.Errorf("accept: %w", err)
+		if err != nil { // no file descriptors left: others will close some
+			s.deps.Log.Warn("cannot accept a DNS connection", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+			continue
 		}
 		select {
 		case slots <- struct{}{}:

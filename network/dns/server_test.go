@@ -480,6 +480,17 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
+func FuzzResolvConf(f *testing.F) {
+	f.Add([]byte("nameserver 192.0.2.53\nnameserver fe80::1%eth0\noptions edns0\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for _, a := range parseResolvConf(raw) {
+			if !a.IsValid() {
+				t.Errorf("%v out of %q", a, raw)
+			}
+		}
+	})
+}
+
 // BenchmarkQueries is client and server on one machine, each query a packet there and one back, from 16 clients.
 func BenchmarkQueries(b *testing.B) {
 	for _, name := range []string{"web.shop.svc.cluster.local.", "none.shop.svc.cluster.local.", "db.shop.svc.cluster.local."} {

@@ -201,7 +201,8 @@ func compareJobs(a, b *job) int {
 	case b.svc == nil:
 		return 1
 	}
-	return cmp.Or(a.svc.CreationTimestamp.Compare(b.svc.CreationTimestamp.Time), cmp.Compare(a.key.String(), b.key.String()))
+	return cmp.Or(a.svc.CreationTimestamp.Compare(b.svc.CreationTimestamp.Time),
+		cmp.Compare(a.key.Namespace, b.key.Namespace), cmp.Compare(a.key.Name, b.key.Name))
 }
 
 // work changes the tables: all at first, then what is due. After a failure, which somebody else's changes to the tables can cause,
