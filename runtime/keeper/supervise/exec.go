@@ -15,8 +15,9 @@ import (
 type session struct {
 	conn  *conn
 	proc  *process
-	stdin *os.File // pipe or terminal; nil: none
-	tty   *os.File // terminal; nil: none
+	stdin *os.File   // pipe or terminal; nil: none
+	tty   *os.File   // terminal; nil: none
+	pipes []*os.File // stdout and stderr, not read before follow
 	outs  sync.WaitGroup
 }
 
@@ -39,6 +40,7 @@ func (k *Keeper) exec(c *conn, payload []byte) {
 	}
 	who.PID = int64(s.proc.pid)
 	c.ok(who.Encode())
+	s.follow() // not before the answer, which is the first frame
 	go func() {
 		s.input()
 		k.kill(s.proc)
@@ -51,9 +53,9 @@ func (k *Keeper) exec(c *conn, payload []byte) {
 	s.close()
 }
 
-// startExec forks the process and takes it to its program. Output is read only after the caller was told.
+// startExec forks the process and takes it to its program.
 func (k *Keeper) startExec(s *session, m wire.Exec) (wire.Created, error) {
-	files, outs, err := s.openStreams(m)
+	files, err := s.openStreams(m)
 	defer func() {
 		for _, fd := range files {
 			unix.Close(fd)
@@ -63,7 +65,7 @@ func (k *Keeper) startExec(s *session, m wire.Exec) (wire.Created, error) {
 		return wire.Created{}, err
 	}
 	if len(m.External) > 0 {
-		return wire.Created{}, k.execExternal(s, m, files, outs)
+		return wire.Created{}, k.execExternal(s, m, files)
 	}
 	target, err := k.pidfd(m.ID)
 	if err != nil {
@@ -95,15 +97,11 @@ func (k *Keeper) startExec(s *session, m wire.Exec) (wire.Created, error) {
 	if err := t.sendStart(); err != nil {
 		return who, err
 	}
-	if err := t.started(); err != nil {
-		return who, err
-	}
-	s.follow(outs)
-	return who, nil
+	return who, t.started()
 }
 
-// openStreams makes the pipes; outs are the keeper's ends of stdout and stderr.
-func (s *session) openStreams(m wire.Exec) (files []int, outs []*os.File, err error) {
+// openStreams makes the pipes and returns the child's ends.
+func (s *session) openStreams(m wire.Exec) (files []int, err error) {
 	null := func() error {
 		fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 		if err == nil {
@@ -114,39 +112,39 @@ func (s *session) openStreams(m wire.Exec) (files []int, outs []*os.File, err er
 	if m.TTY {
 		for range 3 {
 			if err := null(); err != nil {
-				return files, nil, err
+				return files, err
 			}
 		}
-		return files, nil, nil
+		return files, nil
 	}
 	if m.Stdin {
 		r, w, err := pipe(false)
 		if err != nil {
-			return files, nil, err
+			return files, err
 		}
 		files = append(files, r)
 		s.stdin = os.NewFile(uintptr(w), "stdin")
 	} else if err := null(); err != nil {
-		return files, nil, err
+		return files, err
 	}
 	for range 2 {
 		r, w, err := pipe(true)
 		if err != nil {
-			return files, outs, err
+			return files, err
 		}
 		files = append(files, w)
-		outs = append(outs, os.NewFile(uintptr(r), "out"))
+		s.pipes = append(s.pipes, os.NewFile(uintptr(r), "out"))
 	}
-	return files, outs, nil
+	return files, nil
 }
 
 // follow copies output to the daemon.
-func (s *session) follow(outs []*os.File) {
+func (s *session) follow() {
 	if s.tty != nil {
 		s.stdin = s.tty
-		outs = []*os.File{s.tty}
+		s.pipes = []*os.File{s.tty}
 	}
-	for i, f := range outs {
+	for i, f := range s.pipes {
 		s.outs.Go(func() { s.output(f, wire.KindStdout+byte(i)) })
 	}
 }
@@ -222,6 +220,9 @@ func (s *session) drain() {
 }
 
 func (s *session) close() {
+	for _, f := range s.pipes {
+		f.Close() // closed already, unless a process left behind holds the other end
+	}
 	if s.stdin != nil && s.stdin != s.tty {
 		s.stdin.Close()
 	}

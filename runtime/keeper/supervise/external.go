@@ -34,7 +34,7 @@ func (k *Keeper) launchExternal(x *container, files []int) (wire.Created, error)
 }
 
 // execExternal runs a command that leaves the additional process behind.
-func (k *Keeper) execExternal(s *session, m wire.Exec, files []int, outs []*os.File) error {
+func (k *Keeper) execExternal(s *session, m wire.Exec, files []int) error {
 	console, err := listenConsole(m.Console)
 	if err != nil {
 		return err
@@ -54,7 +54,6 @@ func (k *Keeper) execExternal(s *session, m wire.Exec, files []int, outs []*os.F
 		}
 		s.tty = os.NewFile(uintptr(fd), "tty")
 	}
-	s.follow(outs)
 	return nil
 }
 

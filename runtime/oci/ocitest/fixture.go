@@ -13,6 +13,7 @@ import (
 	"proa.dev/kit/roottest"
 	"proa.dev/runtime/cgroup"
 	"proa.dev/runtime/keeper"
+	_ "proa.dev/runtime/keeper/supervise" // is in the binary that tests build: a change of it makes cached results stale
 	"proa.dev/runtime/keeper/wire"
 )
 
