@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -369,17 +370,18 @@ func TestWaitingPodsAreWokenByWhatHelps(t *testing.T) {
 
 func TestFailedBindingIsRetried(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		refusals := 2
+		var refusals atomic.Int32
 		w.Refuse(func(verb string, tg client.Target, _ object.Object) error {
-			if tg.Sub == "binding" && refusals > 0 {
-				refusals--
+			if tg.Sub == "binding" && refusals.Add(1) <= 2 {
 				return fmt.Errorf("the network is down")
 			}
 			return nil
 		})
 		w.Put(mkNode("a"), mkPod("p", asks("3", "1Gi")))
 		synctest.Wait()
-		if n := len(w.s.cluster.pods); n != 0 {
+		count := make(chan int, 1)
+		w.s.inbox.send(func(time.Time) { count <- len(w.s.cluster.pods) })
+		if n := <-count; n != 0 {
 			t.Errorf("%d pods count on nodes after a binding that failed", n)
 		}
 		time.Sleep(4 * time.Second)
