@@ -5,9 +5,11 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/observe"
@@ -39,13 +41,15 @@ type worker struct {
 	unread   map[string]bool // containers and sandboxes whose state has to be read from the runtime
 	finished bool            // the last status was told
 	kills    map[string]context.CancelFunc
-	waiters  map[string][]chan struct{} // by container id: closed when it has ended
+	waiters  map[string][]chan struct{}                     // by container id: closed when it has ended
+	given    map[string]*runtimeapi.LinuxContainerResources // by container id: what it was made with, or got later
 }
 
 func newWorker(d *Deps, pod *core.Pod) *worker {
 	w := &worker{
 		Deps: d, uid: pod.UID, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		unread: map[string]bool{}, kills: map[string]context.CancelFunc{}, waiters: map[string][]chan struct{}{},
+		given: map[string]*runtimeapi.LinuxContainerResources{},
 	}
 	w.s = State{
 		Pod:    pod,
@@ -131,6 +135,34 @@ func (w *worker) update(pod *core.Pod) {
 	w.s.Pod = pod
 	if changed {
 		w.retry()
+		w.resize()
+	}
+}
+
+// resize gives running containers the resources that the pod's spec names now (KEP-1287).
+func (w *worker) resize() {
+	for i := range w.s.Runtime.Containers {
+		o := &w.s.Runtime.Containers[i]
+		c, field := spec.FindContainer(w.s.Pod, o.Name)
+		have, known := w.given[o.ID]
+		if o.State != observe.Running || c == nil || !known {
+			continue
+		}
+		want := spec.Resources(w.Node, w.s.Pod, c)
+		if proto.Equal(have, want) {
+			continue
+		}
+		id, pod, ctx := o.ID, w.s.Pod, w.starts
+		w.given[id] = want
+		w.step(func() error {
+			_, err := w.Runtime.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: id, Linux: want})
+			return err
+		}, func(err error) {
+			if err != nil && ctx.Err() == nil {
+				w.given[id] = have
+				w.Events.Field(pod, field, core.EventTypeWarning, "ResizeError", "Error resizing the container: %s", cri.Message(err))
+			}
+		})
 	}
 }
 
@@ -164,6 +196,7 @@ func (w *worker) probes() {
 		o := &w.s.Runtime.Containers[i]
 		if o.State != observe.Running {
 			w.Probes.Stop(o.ID)
+			delete(w.given, o.ID)
 			continue
 		}
 		if w.s.Busy.Start[o.Name] {
@@ -249,8 +282,8 @@ func (w *worker) tell(p *Plan) {
 		in.Fail = w.s.End.Why
 	}
 	s := status.Generate(in)
-	if w.s.End != nil && !phaseIsFinal(w.told.Phase) && phaseIsFinal(s.Phase) && w.s.Runtime.AnyRunning() && in.Fail == nil {
-		s.Phase = w.told.Phase // not before the last container has ended
+	if w.s.End != nil && !phaseIsFinal(w.told.Phase) && phaseIsFinal(s.Phase) && w.s.Runtime.AnyRunning() {
+		s.Phase, s.Reason, s.Message = w.told.Phase, w.told.Reason, w.told.Message // not before the last container has ended
 	}
 	w.s.Since = s.StartTime.Time
 	switch {
