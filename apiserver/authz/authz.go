@@ -69,6 +69,16 @@ func (u Union) RulesFor(user authn.User, namespace string) []rbac.PolicyRule {
 	return all
 }
 
+// Escalation is that of the first authorizer that checks for it; see RBAC.Escalation.
+func (u Union) Escalation(user authn.User, namespace string, rules []rbac.PolicyRule) error {
+	for _, z := range u {
+		if e, ok := z.(*RBAC); ok {
+			return e.Escalation(user, namespace, rules)
+		}
+	}
+	return nil
+}
+
 // escapes keeps an error message from being read as HTML.
 var escapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
