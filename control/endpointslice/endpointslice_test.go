@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Endpoints are deprecated, but clients still read them: they are served and kept.
+
 package endpointslice
 
 import (
