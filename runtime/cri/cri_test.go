@@ -25,17 +25,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashDir); dir != "" {
+		crashMain(dir)
+	}
 	code := m.Run()
 	ocitest.CleanUp()
 	os.Exit(code)
 }
 
-// boxImages is one image made of the test program.
-type boxImages struct {
-	layer, dir string
-	mu         sync.Mutex // guards held
-	held       map[string]bool
-}
+// boxImages is one image made of the test program. What is prepared is what is on disk.
+type boxImages struct{ layer, dir string }
 
 func (i *boxImages) Config(_ context.Context, ref string) (string, ocispec.Image, error) {
 	if ref != "box" && ref != "sha256:box" {
@@ -45,26 +44,19 @@ func (i *boxImages) Config(_ context.Context, ref string) (string, ocispec.Image
 }
 
 func (i *boxImages) Prepare(_ context.Context, key, _ string) (image.Rootfs, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.held[key] = true
 	r := image.Rootfs{Lower: []string{i.layer}, Upper: filepath.Join(i.dir, key, "u"), Work: filepath.Join(i.dir, key, "w")}
 	return r, errors.Join(os.MkdirAll(r.Upper, 0o755), os.MkdirAll(r.Work, 0o755))
 }
 
 func (i *boxImages) Release(_ context.Context, key string) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.held, key)
 	return os.RemoveAll(filepath.Join(i.dir, key))
 }
 
 func (i *boxImages) Prepared() []string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	entries, _ := os.ReadDir(i.dir) // missing before the first
 	var keys []string
-	for k := range i.held {
-		keys = append(keys, k)
+	for _, e := range entries {
+		keys = append(keys, e.Name())
 	}
 	return keys
 }
@@ -106,7 +98,7 @@ func newHost(t testing.TB) *host {
 	t.Helper()
 	roottest.Need(t, "namespaces, mounts and cgroups")
 	dir := t.TempDir()
-	h := &host{t: t, images: &boxImages{layer: ocitest.RootFS(t), dir: filepath.Join(dir, "snapshots"), held: map[string]bool{}},
+	h := &host{t: t, images: &boxImages{layer: ocitest.RootFS(t), dir: filepath.Join(dir, "snapshots")},
 		network: &lonely{attached: map[string]bool{}}}
 	h.deps = cri.Deps{Root: filepath.Join(dir, "root"), Run: filepath.Join(dir, "run"), CgroupParent: fmt.Sprintf("/proa-cri-test-%d-%d", os.Getpid(), time.Now().UnixNano()),
 		Images: h.images, Network: h.network, KeeperPath: ocitest.KeeperPath(t),

@@ -69,13 +69,6 @@ func (b *Binary) Spawn(ctx context.Context, s Spec, born func(pid int) error) (*
 		}
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
-	record := []byte(strconv.Itoa(pid))
-	if err := os.WriteFile(filepath.Join(s.Setup.Dir, "pid"), record, 0o600); err != nil {
-		_ = unix.Kill(pid, unix.SIGKILL)
-		wait(pid)
-		conn.Close()
-		return nil, err
-	}
 	return &Keeper{dir: s.Setup.Dir, PID: pid, watch: conn, child: true}, nil
 }
 

@@ -6,8 +6,8 @@
 // no goroutine that only waits for a process. Goroutines: one accepts, one per connection, one per output stream, one
 // reaps, one forks (on its own thread, because a thread's PID namespace for children is switched around a fork).
 //
-// Its directory holds `sock`, and `exit/<container>` with the wire.State of every container that ended, written before
-// anybody is told, until the daemon says Forget.
+// Its directory holds `sock` and `stderr` (made by the daemon), `pid`, and `exit/<container>` with the wire.State of every
+// container that ended, written before anybody is told, until the daemon says Forget.
 //
 // It imports keeper/wire, keeper/stage (for sysctls) and x/sys/unix. Read keeper.go, then container.go and fork.go.
 package supervise

@@ -231,14 +231,16 @@ func (s *session) close() {
 	}
 }
 
-// kill ends a process unless it was reaped.
+// kill ends a process, and those in its process group, unless it was reaped.
 func (k *Keeper) kill(p *process) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	select {
 	case <-p.done:
 	default:
-		_ = unix.Kill(p.pid, unix.SIGKILL) // ESRCH only
+		if unix.Kill(-p.pid, unix.SIGKILL) != nil { // no group of its own
+			_ = unix.Kill(p.pid, unix.SIGKILL) // ESRCH only
+		}
 	}
 }
 

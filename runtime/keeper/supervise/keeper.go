@@ -85,6 +85,9 @@ func (k *Keeper) setup(c *conn) error {
 	k.dir = m.Dir
 	// A host without CAP_SYS_RESOURCE cannot lower the score; the keeper then runs with the one it has.
 	_ = writeFile("/proc/self/oom_score_adj", itoa(m.OOMScore), unix.O_WRONLY)
+	if err := writeFile(k.dir+"/pid", itoa(int64(unix.Getpid())), unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC); err != nil {
+		return wrap("write pid file", err)
+	}
 	if m.Hostname != "" {
 		if err := unix.Sethostname([]byte(m.Hostname)); err != nil {
 			return wrap("set host name", err)
