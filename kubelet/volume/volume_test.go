@@ -1,0 +1,412 @@
+package volume
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"proa.dev/kit/roottest"
+	"proa.dev/kubelet/spec"
+)
+
+// objects are Sources made of maps.
+type objects struct {
+	configMaps map[string]*core.ConfigMap
+	secrets    map[string]*core.Secret
+	claims     map[string]*core.PersistentVolumeClaim
+	volumes    map[string]*core.PersistentVolume
+	tokens     int
+	now        time.Time
+}
+
+func lookup[P any](m map[string]P, kind, name string) (P, error) {
+	o, ok := m[name]
+	if !ok {
+		return o, apierrors.NewNotFound(schema.GroupResource{Resource: kind}, name)
+	}
+	return o, nil
+}
+
+func (o *objects) ConfigMap(_, name string) (*core.ConfigMap, error) {
+	return lookup(o.configMaps, "configmaps", name)
+}
+func (o *objects) Secret(_, name string) (*core.Secret, error) {
+	return lookup(o.secrets, "secrets", name)
+}
+func (o *objects) Services(string) []*core.Service { return nil }
+func (o *objects) Claim(_, name string) (*core.PersistentVolumeClaim, error) {
+	return lookup(o.claims, "persistentvolumeclaims", name)
+}
+func (o *objects) Volume(name string) (*core.PersistentVolume, error) {
+	return lookup(o.volumes, "persistentvolumes", name)
+}
+func (o *objects) Token(_ context.Context, _ *core.Pod, audience string, seconds int64) (string, error) {
+	o.tokens++
+	body := fmt.Sprintf(`{"iat":%d,"exp":%d,"aud":%q,"n":%d}`, o.now.Unix(), o.now.Unix()+seconds, audience, o.tokens)
+	return "h." + base64.RawURLEncoding.EncodeToString([]byte(body)) + ".s", nil
+}
+
+func setup(t *testing.T) (*Volumes, *objects) {
+	src := &objects{configMaps: map[string]*core.ConfigMap{}, secrets: map[string]*core.Secret{}, claims: map[string]*core.PersistentVolumeClaim{},
+		volumes: map[string]*core.PersistentVolume{}, now: time.Unix(1_800_000_000, 0)}
+	root := t.TempDir()
+	v, err := New(Deps{Node: &spec.Node{Root: root, Name: "n1"}, Sources: src, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unmountBeneath(root); err != nil {
+			t.Error(err)
+		}
+	})
+	return v, src
+}
+
+func podWith(vols ...core.Volume) *core.Pod {
+	p := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "uid-1", Labels: map[string]string{"a": "b"}}}
+	p.Spec.Volumes = vols
+	for _, vol := range vols {
+		p.Spec.Containers = append(p.Spec.Containers, core.Container{Name: "c-" + vol.Name, VolumeMounts: []core.VolumeMount{{Name: vol.Name, MountPath: "/v"}}})
+	}
+	return p
+}
+
+func (v *Volumes) mustSync(t *testing.T, p *core.Pod, now time.Time) time.Time {
+	t.Helper()
+	renew, err := v.Sync(context.Background(), p, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return renew
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestFilesFollowTheirObject(t *testing.T) {
+	v, src := setup(t)
+	mode := int32(0o400)
+	src.configMaps["cm"] = &core.ConfigMap{Data: map[string]string{"a": "1", "b": "2"}, BinaryData: map[string][]byte{"bin": {0, 255}}}
+	vol := core.Volume{Name: "v", VolumeSource: core.VolumeSource{ConfigMap: &core.ConfigMapVolumeSource{
+		LocalObjectReference: core.LocalObjectReference{Name: "cm"},
+		Items:                []core.KeyToPath{{Key: "a", Path: "deep/er/a", Mode: &mode}, {Key: "b", Path: "b"}, {Key: "bin", Path: "bin"}},
+	}}}
+	p := podWith(vol)
+	v.mustSync(t, p, src.now)
+	dir, _, err := v.Path(p, &vol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, dir+"/deep/er/a") + read(t, dir+"/b") + read(t, dir+"/bin"); got != "12\x00\xff" {
+		t.Errorf("%q", got)
+	}
+	info, err := os.Stat(dir + "/deep/er/a")
+	if err != nil || info.Mode() != 0o400 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if info, err = os.Stat(dir + "/b"); err != nil || info.Mode() != 0o644 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	before, err := os.Readlink(dir + "/..data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.mustSync(t, p, src.now.Add(time.Second))
+	if after, _ := os.Readlink(dir + "/..data"); after != before {
+		t.Error("nothing changed, and yet it was written")
+	}
+	open, err := os.Open(dir + "/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	src.configMaps["cm"] = &core.ConfigMap{Data: map[string]string{"a": "1", "b": "3"}, BinaryData: map[string][]byte{"bin": {0, 255}}}
+	v.mustSync(t, p, src.now.Add(2*time.Second))
+	if got := read(t, dir+"/b"); got != "3" {
+		t.Errorf("after the change: %q", got)
+	}
+	buf := make([]byte, 1)
+	if _, err := open.Read(buf); err != nil || string(buf) != "2" {
+		t.Errorf("who had it open reads %q, %v", buf, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 5 { // ..data, one directory, three names
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+func TestMissingObjects(t *testing.T) {
+	v, src := setup(t)
+	yes := true
+	secret := func(optional *bool, items ...core.KeyToPath) core.Volume {
+		return core.Volume{Name: "v", VolumeSource: core.VolumeSource{Secret: &core.SecretVolumeSource{SecretName: "s", Optional: optional, Items: items}}}
+	}
+	_, err := v.Sync(context.Background(), podWith(secret(nil)), src.now)
+	if err == nil || err.Error() != `MountVolume.SetUp failed for volume "v" : secrets "s" not found` {
+		t.Errorf("%v", err)
+	}
+	v.mustSync(t, podWith(secret(&yes)), src.now)
+	src.secrets["s"] = &core.Secret{Data: map[string][]byte{"k": []byte("v")}}
+	_, err = v.Sync(context.Background(), podWith(secret(nil, core.KeyToPath{Key: "none", Path: "x"})), src.now)
+	if err == nil || !strings.HasSuffix(err.Error(), "references non-existent secret key: none") {
+		t.Errorf("%v", err)
+	}
+	for _, bad := range []string{"../x", "/x", "..x", "a/../../x"} {
+		_, err = v.Sync(context.Background(), podWith(secret(nil, core.KeyToPath{Key: "k", Path: bad})), src.now)
+		if err == nil {
+			t.Errorf("path %q was written", bad)
+		}
+	}
+}
+
+func TestToken(t *testing.T) {
+	v, src := setup(t)
+	hour := int64(3600)
+	vol := core.Volume{Name: "v", VolumeSource: core.VolumeSource{Projected: &core.ProjectedVolumeSource{Sources: []core.VolumeProjection{
+		{ServiceAccountToken: &core.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &hour, Audience: "vault"}},
+		{DownwardAPI: &core.DownwardAPIProjection{Items: []core.DownwardAPIVolumeFile{{Path: "labels", FieldRef: &core.ObjectFieldSelector{FieldPath: "metadata.labels"}}}}},
+	}}}}
+	p := podWith(vol)
+	renew := v.mustSync(t, p, src.now)
+	if want := src.now.Add(48 * time.Minute); !renew.Equal(want) {
+		t.Errorf("renewed at %v, want %v", renew, want)
+	}
+	dir, _, err := v.Path(p, &vol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := read(t, dir+"/token")
+	if got := read(t, dir+"/labels"); got != `a="b"` {
+		t.Errorf("labels %q", got)
+	}
+	v.mustSync(t, p, src.now.Add(47*time.Minute))
+	if got := read(t, dir+"/token"); got != first || src.tokens != 1 {
+		t.Errorf("a young token was replaced (%d asked for)", src.tokens)
+	}
+	src.now = src.now.Add(48 * time.Minute)
+	v.mustSync(t, p, src.now)
+	if got := read(t, dir+"/token"); got == first || src.tokens != 2 {
+		t.Errorf("an old token was kept (%d asked for)", src.tokens)
+	}
+}
+
+func TestGroupOwnsFiles(t *testing.T) {
+	roottest.Need(t, "gives files to a group")
+	v, src := setup(t)
+	gid, mode := int64(1001), int32(0o400)
+	src.secrets["s"] = &core.Secret{Data: map[string][]byte{"k": []byte("v")}}
+	files := core.Volume{Name: "s", VolumeSource: core.VolumeSource{Secret: &core.SecretVolumeSource{SecretName: "s", DefaultMode: &mode}}}
+	empty := core.Volume{Name: "e", VolumeSource: core.VolumeSource{EmptyDir: &core.EmptyDirVolumeSource{}}}
+	p := podWith(files, empty)
+	p.Spec.SecurityContext = &core.PodSecurityContext{FSGroup: &gid}
+	v.mustSync(t, p, src.now)
+	check := func(path string, want os.FileMode) {
+		t.Helper()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); info.Mode() != want || st.Gid != 1001 {
+			t.Errorf("%s: mode %v of group %d, want %v", path, info.Mode(), st.Gid, want)
+		}
+	}
+	dir, _, _ := v.Path(p, &files)
+	check(dir+"/k", 0o440)
+	dir, _, _ = v.Path(p, &empty)
+	check(dir, 0o777|os.ModeDir|os.ModeSetgid)
+}
+
+func TestEmptyDirInMemory(t *testing.T) {
+	roottest.Need(t, "mounts tmpfs")
+	v, src := setup(t)
+	limit := resource.MustParse("1Mi")
+	vol := core.Volume{Name: "v", VolumeSource: core.VolumeSource{EmptyDir: &core.EmptyDirVolumeSource{Medium: core.StorageMediumMemory, SizeLimit: &limit}}}
+	p := podWith(vol)
+	v.mustSync(t, p, src.now)
+	v.mustSync(t, p, src.now)
+	dir, _, _ := v.Path(p, &vol)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC || int64(fs.Blocks)*fs.Bsize != 1<<20 {
+		t.Errorf("type %x, %d bytes, %v", fs.Type, int64(fs.Blocks)*fs.Bsize, err)
+	}
+	err := os.WriteFile(dir+"/big", make([]byte, 2<<20), 0o600)
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("2 MiB in 1 MiB: %v", err)
+	}
+	if err := v.Teardown(p.UID, true); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := mountsBeneath(v.Node.PodDir(p.UID)); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+func TestHostPath(t *testing.T) {
+	v, src := setup(t)
+	dir := t.TempDir()
+	try := func(path string, kind core.HostPathType) error {
+		vol := core.Volume{Name: "v", VolumeSource: core.VolumeSource{HostPath: &core.HostPathVolumeSource{Path: path, Type: &kind}}}
+		_, err := v.Sync(context.Background(), podWith(vol), src.now)
+		return err
+	}
+	for _, c := range []struct {
+		path string
+		kind core.HostPathType
+		ok   bool
+	}{
+		{"/made/deep", core.HostPathDirectoryOrCreate, true}, {"/made/deep", core.HostPathDirectory, true}, {"/made/file", core.HostPathFileOrCreate, true},
+		{"/made/file", core.HostPathFile, true}, {"/made/file", core.HostPathDirectory, false}, {"/none", core.HostPathDirectory, false},
+		{"/none", core.HostPathUnset, true}, {"/made/file", core.HostPathSocket, false}, {"/made/file", core.HostPathBlockDev, false},
+	} {
+		if err := try(dir+c.path, c.kind); (err == nil) != c.ok {
+			t.Errorf("%s as %s: %v", c.path, c.kind, err)
+		}
+	}
+	if err := try("/dev/null", core.HostPathCharDev); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClaim(t *testing.T) {
+	v, src := setup(t)
+	dir := t.TempDir()
+	vol := core.Volume{Name: "v", VolumeSource: core.VolumeSource{PersistentVolumeClaim: &core.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}}
+	p := podWith(vol)
+	expect := func(want string) {
+		t.Helper()
+		_, err := v.Sync(context.Background(), p, src.now)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasSuffix(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	expect(`persistentvolumeclaim "c" not found`)
+	src.claims["c"] = &core.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{UID: "cu"}}
+	expect("PVC is not bound")
+	src.claims["c"].Spec.VolumeName, src.claims["c"].Status.Phase = "pv", core.ClaimBound
+	expect(`persistentvolumes "pv" not found`)
+	pv := &core.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv"}}
+	pv.Spec.Local = &core.LocalVolumeSource{Path: dir}
+	src.volumes["pv"] = pv
+	expect("volume pv is bound to another claim")
+	pv.Spec.ClaimRef = &core.ObjectReference{UID: "cu"}
+	expect("")
+	if path, _, err := v.Path(p, &vol); err != nil || path != dir {
+		t.Errorf("%s, %v", path, err)
+	}
+	pv.Spec.Local = nil
+	pv.Spec.NFS = &core.NFSVolumeSource{}
+	expect("no volume plugin matched")
+}
+
+// TestHostileSubPaths has a container's owner prepare its volume so that a subPath would lead out of it.
+func TestHostileSubPaths(t *testing.T) {
+	roottest.Need(t, "binds mounts")
+	v, src := setup(t)
+	vol := core.Volume{Name: "v", VolumeSource: core.VolumeSource{EmptyDir: &core.EmptyDirVolumeSource{}}}
+	p := podWith(vol)
+	v.mustSync(t, p, src.now)
+	dir, _, _ := v.Path(p, &vol)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("host"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	links := map[string]string{
+		"absolute": filepath.Dir(secret), "up": "../../../../../../..", "file": secret, "proc": "/proc/self/root", "chain": "up/tmp", "loop": "loop", "inside": "real",
+	}
+	for name, to := range links {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mount := func(sub string) (string, error) {
+		c := &core.Container{Name: "c", VolumeMounts: []core.VolumeMount{{Name: "v", MountPath: "/x", SubPath: sub}}}
+		m, err := v.Mounts(p, c, nil)
+		if err != nil {
+			return "", err
+		}
+		return m[0].HostPath, nil
+	}
+	for _, sub := range []string{"absolute", "absolute/secret", "up", "up/etc", "file", "proc", "proc/etc", "chain", "loop", "loop/x", "absolute/new/dir", "../x", "a/../../x", "/etc"} {
+		if path, err := mount(sub); err == nil {
+			t.Errorf("subPath %q gave %s", sub, path)
+		} else if strings.Contains(err.Error(), dir) {
+			t.Errorf("subPath %q: the error tells of the node: %v", sub, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(secret), "new")); !os.IsNotExist(err) {
+		t.Error("a directory was made outside of the volume")
+	}
+	for _, sub := range []string{"inside", "new/deep/dir", "real"} {
+		path, err := mount(sub)
+		if err != nil {
+			t.Errorf("subPath %q: %v", sub, err)
+			continue
+		}
+		if !isMountPoint(path) {
+			t.Errorf("subPath %q: %s is no mount", sub, path)
+		}
+		if err := os.WriteFile(filepath.Join(path, "f"), []byte(sub), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := read(t, filepath.Join(dir, "new/deep/dir/f")); got != "new/deep/dir" {
+		t.Errorf("%q", got)
+	}
+	info, err := os.Stat(filepath.Join(dir, "new"))
+	if err != nil || info.Mode().Perm() != 0o777 {
+		t.Errorf("a directory that was made has mode %v, that of the volume is 0777", info.Mode())
+	}
+	if err := v.Teardown(p.UID, true); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, secret); got != "host" {
+		t.Error("the node's file is gone")
+	}
+}
+
+func TestSubPathExpr(t *testing.T) {
+	env := []spec.Var{{Name: "POD", Value: "p"}, {Name: "ABS", Value: "/x"}}
+	for expr, want := range map[string]string{"$(POD)/a": "p/a", "$(NONE)": "", "$(ABS)": "", "a/$(POD)": "a/p"} {
+		got, err := subPath(&core.VolumeMount{SubPathExpr: expr}, env)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", expr, got, err)
+		}
+	}
+}
+
+func TestTeardownKeepsToItsPod(t *testing.T) {
+	v, _ := setup(t)
+	for _, uid := range []string{"", "..", "../x", "a/b"} {
+		if err := v.Teardown(types.UID(uid), true); err == nil {
+			t.Errorf("uid %q was taken", uid)
+		}
+	}
+	if err := v.Teardown("unknown", true); err != nil {
+		t.Error(err)
+	}
+}
