@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -224,6 +226,46 @@ func TestManyElementsInOneTransaction(t *testing.T) {
 	have, err := c.Elements(want.Table, targets)
 	if err != nil || len(have) != 40_000 {
 		t.Errorf("%d elements, %v", len(have), err)
+	}
+}
+
+func TestGuardHearsOfDeletedTables(t *testing.T) {
+	c := open(t)
+	g, err := NewGuard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, done := make(chan Table, 16), make(chan error, 1)
+	go func() { done <- g.Run(ctx, func(t Table) { heard <- t }) }()
+	for _, f := range []Family{IPv4, IPv6} {
+		want := sample(f)
+		if err := c.Do(Diff(State{}, want)); err != nil {
+			t.Fatal(err)
+		}
+		ch := Change{Table: want.Table} // elements that go are not news
+		ch.Take("targets", want.Elements["targets"][0])
+		if err := c.Do(ch); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Delete(want.Table); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got := <-heard:
+			if got != want.Table {
+				t.Errorf("heard of %v, want %v", got, want.Table)
+			}
+		case <-time.After(3 * time.Second):
+			t.Errorf("nothing heard of %v", want.Table)
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run: %v", err)
+	}
+	if n := len(heard); n != 0 {
+		t.Errorf("%d events too many", n)
 	}
 }
 
