@@ -16,7 +16,8 @@ type class struct {
 	set       *labelSet
 	req       resources
 	ports     []hostPort
-	choosy    bool // has a node selector or affinity
+	choosy    bool     // has a node selector or affinity
+	pinned    []string // the only nodes that it can match, by name, as pods of DaemonSets do; nil: any
 	required  nodeaffinity.RequiredNodeAffinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
 	claims    *claims
@@ -119,6 +120,7 @@ func newClass(view client.View, c *cluster, pod *core.Pod) *class {
 	a := pod.Spec.Affinity
 	k.choosy = len(pod.Spec.NodeSelector) > 0 ||
 		a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil
+	k.pinned = pinnedTo(pod)
 	if a != nil && a.NodeAffinity != nil && len(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) > 0 {
 		// Validation keeps malformed terms out; without that they would prefer nothing.
 		if p, err := nodeaffinity.NewPreferredSchedulingTerms(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution); err == nil {
@@ -204,6 +206,9 @@ func (k *class) groupOf(n *node) *group {
 
 // pick is the best node for a pod of this class; nil if there is none.
 func (k *class) pick(c *cluster) *node {
+	if k.alone(c) {
+		return k.pickPinned(c)
+	}
 	k.update(c)
 	best, bestScore := int32(-1), int32(0)
 	for _, g := range k.groups {

@@ -62,7 +62,6 @@ func newCounters(c *cluster, k *class) []*counter {
 		} else {
 			t.domains = map[string]*domain{}
 		}
-		t.cells = make([]count, len(c.nodes))
 		all = append(all, t)
 	}
 	spreadCounters(k, add)

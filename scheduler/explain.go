@@ -35,7 +35,6 @@ func (s *Scheduler) Explain(ctx context.Context, pod *core.Pod) (Explanation, er
 	answer := make(chan Explanation, 1)
 	s.inbox.send(func(time.Time) {
 		k := s.classOf(pod)
-		k.update(s.cluster)
 		e := Explanation{Message: s.message(k)}
 		k.each(s.cluster, func(n *node, v *verdict, score int32) {
 			nv := NodeVerdict{Node: n.name, Score: score}
@@ -57,6 +56,7 @@ func (s *Scheduler) Explain(ctx context.Context, pod *core.Pod) (Explanation, er
 
 // each calls fn for every node with what counts there, the group's verdict included.
 func (k *class) each(c *cluster, fn func(n *node, v *verdict, score int32)) {
+	k.update(c)
 	for _, g := range k.groups {
 		if len(g.heap) > 0 {
 			g.verdict, g.score = k.judgeGroup(c.nodes[g.heap[0]])

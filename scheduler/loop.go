@@ -280,8 +280,9 @@ func (s *Scheduler) schedule(ctx context.Context, w *waiting, now time.Time) err
 // classOf finds the class of a pod, or makes it.
 func (s *Scheduler) classOf(pod *core.Pod) *class {
 	s.picks++
-	if hasClaims(pod) {
-		return newClass(s.view, s.cluster, pod) // what claims are bound to changes without the pod
+	// What claims are bound to changes without the pod; and the class of a pod that is pinned to a node serves no other.
+	if hasClaims(pod) || pinnedTo(pod) != nil {
+		return newClass(s.view, s.cluster, pod)
 	}
 	key := classKey(pod)
 	k := s.classes[key]

@@ -461,6 +461,31 @@ func TestClaims(t *testing.T) {
 	})
 }
 
+func TestPinnedPods(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		for i := range 5 {
+			w.Put(mkNode(fmt.Sprintf("n%d", i), taint("x", "", core.TaintEffectNoSchedule)))
+		}
+		for i := range 6 { // as a DaemonSet makes them; the last for a node that is not there
+			w.Put(mkPod(fmt.Sprintf("p%d", i), func(p *core.Pod) {
+				p.Spec.Tolerations = []core.Toleration{{Operator: core.TolerationOpExists}}
+				p.Spec.Affinity = &core.Affinity{NodeAffinity: &core.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &core.NodeSelector{
+					NodeSelectorTerms: []core.NodeSelectorTerm{{MatchFields: []core.NodeSelectorRequirement{
+						{Key: "metadata.name", Operator: core.NodeSelectorOpIn, Values: []string{fmt.Sprintf("n%d", i)}}}}}}}}
+			}))
+		}
+		for i := range 5 {
+			if got, want := w.where(fmt.Sprintf("p%d", i)), fmt.Sprintf("n%d", i); got != want {
+				t.Errorf("p%d is on %q", i, got)
+			}
+		}
+		want := "0/5 nodes are available: 5 node(s) didn't match Pod's node affinity/selector. preemption: 0/5 nodes are available: 5 Preemption is not helpful for scheduling."
+		if got := w.message("p5"); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+}
+
 func TestExplain(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.Put(mkNode("a"), mkNode("b", taint("x", "y", core.TaintEffectNoExecute)))
