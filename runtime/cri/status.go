@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -16,12 +17,18 @@ func (r *Runtime) Version(context.Context, *runtimeapi.VersionRequest) (*runtime
 	return &runtimeapi.VersionResponse{Version: "0.1.0", RuntimeName: "proa", RuntimeVersion: version, RuntimeApiVersion: "v1"}, nil
 }
 
+// adoptPatience is how long Status waits for the first look at what runs.
+const adoptPatience = 4 * time.Second
+
 // Status implements CRI. Before Run has adopted what runs, the runtime is not ready.
-func (r *Runtime) Status(context.Context, *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
+func (r *Runtime) Status(ctx context.Context, _ *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
 	runtime := &runtimeapi.RuntimeCondition{Type: runtimeapi.RuntimeReady, Status: true}
+	// Adopting takes milliseconds as a rule. A node that says for so long that it is not ready has its pods taken out of their services.
+	wait, cancel := context.WithTimeout(ctx, adoptPatience)
+	defer cancel()
 	select {
 	case <-r.adopted:
-	default:
+	case <-wait.Done():
 		runtime.Status, runtime.Reason, runtime.Message = false, "Adopting", "looking for containers that run already"
 	}
 	network := &runtimeapi.RuntimeCondition{Type: runtimeapi.NetworkReady, Status: true}
