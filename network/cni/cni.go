@@ -58,6 +58,7 @@ type form interface {
 	detach(ctx context.Context, p Pod) error
 	check(ctx context.Context, p Pod) error
 	ready() error
+	run(ctx context.Context) error
 	reconcile(ctx context.Context, live map[string]bool) error
 	flush(ctx context.Context) error
 	cleanup(ctx context.Context) error
@@ -166,6 +167,10 @@ func (p *Plugin) Check(ctx context.Context, pod Pod) error {
 
 // Ready says why pods cannot be attached now: no CNI configuration is there yet. The built-in plugin is always ready.
 func (p *Plugin) Ready() error { return p.ready() }
+
+// Run keeps the node prepared until ctx ends: when somebody deletes the nftables tables (as restarting a firewall service does), it
+// makes them again. Attach and Detach work without it.
+func (p *Plugin) Run(ctx context.Context) error { return p.run(ctx) }
 
 // Reconcile removes what belongs to sandboxes other than liveIDs: leases, interfaces, host ports. Call it at start, before the
 // first Attach.

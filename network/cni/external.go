@@ -247,6 +247,11 @@ func (x *external) ready() error {
 	return err
 }
 
+func (x *external) run(ctx context.Context) error {
+	<-ctx.Done() // the plugins look after what is theirs
+	return ctx.Err()
+}
+
 func (x *external) reconcile(ctx context.Context, live map[string]bool) error {
 	made, err := x.cni.GetCachedAttachments("")
 	if err != nil {

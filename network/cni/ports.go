@@ -88,11 +88,24 @@ func (p *ports) adopt(want *nft.Ruleset) error {
 	return p.nft.Do(ch)
 }
 
-// restore makes the tables anew, with the host ports there were; p.mu is held.
-func (p *ports) restore() error {
-	var changes []nft.Change
+// makeMissing makes the tables anew that are not there, with the host ports there were, and says whether that was so.
+func (p *ports) makeMissing() (made bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.restore()
+}
+
+// restore is makeMissing; p.mu is held.
+func (p *ports) restore() (made bool, err error) {
 	for _, r := range p.cfg.PodCIDRs {
 		want := rules(p.cfg, r)
+		have, err := p.nft.Load(want.Table)
+		if err != nil {
+			return made, err
+		}
+		if have.Exists && have.Layout == want.Layout() {
+			continue
+		}
 		want.Elements = map[string][]nft.Element{}
 		for a, entries := range p.byPod {
 			for _, e := range entries {
@@ -101,9 +114,12 @@ func (p *ports) restore() error {
 				}
 			}
 		}
-		changes = append(changes, nft.Diff(nft.State{}, want))
+		if err := p.nft.Do(nft.Diff(have, want)); err != nil {
+			return made, err
+		}
+		made = true
 	}
-	return p.nft.Do(changes...)
+	return made, nil
 }
 
 // podOf is the address of the pod that an element belongs to.
@@ -176,7 +192,7 @@ func (p *ports) add(pod []netip.Addr, want []Port) error {
 	}
 	err := p.nft.Do(changes...)
 	if errors.Is(err, unix.ENOENT) { // somebody deleted the tables
-		if err = p.restore(); err == nil {
+		if _, err = p.restore(); err == nil {
 			err = p.nft.Do(changes...)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"proa.dev/network/nft"
 	"proa.dev/network/route"
 )
 
@@ -232,6 +233,29 @@ func (b *routed) check(_ context.Context, p Pod) error {
 }
 
 func (b *routed) ready() error { return nil }
+
+func (b *routed) run(ctx context.Context) error {
+	guard, err := nft.NewGuard()
+	if err != nil {
+		return err
+	}
+	b.remakeTables() // if that happened before there was a guard
+	return guard.Run(ctx, func(t nft.Table) {
+		if t.Name == tableName || t.Name == "" {
+			b.remakeTables()
+		}
+	})
+}
+
+func (b *routed) remakeTables() {
+	made, err := b.ports.makeMissing()
+	switch {
+	case err != nil:
+		b.cfg.Log.Error("cannot make the deleted nftables tables again", "err", err)
+	case made:
+		b.cfg.Log.Warn("somebody deleted the nftables tables of the pods; they are there again")
+	}
+}
 
 func (b *routed) reconcile(_ context.Context, live map[string]bool) error {
 	keep := map[string]bool{}

@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -250,6 +251,50 @@ func TestHostPorts(t *testing.T) {
 	if _, err := p.Attach(t.Context(), taken); err == nil {
 		t.Error("a host port was given to a second pod")
 	}
+}
+
+func TestRunMakesDeletedTablesAgain(t *testing.T) {
+	p := node(t, "10.42.7.0/24", "fd42:0:0:7::/64")
+	a := attach(t, p, "a", Port{HostPort: 8080, ContainerPort: 80})
+	a.serve(t, 80)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	conn, err := nft.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	tables := func() string {
+		t.Helper()
+		found, err := conn.Tables(tableName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(found)
+	}
+	want := tables()
+	for range 3 {
+		for _, f := range []nft.Family{nft.IPv4, nft.IPv6} {
+			if err := conn.Delete(nft.Table{Family: f, Name: tableName}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := ""
+		for end := time.Now().Add(3 * time.Second); got != want && time.Now().Before(end); got = tables() {
+			time.Sleep(time.Millisecond)
+		}
+		if got != want {
+			t.Fatalf("tables %s, want %s", got, want)
+		}
+	}
+	wantAnswer(t, from(nil), "127.0.0.1:8080", "a to 10.42.7.1")
 }
 
 func TestUDPHostPortFollowsThePod(t *testing.T) {

@@ -46,12 +46,13 @@ type Proxy struct {
 	owed   stale
 	synced chan struct{}
 
-	mu     sync.Mutex // guards all below
-	dirty  map[object.Key]bool
-	wake   chan struct{} // holds a token when dirty is not empty
-	slices map[object.Key]map[string]*discovery.EndpointSlice
-	home   map[object.Key]object.Key // slice -> its Service
-	begun  int                       // of the two watches, how many have told everything
+	mu      sync.Mutex // guards all below
+	compare bool       // all with the kernel
+	dirty   map[object.Key]bool
+	wake    chan struct{} // holds a token when dirty is not empty
+	slices  map[object.Key]map[string]*discovery.EndpointSlice
+	home    map[object.Key]object.Key // slice -> its Service
+	begun   int                       // of the two watches, how many have told everything
 }
 
 // New opens the sockets, in the network namespace of the calling thread. The kernel is left alone until Run.
@@ -81,11 +82,37 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if err := p.kernel.routeServices(p.deps.ServiceCIDRs, p.deps.Link); err != nil {
 		return err
 	}
+	guard, err := nft.NewGuard()
+	if err != nil {
+		return err
+	}
 	return run.All(ctx,
 		run.Component{Name: "watch services", Run: p.watchServices},
 		run.Component{Name: "watch endpoints", Run: p.watchSlices},
 		run.Component{Name: "change tables", Run: p.work},
+		run.Component{Name: "guard tables", Run: func(ctx context.Context) error { return guard.Run(ctx, p.deleted) }},
 	)
+}
+
+// deleted makes all due when somebody has deleted a table of ours (as restarting a firewall service does). The zero table says that
+// it may have been.
+func (p *Proxy) deleted(t nft.Table) {
+	if t.Name != tableName && t.Name != "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.compare = true
+	p.signal()
+}
+
+// mustCompare says, once, that all is due.
+func (p *Proxy) mustCompare() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.compare
+	p.compare = false
+	return was
 }
 
 // Close frees the sockets; call it after Run.
@@ -216,6 +243,7 @@ func (p *Proxy) work(ctx context.Context) error {
 		case <-p.wake:
 		case <-after(delay):
 		}
+		all = p.mustCompare() || all
 		err := p.once(ctx, all)
 		if err != nil {
 			all, delay = true, min(max(2*delay, 100*time.Millisecond), 30*time.Second)

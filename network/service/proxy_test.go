@@ -562,6 +562,7 @@ func TestTablesComeBackAfterSomebodyDeletedThem(t *testing.T) {
 	if err := Cleanup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	c.want(client.NS, "tcp", "10.43.0.9:80", "a from "+client.addrs[0].String())
 	c.view.Put(service("other", "10.43.0.10", "fd43::a"))
 	c.want(client.NS, "tcp", "10.43.0.9:80", "a from "+client.addrs[0].String())
 	c.wantRefused(client.NS, "tcp", "10.43.0.10:80")
