@@ -19,32 +19,7 @@ func become(p *wire.Process, master int) error {
 	if err := ownStdio(who); err != nil {
 		return err
 	}
-	// As root first: a working directory that the user may not enter from above is still where it starts.
-	entered := unix.Chdir(p.Cwd)
-	for _, r := range p.Rlimits {
-		lim := unix.Rlimit{Cur: r.Soft, Max: r.Hard}
-		if err := unix.Prlimit(0, int(r.Kind), &lim, nil); err != nil {
-			return wrap("rlimit "+strconv.Itoa(int(r.Kind)), err)
-		}
-	}
-	if err := setLabels(p); err != nil {
-		return err
-	}
-	// Without no_new_privs a filter may be set only while the process has CAP_SYS_ADMIN.
-	if !p.NoNewPrivs {
-		if err := setSeccomp(p); err != nil {
-			return err
-		}
-	}
-	if err := setIdentity(p, who); err != nil {
-		return err
-	}
-	if entered != nil {
-		if err := unix.Chdir(p.Cwd); err != nil {
-			return wrap("chdir to cwd (\""+p.Cwd+"\")", err)
-		}
-	}
-	if err := insideRoot(); err != nil {
+	if err := takeOn(p, who); err != nil {
 		return err
 	}
 	env := withHome(p.Env, who.Home)
@@ -77,6 +52,36 @@ func become(p *wire.Process, master int) error {
 		}
 	}
 	return wrap("exec "+quote(program), unix.Exec(program, p.Args, env))
+}
+
+// takeOn enters the working directory and sets limits, labels, identity and capabilities.
+func takeOn(p *wire.Process, who Account) error {
+	// As root first: a working directory that the user may not enter from above is still where it starts.
+	entered := unix.Chdir(p.Cwd)
+	for _, r := range p.Rlimits {
+		lim := unix.Rlimit{Cur: r.Soft, Max: r.Hard}
+		if err := unix.Prlimit(0, int(r.Kind), &lim, nil); err != nil {
+			return wrap("rlimit "+strconv.Itoa(int(r.Kind)), err)
+		}
+	}
+	if err := setLabels(p); err != nil {
+		return err
+	}
+	// Without no_new_privs a filter may be set only while the process has CAP_SYS_ADMIN.
+	if !p.NoNewPrivs {
+		if err := setSeccomp(p); err != nil {
+			return err
+		}
+	}
+	if err := setIdentity(p, who); err != nil {
+		return err
+	}
+	if entered != nil {
+		if err := unix.Chdir(p.Cwd); err != nil {
+			return wrap("chdir to cwd (\""+p.Cwd+"\")", err)
+		}
+	}
+	return insideRoot()
 }
 
 func quote(s string) string { return "\"" + s + "\"" }

@@ -26,12 +26,38 @@ func LookUp(u *wire.User, read func(path string) string) (Account, error) {
 	if i := indexByte(name, ':'); i >= 0 {
 		name, group = name[:i], name[i+1:]
 	}
-	a := Account{Home: "/"}
-	login := ""
-	number, numeric := parseID(name)
-	if name == "" {
-		numeric = true
+	a, login, err := lookUpUser(name, u.MustBeName, read)
+	if err != nil {
+		return a, err
 	}
+	var image []uint64
+	if group != "" {
+		if a.GID, err = lookUpGroup(group, read); err != nil {
+			return a, err
+		}
+	} else if login != "" {
+		image = groupsOf(login, read)
+	}
+	if u.HasGID {
+		a.GID = u.GID
+	}
+	a.add(a.GID)
+	for _, g := range u.Groups {
+		a.add(g)
+	}
+	if !u.NoImage {
+		for _, g := range image {
+			a.add(g)
+		}
+	}
+	return a, nil
+}
+
+// lookUpUser finds a user by name or number, and its name. No name at all is root.
+func lookUpUser(name string, mustBeName bool, read func(path string) string) (a Account, login string, err error) {
+	a.Home = "/"
+	number, numeric := parseID(name)
+	numeric = numeric || name == ""
 	a.UID = number
 	found := eachLine(read("/etc/passwd"), func(f []string) bool {
 		if len(f) < 6 {
@@ -48,47 +74,43 @@ func LookUp(u *wire.User, read func(path string) string) (Account, error) {
 		}
 		return false
 	})
-	if !found && (!numeric || u.MustBeName) {
-		return a, text("unable to find user " + name + ": no matching entries in passwd file")
+	if !found && (!numeric || mustBeName) {
+		err = text("unable to find user " + name + ": no matching entries in passwd file")
 	}
-	var image []uint64
-	groupFound := false
+	return a, login, err
+}
+
+// lookUpGroup finds a group by name; what is no name may be a number.
+func lookUpGroup(name string, read func(path string) string) (gid uint64, err error) {
+	found := eachLine(read("/etc/group"), func(f []string) bool {
+		if len(f) < 3 || f[0] != name {
+			return true
+		}
+		var ok bool
+		gid, ok = parseID(f[2])
+		return !ok
+	})
+	if found {
+		return gid, nil
+	}
+	gid, ok := parseID(name)
+	if !ok {
+		err = text("unable to find group " + name + ": no matching entries in group file")
+	}
+	return gid, err
+}
+
+// groupsOf lists the groups that name a user as a member.
+func groupsOf(login string, read func(path string) string) (list []uint64) {
 	eachLine(read("/etc/group"), func(f []string) bool {
-		if len(f) < 3 {
-			return true
-		}
-		gid, ok := parseID(f[2])
-		if !ok {
-			return true
-		}
-		if group != "" && f[0] == group {
-			a.GID, groupFound = gid, true
-		}
-		if group == "" && len(f) > 3 && login != "" && lists(f[3], login) {
-			image = append(image, gid)
+		if len(f) > 3 && lists(f[3], login) {
+			if gid, ok := parseID(f[2]); ok {
+				list = append(list, gid)
+			}
 		}
 		return true
 	})
-	if group != "" && !groupFound {
-		gid, ok := parseID(group)
-		if !ok {
-			return a, text("unable to find group " + group + ": no matching entries in group file")
-		}
-		a.GID = gid
-	}
-	if u.HasGID {
-		a.GID = u.GID
-	}
-	a.add(a.GID)
-	for _, g := range u.Groups {
-		a.add(g)
-	}
-	if !u.NoImage {
-		for _, g := range image {
-			a.add(g)
-		}
-	}
-	return a, nil
+	return list
 }
 
 func (a *Account) add(gid uint64) {

@@ -128,6 +128,7 @@ func (k *Keeper) start(id string) ([]byte, error) {
 		return nil, text("container " + id + " is not waiting to be started")
 	}
 	x.starting = true
+	x.state.StartedAt = time.Now().UnixNano() // before the program can have ended
 	k.mu.Unlock()
 	if len(x.spec.External) > 0 {
 		err = k.runCommand(x.spec.Release)
@@ -145,11 +146,10 @@ func (k *Keeper) start(id string) ([]byte, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if x.state.Phase == wire.PhaseCreated {
+	if x.state.Phase == wire.PhaseCreated { // else it has ended, and that was told
 		x.state.Phase = wire.PhaseRunning
+		k.tell(x)
 	}
-	x.state.StartedAt = time.Now().UnixNano()
-	k.tell(x)
 	return x.state.Encode(), nil
 }
 

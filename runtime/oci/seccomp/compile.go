@@ -51,6 +51,9 @@ type Program struct {
 // Compile turns a profile into a program. Rules for a call are tried in order, and those without argument conditions end
 // the list. Unknown names are passed over, as a profile is shared between kernels and architectures.
 func Compile(p *specs.LinuxSeccomp) (Program, error) {
+	if len(abis) == 0 {
+		return Program{}, fmt.Errorf("seccomp profiles are not known for %s", runtime.GOARCH)
+	}
 	fallback, err := action(p.DefaultAction, p.DefaultErrnoRet)
 	if err != nil {
 		return Program{}, err

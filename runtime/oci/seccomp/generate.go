@@ -28,10 +28,16 @@ func write(name string, infos ...*arch.Info) {
 	fmt.Fprintf(&b, "var abis = []abi{\n")
 	for _, in := range infos {
 		fmt.Fprintf(&b, "{arch: %#x, calls: []call{\n", uint32(in.ID))
+		width := 0
 		for _, n := range slices.Sorted(maps.Keys(in.SyscallNames)) {
-			fmt.Fprintf(&b, "{%q, %d},\n", n, in.SyscallNames[n])
+			entry := fmt.Sprintf("{%q, %d}, ", n, in.SyscallNames[n])
+			if width += len(entry); width > 110 {
+				b.WriteByte('\n')
+				width = len(entry)
+			}
+			b.WriteString(entry)
 		}
-		fmt.Fprintf(&b, "}},\n")
+		fmt.Fprintf(&b, "\n}},\n")
 	}
 	fmt.Fprintf(&b, "}\n")
 	src, err := format.Source(b.Bytes())
