@@ -103,7 +103,7 @@ func (r *reflector) round(ctx context.Context) error {
 // list reads all objects page by page, as of one revision.
 func (r *reflector) list(ctx context.Context) error {
 	all := map[object.Key]object.Object{}
-	opt := metav1.ListOptions{Limit: pageSize}
+	opt := metav1.ListOptions{Limit: pageSize, LabelSelector: r.shelf.labels, FieldSelector: r.shelf.fields}
 	for {
 		page, err := r.c.List(ctx, client.Target{Resource: r.shelf.res.GroupVersionResource}, opt)
 		if err != nil {
@@ -126,7 +126,10 @@ func (r *reflector) watch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	seconds := int64((watchLife + rand.N(watchLife)) / time.Second)
-	opt := metav1.ListOptions{Watch: true, AllowWatchBookmarks: true, TimeoutSeconds: &seconds, ResourceVersion: r.rev}
+	opt := metav1.ListOptions{
+		Watch: true, AllowWatchBookmarks: true, TimeoutSeconds: &seconds, ResourceVersion: r.rev,
+		LabelSelector: r.shelf.labels, FieldSelector: r.shelf.fields,
+	}
 	var initial map[object.Key]object.Object // while the initial state comes in
 	if r.rev == "" {
 		yes := true

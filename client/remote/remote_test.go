@@ -243,6 +243,25 @@ func TestServersWithoutWatchList(t *testing.T) {
 	waitFor(t, "b", func() bool { return has(v, "b") })
 }
 
+func TestNarrowView(t *testing.T) {
+	api := apitest.Start(t)
+	v := NewView(newClient(t, Config{Host: api.URL}), slog.New(slog.DiscardHandler), configMaps())
+	v.Narrow(configMaps().GroupVersionResource, "", "metadata.name=b")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- v.Run(ctx) }()
+	put(t, api.Client, "a", "1")
+	put(t, api.Client, "b", "1")
+	waitFor(t, "b", func() bool { return has(v, "b") })
+	if has(v, "a") {
+		t.Error("the view carries what it was not asked for")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBusyServerIsAskedAgain(t *testing.T) {
 	var calls atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -45,6 +45,12 @@ func NewView(c *Client, log *slog.Logger, resources ...object.Resource) *View {
 	return v
 }
 
+// Narrow has the view carry only those objects of a resource that the selectors take, as an agent does with the pods of its node. It
+// must come before Run.
+func (v *View) Narrow(r client.Resource, labels, fields string) {
+	v.shelves[r].labels, v.shelves[r].fields = labels, fields
+}
+
 // Run follows the server until ctx ends. It never gives up: what does not work is logged once and tried again.
 func (v *View) Run(ctx context.Context) error {
 	parts := make([]run.Component, 0, len(v.order))
@@ -120,6 +126,8 @@ func (v *View) Watch(ctx context.Context, r client.Resource, fn func(client.Even
 // shelf is the objects of one resource.
 type shelf struct {
 	res    object.Resource
+	labels string // selectors of what is carried
+	fields string
 	synced chan struct{} // closed when all objects have been read once
 
 	mu      sync.RWMutex // guards all below

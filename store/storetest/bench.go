@@ -3,7 +3,9 @@ package storetest
 import (
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"proa.dev/store"
 )
@@ -18,6 +20,7 @@ func Bench(b *testing.B, s store.Store) {
 func benchPut(b *testing.B, s store.Store, writers int) {
 	b.ReportAllocs()
 	value := make([]byte, 1024)
+	before := cpu(b)
 	var wg sync.WaitGroup
 	for i := range writers {
 		wg.Go(func() {
@@ -34,4 +37,14 @@ func benchPut(b *testing.B, s store.Store, writers int) {
 	}
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+	b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(b.N), "cpu-us/op")
+}
+
+// cpu is what this process has used so far.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
