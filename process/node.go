@@ -248,6 +248,7 @@ func (n *node) components() []run.Component {
 			run.Component{Name: "images", Run: n.images.Run},
 			run.Component{Name: "runtime", Run: n.runtime.Run},
 			run.Component{Name: "network of sandboxes", Run: n.tidyNetwork},
+			run.Component{Name: "network of pods", Run: n.plugin.Run},
 			run.Component{Name: "CRI socket", Run: func(ctx context.Context) error {
 				return cri.Serve(ctx, n.deps.config.Runtime.Socket, n.runtime, cri.NewImages(n.images))
 			}},
