@@ -27,7 +27,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the results in testdata")
 
 // golden is one case of a file in testdata. In the file it is a few sections that begin with its name: "name/create.yaml", or
-// "name/old.yaml" with "name/update.yaml" or "name/status.yaml", and "name/result", which is generated.
+// "name/old.yaml" with "name/update.yaml" or "name/status.yaml", or "name/row.yaml" for what is shown of an object as it is;
+// and "name/result", which is generated.
 type golden struct {
 	name, mode string
 	obj, old   []byte
@@ -86,7 +87,7 @@ func casesOf(t *testing.T, a *txtar.Archive) []golden {
 		switch part {
 		case "old.yaml":
 			old[name] = f.Data
-		case "create.yaml", "update.yaml", "status.yaml":
+		case "create.yaml", "update.yaml", "status.yaml", "row.yaml":
 			out = append(out, golden{name, strings.TrimSuffix(part, ".yaml"), f.Data, old[name]})
 		case "result":
 		default:
@@ -108,6 +109,11 @@ func evaluate(t *testing.T, c golden) (r result) {
 	k.Default(o)
 	o.SetCreationTimestamp(created)
 	o.SetUID(uid)
+	r.row = k.Row(o, created.Add(5*time.Minute))
+	if c.mode == "row" {
+		r.obj = nil
+		return r
+	}
 	var errs field.ErrorList
 	meta := field.NewPath("metadata")
 	var old object.Object
@@ -116,6 +122,8 @@ func evaluate(t *testing.T, c golden) (r result) {
 		k.Default(old)
 		old.SetCreationTimestamp(created)
 		old.SetUID(uid)
+		old.SetResourceVersion("7")
+		o.SetResourceVersion("7")
 		o.SetGeneration(old.GetGeneration())
 		errs = validation.ValidateObjectMetaAccessorUpdate(o, old, meta)
 	} else {
@@ -206,6 +214,9 @@ func render(t *testing.T, r result) []byte {
 		cells[i] = fmt.Sprint(c)
 	}
 	fmt.Fprintf(&b, "row: %s\n", strings.Join(cells, " | "))
+	if r.obj == nil {
+		return b.Bytes()
+	}
 	text, err := yaml.Marshal(r.obj)
 	if err != nil {
 		t.Fatal(err)

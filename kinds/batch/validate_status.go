@@ -17,9 +17,11 @@ import (
 func validateJobStatus(j, old *batch.Job) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		s := &j.Status
-		for name, n := range map[string]*int32{"active": &s.Active, "succeeded": &s.Succeeded, "failed": &s.Failed, "ready": s.Ready, "terminating": s.Terminating} {
-			check.NonNegativePtr(e, statusPath.Child(name), n)
-		}
+		check.NonNegativePtr(e, statusPath.Child("active"), &s.Active)
+		check.NonNegativePtr(e, statusPath.Child("succeeded"), &s.Succeeded)
+		check.NonNegativePtr(e, statusPath.Child("failed"), &s.Failed)
+		check.NonNegativePtr(e, statusPath.Child("ready"), s.Ready)
+		check.NonNegativePtr(e, statusPath.Child("terminating"), s.Terminating)
 		if u := s.UncountedTerminatedPods; u != nil {
 			seen := map[types.UID]bool{}
 			uncounted(e, statusPath.Child("uncountedTerminatedPods", "succeeded"), u.Succeeded, seen)

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 )
 
 // Errors is what is wrong so far, in the order found. The zero value is empty.
@@ -111,13 +112,9 @@ func (e *Errors) Immutable(p *field.Path, now, old any) {
 
 // NotDecremented wants now >= old where both are set.
 func (e *Errors) NotDecremented(p *field.Path, now, old *int32) {
-	if old == nil || now != nil && *now >= *old {
-		return
+	if old != nil && (now == nil || *now < *old) {
+		e.Invalid(p, ptr.Deref(now, 0), "cannot be decremented")
 	}
-	if now == nil {
-		return
-	}
-	e.Invalid(p, *now, "cannot be decremented")
 }
 
 // Label wants a DNS label of RFC 1123.

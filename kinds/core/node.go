@@ -29,6 +29,12 @@ var Node = kinds.Def[core.Node, *core.Node]{
 var proxyVerbs = []string{"create", "delete", "get", "patch", "update"}
 
 func defaultNode(n *core.Node) {
+	if one := n.Spec.PodCIDR; one != "" && (len(n.Spec.PodCIDRs) == 0 || n.Spec.PodCIDRs[0] != one) {
+		n.Spec.PodCIDRs = []string{one} // clients that know of one only have the say
+	}
+	if len(n.Spec.PodCIDRs) > 0 {
+		n.Spec.PodCIDR = n.Spec.PodCIDRs[0]
+	}
 	roundUp(n.Status.Capacity)
 	roundUp(n.Status.Allocatable)
 	if n.Status.Allocatable == nil && n.Status.Capacity != nil {

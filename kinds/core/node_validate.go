@@ -35,11 +35,13 @@ func validateNode(n *core.Node) field.ErrorList {
 }
 
 func nodeResources(e *check.Errors, n *core.Node) {
-	for name, list := range map[string]core.ResourceList{"capacity": n.Status.Capacity, "allocatable": n.Status.Allocatable} {
+	each := func(p *field.Path, list core.ResourceList) {
 		for _, r := range slices.Sorted(maps.Keys(list)) {
-			ResourceValue(e, statusPath.Child(name, string(r)), r, list[r])
+			ResourceValue(e, p.Child(string(r)), r, list[r])
 		}
 	}
+	each(statusPath.Child("capacity"), n.Status.Capacity)
+	each(statusPath.Child("allocatable"), n.Status.Allocatable)
 }
 
 func taints(e *check.Errors, p *field.Path, list []core.Taint) {

@@ -3,6 +3,7 @@ package core
 import (
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
 )
@@ -38,6 +39,15 @@ var Pod = kinds.Def[core.Pod, *core.Pod]{
 
 func defaultPod(p *core.Pod) {
 	DefaultPodSpec(&p.Spec)
+	if g := p.Spec.TerminationGracePeriodSeconds; *g < 0 {
+		p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](1)
+	}
+	if one := p.Status.PodIP; one != "" && (len(p.Status.PodIPs) == 0 || p.Status.PodIPs[0].IP != one) {
+		p.Status.PodIPs = []core.PodIP{{IP: one}} // clients that know of one only have the say
+	}
+	if len(p.Status.PodIPs) > 0 {
+		p.Status.PodIP = p.Status.PodIPs[0].IP
+	}
 	for _, list := range [][]core.Container{p.Spec.Containers, p.Spec.InitContainers} {
 		for i := range list {
 			requestLimits(&list[i].Resources)

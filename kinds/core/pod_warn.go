@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	core "k8s.io/api/core/v1"
@@ -92,6 +93,9 @@ func (w *podWarnings) annotations() {
 
 func (w *podWarnings) volumes() {
 	for i, v := range w.t.Spec.Volumes {
+		if v.Projected != nil && slices.Contains(v.Projected.Sources, core.VolumeProjection{}) {
+			w.out = append(w.out, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
+		}
 		at := w.p.Child("spec", "volumes").Index(i)
 		for _, d := range []struct {
 			set        bool

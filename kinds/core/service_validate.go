@@ -322,7 +322,7 @@ func trafficPolicies(e *check.Errors, s *core.Service) {
 	p = specPath.Child("internalTrafficPolicy")
 	if v := s.Spec.InternalTrafficPolicy; v != nil {
 		check.OneOf(e, p, *v, core.ServiceInternalTrafficPolicyCluster, core.ServiceInternalTrafficPolicyLocal)
-	} else if s.Spec.Type != core.ServiceTypeExternalName {
+	} else if t := s.Spec.Type; t == core.ServiceTypeClusterIP || t == core.ServiceTypeNodePort || t == core.ServiceTypeLoadBalancer {
 		e.Required(p, "")
 	}
 	if v := s.Spec.TrafficDistribution; v != nil {

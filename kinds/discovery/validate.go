@@ -54,7 +54,11 @@ func slicePorts(e *check.Errors, p *field.Path, list []discovery.EndpointPort) {
 			e.Duplicate(at.Child("name"), name)
 		}
 		seen[name] = true
-		check.OneOfRequired(e, at.Child("protocol"), ptr.Deref(port.Protocol, ""), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)
+		if port.Protocol == nil {
+			e.Required(at.Child("protocol"), "")
+		} else {
+			check.OneOf(e, at.Child("protocol"), *port.Protocol, corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)
+		}
 		if port.AppProtocol != nil {
 			e.QualifiedName(at.Child("appProtocol"), *port.AppProtocol)
 		}

@@ -12,10 +12,10 @@ import (
 
 // PriorityClass is scheduling.k8s.io/v1 PriorityClass: a name for a priority of pods.
 var PriorityClass = kinds.Def[scheduling.PriorityClass, *scheduling.PriorityClass]{
-	Path:     "scheduling.k8s.io/v1/priorityclasses",
-	Cluster:  true,
-	Short:    []string{"pc"},
-	Validate: validateClass, ValidateUpdate: validateClassUpdate,
+	Path:           "scheduling.k8s.io/v1/priorityclasses",
+	Cluster:        true,
+	Short:          []string{"pc"},
+	ValidateCreate: validateClass, ValidateUpdate: validateClassUpdate,
 	Default: func(c *scheduling.PriorityClass) {
 		if c.PreemptionPolicy == nil {
 			c.PreemptionPolicy = ptr.To(core.PreemptLowerPriority)
