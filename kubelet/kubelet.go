@@ -73,6 +73,7 @@ type NodeConfig struct {
 	ResolvConf    string // default "/etc/resolv.conf"
 	MaxPods       int    // default 110
 	Reserved      core.ResourceList
+	StaticPods    string // directory of manifests of pods to run whatever the API says; "" is none
 	// SeccompUnconfined leaves containers that ask for no profile without one.
 	SeccompUnconfined bool
 	Version           string // shown as kubeletVersion; default "v1.37.2"
@@ -194,6 +195,13 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 		{Name: "source", Run: src.Run},
 		{Name: "objects", Run: src.Objects},
 		{Name: "runtime events", Run: func(ctx context.Context) error { return k.follow(ctx, events) }},
+	}
+	if dir := k.deps.Node.StaticPods; dir != "" {
+		static := source.NewStatic(dir, k.deps.Node.Name, k.deps.Client, k.deps.View, k.pods, k.deps.Log)
+		if err := static.Load(); err != nil { // before the API's pods: what nobody claims then is removed
+			return err
+		}
+		parts = append(parts, run.Component{Name: "static pods", Run: static.Run})
 	}
 	parts = append(parts,
 		run.Component{Name: "log rotation", Run: logs.NewRotator(k.pods, 0, 0, k.deps.Log).Run},

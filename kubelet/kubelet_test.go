@@ -485,3 +485,42 @@ func TestDeadline(t *testing.T) {
 	}
 	poll(t, "the container to end", func() bool { return rt.Calls("StopContainer") == 1 && rt.Calls("StopPodSandbox") == 1 })
 }
+
+func TestStaticPod(t *testing.T) {
+	rt := critest.New("web:1")
+	b := newBench(t, rt)
+	b.kill()
+	b.conf.StaticPods = t.TempDir()
+	manifest := filepath.Join(b.conf.StaticPods, "web.yaml")
+	text := "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: c, image: 'web:1'}]\n"
+	if err := os.WriteFile(manifest, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	mirror := b.await("web-n1", "ready", ready)
+	id := mirror.Status.ContainerStatuses[0].ContainerID
+
+	if err := client.Delete[core.Pod](context.Background(), b.api.Client(), object.KeyOf(mirror), mirror.UID); err != nil {
+		t.Fatal(err)
+	}
+	again := b.await("web-n1", "mirrored again", func(p *core.Pod) bool { return ready(p) && p.UID != mirror.UID })
+	if got := again.Status.ContainerStatuses[0].ContainerID; got != id {
+		t.Errorf("deleting the mirror replaced container %s by %s", id, got)
+	}
+
+	b.kill()
+	b.start()
+	b.await("web-n1", "ready", ready)
+	if n := rt.Calls("CreateContainer"); n != 1 {
+		t.Errorf("%d containers were made", n)
+	}
+	if err := os.WriteFile(manifest, []byte(strings.ReplaceAll(text, "name: c,", "name: d,")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.await("web-n1", "changed", func(p *core.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].Name == "d" })
+	if err := os.Remove(manifest); err != nil {
+		t.Fatal(err)
+	}
+	b.await("web-n1", "gone", func(p *core.Pod) bool { return p == nil })
+	poll(t, "the containers to go", func() bool { s, c := rt.Count(); return s+c == 0 })
+}

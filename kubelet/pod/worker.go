@@ -40,6 +40,7 @@ type worker struct {
 	steps    sync.WaitGroup
 	unread   map[string]bool // containers and sandboxes whose state has to be read from the runtime
 	finished bool            // the last status was told
+	retell   bool            // tell the status again, although it is the same: the writer drops it if the API has it
 	kills    map[string]context.CancelFunc
 	waiters  map[string][]chan struct{}                     // by container id: closed when it has ended
 	given    map[string]*runtimeapi.LinuxContainerResources // by container id: what it was made with, or got later
@@ -291,8 +292,8 @@ func (w *worker) tell(p *Plan) {
 		w.finished = true
 		w.told = s
 		w.Status.Finish(w.s.Pod, s)
-	case !equality.Semantic.DeepEqual(w.told, s):
-		w.told = s
+	case w.retell || !equality.Semantic.DeepEqual(w.told, s):
+		w.told, w.retell = s, false
 		w.Status.Set(w.s.Pod, s, w.hold(&s, p))
 	}
 }

@@ -248,7 +248,10 @@ func (ws *Workers) Synced() error {
 // Touch wakes a pod: something that it uses changed.
 func (ws *Workers) Touch(uid types.UID) {
 	if w := ws.worker(uid); w != nil {
-		w.post(w.retry)
+		w.post(func() {
+			w.retry()
+			w.retell = true
+		})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/status"
 	"proa.dev/object"
 )
 
@@ -46,6 +47,7 @@ func (p *Pods) Run(ctx context.Context) error {
 		switch {
 		case t == client.Synced:
 			failed = p.sink.Synced()
+		case status.MirrorOf(now) != "": // only shows what Static runs
 		case t == client.Deleted && now.Spec.NodeName == p.node:
 			p.forget(now.UID)
 			p.sink.Gone(now)

@@ -101,6 +101,9 @@ func (w *Writer) one(ctx context.Context, uid types.UID) {
 	}
 	err := w.write(ctx, want)
 	switch {
+	case apierrors.IsNotFound(err) && want.pod.Annotations[sourceAnnotation] == "file": // its mirror is still to come
+		w.due.Retry(uid)
+		return
 	case apierrors.IsNotFound(err): // gone: nothing to tell
 	case apierrors.IsConflict(err), err != nil && ctx.Err() == nil:
 		if !apierrors.IsConflict(err) {
@@ -138,7 +141,7 @@ func (w *Writer) write(ctx context.Context, want *wanted) error {
 			return err
 		}
 	}
-	if !want.final || now.DeletionTimestamp == nil {
+	if !want.final || now.DeletionTimestamp == nil || MirrorOf(now) != "" {
 		return nil
 	}
 	var zero int64
@@ -151,7 +154,7 @@ func (w *Writer) write(ctx context.Context, want *wanted) error {
 func (w *Writer) current(ctx context.Context, want *wanted) (*core.Pod, error) {
 	key := object.KeyOf(want.pod)
 	if w.due.Tries(want.pod.UID) == 0 {
-		if p, ok := client.Lookup[core.Pod](w.view, key); ok && p.UID == want.pod.UID {
+		if p, ok := client.Lookup[core.Pod](w.view, key); ok && shows(p, want.pod.UID) {
 			return p, nil
 		}
 	}
@@ -159,11 +162,20 @@ func (w *Writer) current(ctx context.Context, want *wanted) (*core.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.UID != want.pod.UID {
+	if !shows(p, want.pod.UID) {
 		return nil, apierrors.NewNotFound(object.ResourceOf[core.Pod]().GroupResource(), key.Name)
 	}
 	return p, nil
 }
+
+// sourceAnnotation says where a pod comes from, if not from the API.
+const sourceAnnotation = "kubernetes.io/config.source"
+
+// MirrorOf is the uid of the static pod that an object of the API shows; "" for all other pods.
+func MirrorOf(p *core.Pod) types.UID { return types.UID(p.Annotations[core.MirrorPodAnnotationKey]) }
+
+// shows says whether p is the object of the pod with this uid.
+func shows(p *core.Pod, uid types.UID) bool { return p.UID == uid || MirrorOf(p) == uid }
 
 func pick(list []core.PodCondition, types []core.PodConditionType) []core.PodCondition {
 	var out []core.PodCondition
