@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,9 +25,12 @@ type API struct {
 	rev      int64
 	objects  map[client.Resource]map[object.Key]entry
 	watchers map[*watcher]bool
+	order    int // counts what only orders memory: see Sleep
 	served   map[client.Resource]object.Resource
 	writes   []string
 	refuse   func(verb string, t client.Target, o object.Object) error
+
+	asking sync.Mutex // held while refuse runs: one at a time
 }
 
 // entry is an object and a copy from when it was stored, to find out who changes frozen memory.
@@ -54,7 +58,8 @@ func (a *API) checkFrozen() {
 	}
 }
 
-// Refuse makes every write ask fn first; a non-nil answer is the answer to the write. verb is create, update, patch or delete.
+// Refuse makes every write ask fn first, one at a time; a non-nil answer is the answer to the write. verb is create, update, patch or
+// delete.
 func (a *API) Refuse(fn func(verb string, t client.Target, o object.Object) error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -177,4 +182,14 @@ func Run(t testing.TB, run func(context.Context) error) {
 			t.Errorf("the component ended early: %v, with %v", early, err)
 		}
 	})
+}
+
+// Sleep lets d go by inside synctest, and then everything settle. What the test read and wrote before is done before anybody else goes on,
+// and what others did is seen by the caller, so that a test and the hooks it hands out may share variables.
+func (a *API) Sleep(d time.Duration) {
+	a.mu.Lock()
+	a.order++
+	a.mu.Unlock()
+	time.Sleep(d)
+	synctest.Wait()
 }

@@ -60,7 +60,10 @@ func (a *API) begin(ctx context.Context, verb string, t client.Target, o object.
 	refuse := a.refuse
 	a.mu.Unlock()
 	if refuse != nil {
-		if err := refuse(verb, t, o); err != nil {
+		a.asking.Lock()
+		err := refuse(verb, t, o)
+		a.asking.Unlock()
+		if err != nil {
 			return err
 		}
 	}

@@ -136,7 +136,7 @@ func TestFollowsNodesAndTaints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		w.Put(newSet(0, 1))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		if got := w.nodes(); got != "n0 n1 n2" {
 			t.Fatalf("runs on %s", got)
 		}
@@ -152,7 +152,7 @@ func TestFollowsNodesAndTaints(t *testing.T) {
 		taint("n0", core.TaintEffectNoSchedule)
 		taint("n1", core.TaintEffectNoExecute)
 		w.Put(&core.Node{ObjectMeta: metav1.ObjectMeta{Name: "n3"}})
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		if got := w.nodes(); got != "n0 n2 n3" {
 			t.Errorf("after taints and a new node: runs on %s", got)
 		}
@@ -160,7 +160,7 @@ func TestFollowsNodesAndTaints(t *testing.T) {
 			t.Errorf("status %+v", st)
 		}
 		w.change(func(ds *apps.DaemonSet) { ds.Spec.Template.Spec.NodeSelector = map[string]string{"i": "2"} })
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		if got := w.nodes(); got != "n2" {
 			t.Errorf("with a selector: runs on %s", got)
 		}
@@ -171,21 +171,21 @@ func TestRollingUpdateInPlaceAndRollback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5)
 		w.Put(newSet(0, 2))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.most, w.least = 0, 5
 		w.change(image("i:2"))
-		time.Sleep(30 * time.Second)
+		w.Sleep(30 * time.Second)
 		if got := w.images(); got != "map[i:2:5]" || w.most > 5 || w.least < 3 {
 			t.Errorf("images %s, at most %d pods, at least %d ready", got, w.most, w.least)
 		}
 		w.change(image("bad"))
-		time.Sleep(30 * time.Second)
+		w.Sleep(30 * time.Second)
 		if got := w.images(); got != "map[bad:2 i:2:3]" {
 			t.Errorf("bad update: %s", got)
 		}
 		w.created = 0
 		w.change(image("i:2"))
-		time.Sleep(30 * time.Second)
+		w.Sleep(30 * time.Second)
 		if got := w.images(); got != "map[i:2:5]" || w.created != 2 {
 			t.Errorf("rollback: %s, %d pods made, want only the bad ones replaced", got, w.created)
 		}
@@ -204,10 +204,10 @@ func TestRollingUpdateWithSurge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5)
 		w.Put(newSet(2, 0))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.most, w.least = 0, 5
 		w.change(image("i:2"))
-		time.Sleep(60 * time.Second)
+		w.Sleep(60 * time.Second)
 		if got := w.images(); got != "map[i:2:5]" || w.least < 5 {
 			t.Errorf("images %s, at least %d ready", got, w.least)
 		}
@@ -221,7 +221,7 @@ func TestFailedPodIsReplacedWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
 		w.Put(newSet(0, 1))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		fail := func() {
 			p := object.Clone(client.ListOf[core.Pod](w.View(), client.Select{})[0])
 			p.Status.Phase = core.PodFailed
@@ -229,16 +229,16 @@ func TestFailedPodIsReplacedWithBackoff(t *testing.T) {
 		}
 		w.created = 0
 		fail()
-		time.Sleep(500 * time.Millisecond)
+		w.Sleep(500 * time.Millisecond)
 		if w.created != 1 {
 			t.Fatalf("%d pods made at once, want 1", w.created)
 		}
 		fail()
-		time.Sleep(400 * time.Millisecond)
+		w.Sleep(400 * time.Millisecond)
 		if w.created != 1 {
 			t.Errorf("%d pods made without back-off", w.created-1)
 		}
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		if w.created != 2 {
 			t.Errorf("%d pods made, want 2", w.created)
 		}

@@ -61,7 +61,7 @@ func newDeployment(replicas int32, strategy apps.DeploymentStrategyType) *apps.D
 type world struct {
 	*controltest.API
 	t *testing.T
-	// most and least are the extremes of pods that exist, and of ready pods since the first complete rollout.
+	// most and least are the extremes of pods that the ReplicaSets are to have in all, and of ready pods, since they were reset.
 	most, least int
 }
 
@@ -112,12 +112,12 @@ func (w *world) ready(k object.Key) {
 func (w *world) measure() {
 	ready, all := 0, 0
 	for _, p := range client.ListOf[core.Pod](w.View(), client.Select{}) {
-		if p.DeletionTimestamp == nil {
-			all++
-			if control.Ready(p) {
-				ready++
-			}
+		if p.DeletionTimestamp == nil && control.Ready(p) {
+			ready++
 		}
+	}
+	for _, rs := range client.ListOf[apps.ReplicaSet](w.View(), client.Select{}) {
+		all += int(*rs.Spec.Replicas)
 	}
 	w.most, w.least = max(w.most, all), min(w.least, ready)
 }
@@ -158,11 +158,11 @@ func TestRollingUpdateKeepsItsLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Put(newDeployment(10, apps.RollingUpdateDeploymentStrategyType))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.wantComplete(10)
 		w.most, w.least = 0, 1<<30
 		w.change(image("i:2"))
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		w.wantComplete(10)
 		if w.most > 13 || w.least < 8 {
 			t.Errorf("between %d ready and %d pods, want 8 to 13", w.least, w.most)
@@ -171,7 +171,7 @@ func TestRollingUpdateKeepsItsLimits(t *testing.T) {
 			t.Errorf("revision %s, want 2", got)
 		}
 		w.change(image("i:1"))
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		w.wantComplete(10)
 		if n := len(client.ListOf[apps.ReplicaSet](w.View(), client.Select{})); n != 2 {
 			t.Errorf("%d ReplicaSets after undo, want the old one used again", n)
@@ -186,7 +186,7 @@ func TestFirstRolloutInFewWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Put(newDeployment(1, apps.RollingUpdateDeploymentStrategyType))
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		w.wantComplete(1)
 		got := map[string]int{}
 		for _, line := range w.Writes() {
@@ -217,9 +217,9 @@ func TestBadTemplateKeepsTheGoodPodsAndTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Put(newDeployment(4, apps.RollingUpdateDeploymentStrategyType))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.change(image("bad"))
-		time.Sleep(2 * time.Minute)
+		w.Sleep(2 * time.Minute)
 		d := w.deployment()
 		if d.Status.AvailableReplicas != 3 || d.Status.UpdatedReplicas != 2 {
 			t.Errorf("got %+v, want 3 available and 2 updated", d.Status)
@@ -228,7 +228,7 @@ func TestBadTemplateKeepsTheGoodPodsAndTimesOut(t *testing.T) {
 			t.Errorf("got %+v, want ProgressDeadlineExceeded", c)
 		}
 		w.change(image("i:1"))
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		w.wantComplete(4)
 	})
 }
@@ -237,7 +237,7 @@ func TestRecreateNeverOverlaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Put(newDeployment(3, apps.RecreateDeploymentStrategyType))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.wantComplete(3)
 		overlap := false
 		controltest.Run(t, func(ctx context.Context) error {
@@ -250,7 +250,7 @@ func TestRecreateNeverOverlaps(t *testing.T) {
 			})
 		})
 		w.change(image("i:2"))
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		w.wantComplete(3)
 		if overlap {
 			t.Error("pods of both templates existed at the same time")
@@ -262,15 +262,15 @@ func TestPauseScaleAndHistoryLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Put(newDeployment(2, apps.RollingUpdateDeploymentStrategyType))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.change(func(d *apps.Deployment) { d.Spec.Paused = true; d.Spec.Replicas = new(int32(4)); image("i:2")(d) })
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		d := w.deployment()
 		if n := len(client.ListOf[apps.ReplicaSet](w.View(), client.Select{})); n != 1 || d.Status.Replicas != 4 {
 			t.Errorf("%d ReplicaSets, %d replicas; want paused: the old template scaled to 4", n, d.Status.Replicas)
 		}
 		w.change(func(d *apps.Deployment) { d.Spec.Paused = false; d.Spec.RevisionHistoryLimit = new(int32) })
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		w.wantComplete(4)
 		if n := len(client.ListOf[apps.ReplicaSet](w.View(), client.Select{})); n != 1 {
 			t.Errorf("%d ReplicaSets, want the old one gone", n)
@@ -289,7 +289,7 @@ func TestCollisionTakesAnotherName(t *testing.T) {
 			},
 		})
 		w.Put(d)
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.wantComplete(1)
 		if n := control.Or(w.deployment().Status.CollisionCount, 0); n != 1 {
 			t.Errorf("collisionCount %d, want 1", n)

@@ -145,7 +145,7 @@ func TestCompletions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, always(0))
 		w.Put(newJob(func(s *batch.JobSpec) { s.Completions, s.Parallelism = new(int32(25)), new(int32(10)) }))
-		time.Sleep(time.Minute)
+		w.Sleep(time.Minute)
 		w.wantEnd(batch.JobComplete, "CompletionsReached", 25, 0)
 		if len(w.started) != 25 {
 			t.Errorf("%d pods, want 25", len(w.started))
@@ -158,7 +158,7 @@ func TestWorkQueueEndsWithTheLastPod(t *testing.T) {
 		n := 0
 		w := newWorld(t, func(*core.Pod) int32 { n++; return int32(n % 2) })
 		w.Put(newJob(func(s *batch.JobSpec) { s.Completions, s.Parallelism = nil, new(int32(4)) }))
-		time.Sleep(time.Minute)
+		w.Sleep(time.Minute)
 		w.wantEnd(batch.JobComplete, "CompletionsReached", 2, 2)
 	})
 }
@@ -167,7 +167,7 @@ func TestBackoffLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, always(1))
 		w.Put(newJob(func(s *batch.JobSpec) { s.BackoffLimit = new(int32(2)) }))
-		time.Sleep(5 * time.Minute)
+		w.Sleep(5 * time.Minute)
 		w.wantEnd(batch.JobFailed, "BackoffLimitExceeded", 0, 3)
 		if diff := cmp.Diff([]string{"-1@0", "-1@12", "-1@34"}, w.started); diff != "" {
 			t.Errorf("pods by second (-want +got):\n%s", diff)
@@ -181,7 +181,7 @@ func TestDeadline(t *testing.T) {
 		w.Put(newJob(func(s *batch.JobSpec) {
 			s.Parallelism, s.Completions, s.ActiveDeadlineSeconds = new(int32(3)), new(int32(3)), new(int64(30))
 		}))
-		time.Sleep(time.Minute)
+		w.Sleep(time.Minute)
 		w.wantEnd(batch.JobFailed, "DeadlineExceeded", 0, 3)
 	})
 }
@@ -199,13 +199,13 @@ func TestIndexed(t *testing.T) {
 		w.Put(newJob(func(s *batch.JobSpec) {
 			s.CompletionMode, s.Completions, s.Parallelism = new(batch.IndexedCompletion), new(int32(5)), new(int32(5))
 		}))
-		time.Sleep(500 * time.Millisecond)
+		w.Sleep(500 * time.Millisecond)
 		p := client.ListOf[core.Pod](w.View(), client.Select{})[0]
 		if p.Spec.Hostname != "work-0" || p.Labels[batch.JobCompletionIndexAnnotation] != "0" || p.Spec.Containers[0].Env[0].Name != "JOB_COMPLETION_INDEX" ||
 			!strings.HasPrefix(p.Name, "work-0-") {
 			t.Errorf("pod of index 0: %s %+v %+v", p.Name, p.Labels, p.Spec)
 		}
-		time.Sleep(time.Minute)
+		w.Sleep(time.Minute)
 		w.wantEnd(batch.JobComplete, "CompletionsReached", 5, 1)
 		if got := w.job().Status.CompletedIndexes; got != "0-4" {
 			t.Errorf("completedIndexes %q", got)
@@ -220,7 +220,7 @@ func TestBackoffLimitPerIndex(t *testing.T) {
 			s.CompletionMode, s.Completions, s.Parallelism = new(batch.IndexedCompletion), new(int32(4)), new(int32(4))
 			s.BackoffLimitPerIndex, s.BackoffLimit = new(int32(1)), new(int32(1<<31-1))
 		}))
-		time.Sleep(5 * time.Minute)
+		w.Sleep(5 * time.Minute)
 		w.wantEnd(batch.JobFailed, "FailedIndexes", 2, 4)
 		st := w.job().Status
 		if st.CompletedIndexes != "0,2" || *st.FailedIndexes != "1,3" {
@@ -239,7 +239,7 @@ func TestMaxFailedIndexes(t *testing.T) {
 			s.CompletionMode, s.Completions, s.Parallelism = new(batch.IndexedCompletion), new(int32(4)), new(int32(2))
 			s.BackoffLimitPerIndex, s.BackoffLimit, s.MaxFailedIndexes = new(int32(0)), new(int32(1<<31-1)), new(int32(1))
 		}))
-		time.Sleep(5 * time.Minute)
+		w.Sleep(5 * time.Minute)
 		st := w.job().Status
 		if c := condition(&st, batch.JobFailed); !isTrue(c) || c.Reason != "MaxFailedIndexesExceeded" {
 			t.Errorf("conditions %+v", st.Conditions)
@@ -258,7 +258,7 @@ func TestFailurePolicy(t *testing.T) {
 		w.Put(newJob(func(s *batch.JobSpec) {
 			s.PodFailurePolicy = &batch.PodFailurePolicy{Rules: []batch.PodFailurePolicyRule{rule(batch.PodFailurePolicyActionFailJob, 42)}}
 		}))
-		time.Sleep(time.Minute)
+		w.Sleep(time.Minute)
 		w.wantEnd(batch.JobFailed, "PodFailurePolicy", 0, 1)
 		st := w.job().Status
 		c := condition(&st, batch.JobFailed)
@@ -278,7 +278,7 @@ func TestFailurePolicy(t *testing.T) {
 			s.BackoffLimit = new(int32(0))
 			s.PodFailurePolicy = &batch.PodFailurePolicy{Rules: []batch.PodFailurePolicyRule{rule(batch.PodFailurePolicyActionIgnore, 7)}}
 		}))
-		time.Sleep(5 * time.Minute)
+		w.Sleep(5 * time.Minute)
 		w.wantEnd(batch.JobComplete, "CompletionsReached", 1, 0)
 	})
 }
@@ -295,7 +295,7 @@ func TestSuccessPolicy(t *testing.T) {
 			s.CompletionMode, s.Completions, s.Parallelism = new(batch.IndexedCompletion), new(int32(3)), new(int32(3))
 			s.SuccessPolicy = &batch.SuccessPolicy{Rules: []batch.SuccessPolicyRule{{SucceededIndexes: new("0")}}}
 		}))
-		time.Sleep(time.Minute)
+		w.Sleep(time.Minute)
 		w.wantEnd(batch.JobComplete, "SuccessPolicy", 1, 0)
 	})
 }
@@ -306,14 +306,14 @@ func TestSuspendAndResume(t *testing.T) {
 		w.Put(newJob(func(s *batch.JobSpec) {
 			s.Parallelism, s.Completions, s.ActiveDeadlineSeconds = new(int32(2)), new(int32(2)), new(int64(30))
 		}))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		suspend := func(v bool) {
 			j := object.Clone(w.job())
 			j.Spec.Suspend = &v
 			if _, err := client.Update(t.Context(), w.Client(), j); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(40 * time.Second)
+			w.Sleep(40 * time.Second)
 		}
 		suspend(true)
 		st := w.job().Status
@@ -342,7 +342,7 @@ func TestCountsAreExactWhateverFails(t *testing.T) {
 		w.Put(newJob(func(s *batch.JobSpec) {
 			s.Completions, s.Parallelism, s.BackoffLimit = new(int32(20)), new(int32(5)), new(int32(1000))
 		}))
-		time.Sleep(48 * time.Hour)
+		w.Sleep(48 * time.Hour)
 		st := w.job().Status
 		succeeded, failed := int32(0), int32(0)
 		for _, p := range client.ListOf[core.Pod](w.View(), client.Select{}) {
@@ -363,9 +363,9 @@ func TestFinishedJobGoesAfterItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, always(0))
 		w.Put(newJob(func(s *batch.JobSpec) { s.TTLSecondsAfterFinished = new(int32(100)) }))
-		time.Sleep(90 * time.Second)
+		w.Sleep(90 * time.Second)
 		w.wantEnd(batch.JobComplete, "CompletionsReached", 1, 0)
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		if j := w.job(); j.DeletionTimestamp == nil { // in the foreground: ownergc does the rest
 			t.Error("the Job is not being deleted")
 		}
@@ -376,9 +376,9 @@ func TestPodsOfADeletedJobAreLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, always(-1))
 		w.Put(newJob(func(s *batch.JobSpec) {}))
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.Remove(w.job())
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		for _, p := range client.ListOf[core.Pod](w.View(), client.Select{}) {
 			if hasFinalizer(p) {
 				t.Errorf("pod %s still has its finalizer", p.Name)

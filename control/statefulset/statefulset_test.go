@@ -140,13 +140,13 @@ func TestOrderedLife(t *testing.T) {
 		w := newWorld(t)
 		w.sick["db-1"] = true
 		w.Put(newSet(3, apps.OrderedReadyPodManagement))
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		w.wantLog("+db-0 +db-1") // db-1 never gets ready
 		w.sick["db-1"] = false
 		p := object.Clone(w.pod("db-1"))
 		p.Status.Phase, p.Status.Conditions = core.PodRunning, []core.PodCondition{{Type: core.PodReady, Status: core.ConditionTrue}}
 		w.Put(p)
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.wantLog("+db-2")
 		if n := len(client.ListOf[core.PersistentVolumeClaim](w.View(), client.Select{})); n != 3 {
 			t.Errorf("%d claims, want 3", n)
@@ -160,13 +160,13 @@ func TestOrderedLife(t *testing.T) {
 			t.Errorf("status %+v", st)
 		}
 		w.change(image("i:2"))
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		w.wantLog("-db-2 +db-2 -db-1 +db-1 -db-0 +db-0")
 		if got := w.images(); got != "db-0=i:2 db-1=i:2 db-2=i:2" {
 			t.Error(got)
 		}
 		w.change(func(s *apps.StatefulSet) { s.Spec.Replicas = new(int32(1)) })
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		w.wantLog("-db-2 -db-1")
 		if n := len(client.ListOf[core.PersistentVolumeClaim](w.View(), client.Select{})); n != 3 {
 			t.Errorf("%d claims after scale-down, want all retained", n)
@@ -178,15 +178,15 @@ func TestRollbackUsesTheSameRevision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Put(newSet(2, apps.OrderedReadyPodManagement))
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		first := w.set().Status.CurrentRevision
 		w.change(image("i:2"))
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		if got := w.set().Status.CurrentRevision; got == first {
 			t.Error("the revision did not change")
 		}
 		w.change(image("i:1"))
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		if got := w.set().Status.CurrentRevision; got != first {
 			t.Errorf("got revision %s after rollback, want %s", got, first)
 		}
@@ -205,12 +205,12 @@ func TestPartitionIsACanary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Put(newSet(3, apps.OrderedReadyPodManagement))
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		w.change(func(s *apps.StatefulSet) {
 			image("i:2")(s)
 			s.Spec.UpdateStrategy.RollingUpdate.Partition = new(int32(2))
 		})
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		if got := w.images(); got != "db-0=i:1 db-1=i:1 db-2=i:2" {
 			t.Error(got)
 		}
@@ -219,7 +219,7 @@ func TestPartitionIsACanary(t *testing.T) {
 		if err := client.Delete[core.Pod](t.Context(), w.Client(), object.Key{Namespace: "default", Name: "db-0"}, ""); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		w.wantLog("-db-0 +db-0")
 		if got := w.images(); got != "db-0=i:1 db-1=i:1 db-2=i:2" {
 			t.Error(got)
@@ -235,14 +235,14 @@ func TestParallel(t *testing.T) {
 		w := newWorld(t)
 		w.sick["db-0"] = true
 		w.Put(newSet(3, apps.ParallelPodManagement))
-		time.Sleep(500 * time.Millisecond)
+		w.Sleep(500 * time.Millisecond)
 		if n := len(w.log); n != 3 {
 			t.Errorf("%d pods at once, want 3", n)
 		}
-		time.Sleep(5 * time.Second)
+		w.Sleep(5 * time.Second)
 		w.log = nil
 		w.change(func(s *apps.StatefulSet) { s.Spec.Replicas = new(int32(1)) })
-		time.Sleep(1500 * time.Millisecond)
+		w.Sleep(1500 * time.Millisecond)
 		if n := len(w.log); n != 2 {
 			t.Errorf("%v, want both extra pods gone at once", w.log)
 		}
@@ -255,15 +255,15 @@ func TestOnDeleteAndFailedPods(t *testing.T) {
 		s := newSet(2, apps.OrderedReadyPodManagement)
 		s.Spec.UpdateStrategy = apps.StatefulSetUpdateStrategy{Type: apps.OnDeleteStatefulSetStrategyType}
 		w.Put(s)
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		w.log = nil
 		w.change(image("i:2"))
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		w.wantLog("")
 		p := object.Clone(w.pod("db-0"))
 		p.Status.Phase, p.Status.Reason = core.PodFailed, "NodePorts"
 		w.Put(p)
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		w.wantLog("-db-0 +db-0")
 		if got := w.images(); got != "db-0=i:2 db-1=i:1" {
 			t.Error(got)
@@ -279,7 +279,7 @@ func TestClaimsFollowTheRetentionPolicy(t *testing.T) {
 			WhenDeleted: apps.DeletePersistentVolumeClaimRetentionPolicyType, WhenScaled: apps.DeletePersistentVolumeClaimRetentionPolicyType,
 		}
 		w.Put(s)
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		owner := func(name string) string {
 			c, ok := client.Lookup[core.PersistentVolumeClaim](w.View(), object.Key{Namespace: "default", Name: name})
 			if !ok || len(c.OwnerReferences) != 1 {
@@ -291,7 +291,7 @@ func TestClaimsFollowTheRetentionPolicy(t *testing.T) {
 			t.Errorf("owned by %s, want the set", got)
 		}
 		w.change(func(s *apps.StatefulSet) { s.Spec.Replicas = new(int32(1)) })
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		if got := owner("data-db-1"); got != "Pod" {
 			t.Errorf("owned by %s after scale-down, want the pod", got)
 		}
@@ -305,14 +305,14 @@ func TestBrokenUpdateCanBeReplacedInParallelMode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Put(newSet(3, apps.ParallelPodManagement))
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		w.change(image("bad"))
-		time.Sleep(10 * time.Second)
+		w.Sleep(10 * time.Second)
 		if got := w.images(); got != "db-0=i:1 db-1=i:1 db-2=bad" {
 			t.Error(got)
 		}
 		w.change(image("i:3"))
-		time.Sleep(20 * time.Second)
+		w.Sleep(20 * time.Second)
 		if got := w.images(); got != "db-0=i:3 db-1=i:3 db-2=i:3" {
 			t.Error(got)
 		}
