@@ -3,12 +3,15 @@ package scheduler
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"proa.dev/client"
 	"proa.dev/object"
@@ -169,9 +172,22 @@ func cheaper(a, b []*placed) bool {
 	return started(a[0]).After(started(b[0]))
 }
 
-// evict deletes a victim.
+// evict deletes a victim, after it says in its status why.
 func (s *Scheduler) evict(ctx context.Context, pod *core.Pod) {
-	err := client.Delete[core.Pod](ctx, s.api, object.KeyOf(pod), pod.UID)
+	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{"conditions": []core.PodCondition{{
+		Type: core.DisruptionTarget, Status: core.ConditionTrue, Reason: core.PodReasonPreemptionByScheduler,
+		Message:            Name + ": preempting to accommodate a higher priority pod",
+		ObservedGeneration: pod.Generation, LastTransitionTime: metav1.Now(),
+	}}}})
+	if err == nil {
+		t := client.TargetOf[core.Pod](object.KeyOf(pod))
+		t.Sub = "status"
+		_, err = s.api.Patch(ctx, t, client.Patch{Type: types.StrategicMergePatchType, Data: data}, metav1.PatchOptions{})
+	}
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
+		s.log.Warn("mark evicted pod", "ns", pod.Namespace, "name", pod.Name, "err", err)
+	}
+	err = client.Delete[core.Pod](ctx, s.api, object.KeyOf(pod), pod.UID)
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
 		s.log.Warn("evict pod", "ns", pod.Namespace, "name", pod.Name, "err", err)
 	}

@@ -410,6 +410,11 @@ func TestPreemption(t *testing.T) {
 		if p.Status.NominatedNodeName != "a" {
 			t.Errorf("nominated %q, want a", p.Status.NominatedNodeName)
 		}
+		if v, ok := client.Lookup[core.Pod](w.View(), object.Key{Namespace: "default", Name: "a1"}); ok && !slices.ContainsFunc(v.Status.Conditions, func(c core.PodCondition) bool {
+			return c.Type == core.DisruptionTarget && c.Reason == "PreemptionByScheduler" && c.Status == core.ConditionTrue
+		}) {
+			t.Errorf("the victim does not say why it ends: %+v", v.Status.Conditions)
+		}
 		// The room is kept: a pod of low priority does not slip in.
 		if v, ok := client.Lookup[core.Pod](w.View(), object.Key{Namespace: "default", Name: "a1"}); ok {
 			w.Remove(v)
