@@ -23,10 +23,29 @@ type api struct {
 	http *http.Client
 }
 
-func connect(_ context.Context, m *machine.Machine) (*api, error) {
-	text, err := m.Command("proa", "kubeconfig").Output()
+func connect(m *machine.Machine) (*api, error) {
+	a, err := readAccess(m.Command("proa", "kubeconfig"))
 	if err != nil {
-		return nil, fmt.Errorf("proa kubeconfig: %w", err)
+		return nil, err
+	}
+	transport := &http.Transport{DialContext: m.Dial, TLSClientConfig: a.tls, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 100}
+	if err := http2.ConfigureTransport(transport); err != nil {
+		return nil, err
+	}
+	return &api{a.server, &http.Client{Transport: transport}}, nil
+}
+
+// access is what a kubeconfig says.
+type access struct {
+	server string
+	tls    *tls.Config
+}
+
+// readAccess reads the kubeconfig that a command prints.
+func readAccess(cmd interface{ Output() ([]byte, error) }) (access, error) {
+	text, err := cmd.Output()
+	if err != nil {
+		return access{}, fmt.Errorf("proa kubeconfig: %w", err)
 	}
 	var k struct {
 		Clusters []struct {
@@ -43,25 +62,18 @@ func connect(_ context.Context, m *machine.Machine) (*api, error) {
 		} `json:"users"`
 	}
 	if err := yaml.Unmarshal(text, &k); err != nil {
-		return nil, err
+		return access{}, err
 	}
 	if len(k.Clusters) != 1 || len(k.Users) != 1 {
-		return nil, errors.New("the kubeconfig does not hold one cluster and one user")
+		return access{}, errors.New("the kubeconfig does not hold one cluster and one user")
 	}
 	pair, err := tls.X509KeyPair(k.Users[0].User.Cert, k.Users[0].User.Key)
 	if err != nil {
-		return nil, err
+		return access{}, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(k.Clusters[0].Cluster.CA)
-	transport := &http.Transport{
-		DialContext: m.Dial, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}},
-		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 100,
-	}
-	if err := http2.ConfigureTransport(transport); err != nil {
-		return nil, err
-	}
-	return &api{k.Clusters[0].Cluster.Server, &http.Client{Transport: transport}}, nil
+	return access{k.Clusters[0].Cluster.Server, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}, nil
 }
 
 // do sends JSON and reads the whole answer; any status but 2xx is an error.

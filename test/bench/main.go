@@ -21,7 +21,15 @@ func main() {
 	flag.StringVar(&b.out, "o", "bin/bench", "where to write, without .md and .json")
 	flag.IntVar(&b.runs, "runs", 5, "cold starts to take the median of")
 	only := flag.String("only", "start,pods,idle,load,nodes", "what to measure")
+	hollowNodes := flag.Bool("simulate", false, "play simulated nodes for a running cluster (the benchmark starts itself so)")
 	flag.Parse()
+	if *hollowNodes {
+		if err := simulate(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "simulate:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := b.run(ctx, strings.Split(*only, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -61,7 +69,7 @@ func (b *bench) run(ctx context.Context, parts []string) error {
 		case "load":
 			err = b.with(ctx, "", b.load)
 		case "nodes":
-			err = b.with(ctx, "", b.nodes)
+			err = b.with(ctx, "disable: [kubelet]\n", b.nodes)
 		default:
 			err = errors.New("there is no such measure")
 		}
@@ -91,7 +99,8 @@ func (b *bench) with(ctx context.Context, extra string, measure func(context.Con
 // host is a machine and what is known of its cluster.
 type host struct {
 	*machine.Machine
-	api *api
+	api  *api
+	node bool // this machine is a node
 }
 
 func newHost(bin, extra string) (*host, error) {
@@ -103,19 +112,21 @@ func newHost(bin, extra string) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &host{Machine: m}, nil
+	return &host{Machine: m, node: !strings.Contains(extra, "kubelet]")}, nil
 }
 
 func (h *host) up(ctx context.Context) error {
 	if out, err := h.Command("proa", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("proa up: %w: %s", err, out)
 	}
+	var err error
+	if h.api, err = connect(h.Machine); err != nil || !h.node {
+		return err
+	}
 	if out, err := h.Command("proa", "image", "import", h.Bin+"/images/shop-web.tar", h.Bin+"/images/shop-store.tar").CombinedOutput(); err != nil {
 		return fmt.Errorf("proa image import: %w: %s", err, out)
 	}
-	var err error
-	h.api, err = connect(ctx, h.Machine)
-	return err
+	return nil
 }
 
 func (h *host) close() error {

@@ -75,7 +75,7 @@ func (b *bench) coldStart(ctx context.Context) (ready, node, pod time.Duration, 
 		return 0, 0, 0, fmt.Errorf("readyz: %w", err)
 	}
 	ready = time.Since(start)
-	if h.api, err = connect(ctx, h.Machine); err != nil {
+	if h.api, err = connect(h.Machine); err != nil {
 		return 0, 0, 0, err
 	}
 	created := make(chan error, 1)
