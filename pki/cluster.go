@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -48,8 +49,12 @@ func open(dir string, now time.Time) (*Cluster, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
 	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open keys: %w", err)
+	}
+	defer unlock()
 	c := &Cluster{dir: dir}
-	var err error
 	if c.ca, err = openAuthority(dir, "ca", clusterCN, now); err != nil {
 		return nil, err
 	}
@@ -62,10 +67,33 @@ func open(dir string, now time.Time) (*Cluster, error) {
 	return c, nil
 }
 
+// lock keeps two processes from making the first keys at the same time: the second waits, and finds those of the first.
+func lock(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		d.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return func() { d.Close() }, nil
+}
+
 // openAuthority reads or makes <name>.key and <name>.crt. The key comes first: a crash between the two leaves a key for which
 // the next start makes the certificate.
 func openAuthority(dir, name, cn string, now time.Time) (authority, error) {
 	crt := filepath.Join(dir, name+".crt")
+	if missing(filepath.Join(dir, name+".key")) && !missing(crt) {
+		return authority{}, fmt.Errorf("read key: %s has no %s.key beside it; restore it from a backup, or remove the certificate to "+
+			"begin a new cluster", crt, name)
+	}
 	key, err := keyFile(filepath.Join(dir, name+".key"))
 	if err != nil {
 		return authority{}, err
@@ -88,6 +116,11 @@ func openAuthority(dir, name, cn string, now time.Time) (authority, error) {
 		return a, a.renew(crt, a.cert.Subject.CommonName, now)
 	}
 	return a, nil
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // openSigners reads all sa*.key, sa.key first, which it makes if it is missing.

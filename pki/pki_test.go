@@ -45,6 +45,43 @@ func TestOpenTwiceIsTheSameCluster(t *testing.T) {
 	}
 }
 
+func TestManyOpenAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pki")
+	names := make(chan string, 8)
+	for range cap(names) {
+		go func() {
+			c, err := Open(dir)
+			if err != nil {
+				names <- err.Error()
+				return
+			}
+			names <- c.Fingerprint()
+		}()
+	}
+	first := <-names
+	for range cap(names) - 1 {
+		if got := <-names; got != first {
+			t.Errorf("one opened %s, another %s", first, got)
+		}
+	}
+}
+
+func TestALostKeyIsNotReplaced(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "ca.key")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil {
+		t.Error("a new key was made for the old certificate")
+	}
+	if !missing(filepath.Join(dir, "ca.key")) {
+		t.Error("a new key was written")
+	}
+}
+
 func TestDamagedKeysAreNotReplaced(t *testing.T) {
 	for _, name := range []string{"ca.key", "ca.crt", "sa.key"} {
 		dir := t.TempDir()
