@@ -23,7 +23,7 @@ type Config struct {
 	MTU int
 
 	// ConfDir, if not empty, makes the plugin run the first CNI configuration of that directory instead of the built-in one.
-	// BinDirs are where its binaries are; "/opt/cni/bin" if empty. Of the fields above it uses StateDir only.
+	// BinDirs are where its binaries are; "/opt/cni/bin" if empty. Of the fields above it uses StateDir and Bridge only.
 	ConfDir string
 	BinDirs []string
 
@@ -109,7 +109,7 @@ func open(cfg Config) (form, error) {
 		return nil, err
 	}
 	if cfg.ConfDir != "" {
-		return openExternal(cfg), nil
+		return openExternal(cfg)
 	}
 	return openRouted(cfg)
 }

@@ -22,9 +22,13 @@ import (
 
 // external runs the plugins of a CNI configuration (CNI specification 1.1). libcni keeps what each attachment was made with in
 // <StateDir>/results, so that it can be undone after the configuration has changed.
+//
+// It makes the bridge too, without addresses: the parts of the network that are not about pods (the address of DNS, the route of
+// the service ranges) have their place there whoever connects the pods.
 type external struct {
 	cfg   Config
 	cni   *libcni.CNIConfig
+	nl    *netlink.Handle
 	locks [64]sync.Mutex // by sandbox: see lock
 }
 
@@ -32,14 +36,26 @@ func newExternal(cfg Config) (*external, error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
-	return openExternal(cfg), nil
+	x, err := openExternal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := makeBridge(x.nl, cfg.Bridge, cfg.MTU); err != nil {
+		x.close()
+		return nil, err
+	}
+	return x, nil
 }
 
-func openExternal(cfg Config) *external {
+func openExternal(cfg Config) (*external, error) {
 	if len(cfg.BinDirs) == 0 {
 		cfg.BinDirs = []string{"/opt/cni/bin"}
 	}
-	return &external{cfg: cfg, cni: libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.StateDir, nil)}
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	return &external{cfg: cfg, cni: libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.StateDir, nil), nl: nl}, nil
 }
 
 // lock makes the operations on one sandbox follow each other, as the specification demands.
@@ -276,7 +292,7 @@ func (x *external) cleanup(ctx context.Context) error {
 	if err := os.RemoveAll(x.cfg.StateDir); err != nil {
 		return fmt.Errorf("remove CNI results: %w", err)
 	}
-	return nil
+	return removeBridge(x.nl, x.cfg.Bridge)
 }
 
 func (x *external) leftovers() ([]string, error) {
@@ -288,7 +304,7 @@ func (x *external) leftovers() ([]string, error) {
 	for _, a := range made {
 		out = append(out, fmt.Sprintf("attachment of %s to network %s", a.ContainerID, a.Network))
 	}
-	return out, nil
+	return append(out, bridgeLeft(x.nl, x.cfg.Bridge)...), nil
 }
 
-func (x *external) close() {}
+func (x *external) close() { x.nl.Close() }

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -81,7 +82,7 @@ func externalNode(t *testing.T, conf string) (p *Plugin, cfg Config, journal fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg = Config{StateDir: dir + "/state", ConfDir: dir + "/net.d", BinDirs: []string{dir}}
+	cfg = Config{Bridge: "proatest1", StateDir: dir + "/state", ConfDir: dir + "/net.d", BinDirs: []string{dir}}
 	file := filepath.Join(dir, "journal")
 	if err := os.Symlink(self, filepath.Join(dir, "testplugin")); err != nil {
 		t.Fatal(err)
@@ -93,7 +94,12 @@ func externalNode(t *testing.T, conf string) (p *Plugin, cfg Config, journal fun
 	if p, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.Close)
+	t.Cleanup(func() {
+		if err := p.Cleanup(context.Background()); err != nil {
+			t.Error(err)
+		}
+		p.Close()
+	})
 	return p, cfg, func() string {
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -132,7 +138,7 @@ func TestExternalPlugin(t *testing.T) {
 		t.Error(err)
 	}
 	left, err := p.Leftovers()
-	if diff := cmp.Diff([]string{"attachment of one to network testnet"}, left); err != nil || diff != "" {
+	if diff := cmp.Diff([]string{"attachment of one to network testnet", "bridge proatest1"}, left); err != nil || diff != "" {
 		t.Errorf("Leftovers: %v\n%s", err, diff)
 	}
 	// The configuration changes under running pods, which are detached with the one they were attached with.
@@ -205,10 +211,13 @@ func TestExternalReadsTheOlderForm(t *testing.T) {
 }
 
 func TestExternalWithoutConfiguration(t *testing.T) {
-	p, err := New(Config{StateDir: t.TempDir(), ConfDir: t.TempDir()})
+	roottest.Need(t, "makes links")
+	p, err := New(Config{Bridge: "proatest1", StateDir: t.TempDir(), ConfDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer p.Close()
+	defer p.Cleanup(context.Background())
 	_, err = p.Attach(t.Context(), Pod{ID: "x", NetNS: "/proc/self/ns/net"})
 	for _, err := range []error{err, p.Ready()} {
 		if err == nil || !strings.Contains(err.Error(), "no CNI configuration in") {

@@ -80,19 +80,9 @@ func maskBits(n *net.IPNet) int {
 // setUpBridge makes the bridge, or adopts the one that is there, gives it the gateway addresses and returns the group of its
 // pods' links.
 func (b *routed) setUpBridge() (group uint32, err error) {
-	l, err := b.nl.LinkByName(b.cfg.Bridge)
-	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
-		br := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
-		br.Name, br.MTU = b.cfg.Bridge, b.cfg.MTU
-		if err = b.nl.LinkAdd(br); err == nil {
-			l, err = b.nl.LinkByName(b.cfg.Bridge)
-		}
-	}
+	l, err := makeBridge(b.nl, b.cfg.Bridge, b.cfg.MTU)
 	if err != nil {
-		return 0, fmt.Errorf("make bridge %s: %w", b.cfg.Bridge, err)
-	}
-	if l.Type() != "bridge" {
-		return 0, fmt.Errorf("link %s is a %s, not a bridge: choose another bridge name", b.cfg.Bridge, l.Type())
+		return 0, err
 	}
 	for _, r := range b.cfg.PodCIDRs {
 		gw := gateway(r)
@@ -101,10 +91,49 @@ func (b *routed) setUpBridge() (group uint32, err error) {
 			return 0, fmt.Errorf("give %s the address %s: %w", b.cfg.Bridge, gw, err)
 		}
 	}
-	if err := b.nl.LinkSetUp(l); err != nil {
-		return 0, fmt.Errorf("bring %s up: %w", b.cfg.Bridge, err)
-	}
 	return groupOf(l), nil
+}
+
+// makeBridge makes a bridge that is up, or finds it. mtu 0 leaves that to the kernel.
+func makeBridge(nl *netlink.Handle, name string, mtu int) (netlink.Link, error) {
+	l, err := nl.LinkByName(name)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		br := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
+		br.Name, br.MTU = name, mtu
+		if err = nl.LinkAdd(br); err == nil {
+			l, err = nl.LinkByName(name)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make bridge %s: %w", name, err)
+	}
+	if l.Type() != "bridge" {
+		return nil, fmt.Errorf("link %s is a %s, not a bridge: choose another bridge name", name, l.Type())
+	}
+	if err := nl.LinkSetUp(l); err != nil {
+		return nil, fmt.Errorf("bring %s up: %w", name, err)
+	}
+	return l, nil
+}
+
+// removeBridge removes it with its addresses and routes; one that is gone already is no error.
+func removeBridge(nl *netlink.Handle, name string) error {
+	l, err := nl.LinkByName(name)
+	if err == nil {
+		err = nl.LinkDel(l)
+	}
+	if err := ignoreGone(err); err != nil {
+		return fmt.Errorf("remove bridge %s: %w", name, err)
+	}
+	return nil
+}
+
+// bridgeLeft is how Leftovers tells of a bridge.
+func bridgeLeft(nl *netlink.Handle, name string) []string {
+	if _, err := nl.LinkByName(name); err != nil {
+		return nil
+	}
+	return []string{"bridge " + name}
 }
 
 // groupOf is the link group ("pr" and the index of the bridge) of the pods of one bridge.

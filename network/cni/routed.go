@@ -311,11 +311,7 @@ func (b *routed) cleanup(ctx context.Context) error {
 	}
 	err = errors.Join(err, b.flush(ctx))
 	err = errors.Join(err, restore(b.settingsFile()))
-	if l, lookup := b.nl.LinkByName(b.cfg.Bridge); lookup == nil {
-		if del := b.nl.LinkDel(l); del != nil {
-			err = errors.Join(err, fmt.Errorf("remove bridge %s: %w", b.cfg.Bridge, del))
-		}
-	}
+	err = errors.Join(err, removeBridge(b.nl, b.cfg.Bridge))
 	b.group = 0
 	for _, id := range b.leases.all() {
 		_, rel := b.leases.release(id)
@@ -333,9 +329,7 @@ func (b *routed) leftovers() ([]string, error) {
 	for _, name := range pods {
 		out = append(out, "veth "+name)
 	}
-	if l, lookup := b.nl.LinkByName(b.cfg.Bridge); lookup == nil {
-		out = append(out, "bridge "+l.Attrs().Name)
-	}
+	out = append(out, bridgeLeft(b.nl, b.cfg.Bridge)...)
 	for _, id := range b.leases.all() {
 		for _, a := range b.leases.of(id) {
 			out = append(out, fmt.Sprintf("lease of %s to %s", a, id))

@@ -62,10 +62,9 @@ func (k *connections) routeServices(services []netip.Prefix, name string) error 
 		r := &netlink.Route{LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, Protocol: route.Protocol,
 			Dst: &net.IPNet{IP: s.Masked().Addr().AsSlice(), Mask: net.CIDRMask(s.Bits(), s.Addr().BitLen())}}
 		i := slices.IndexFunc(addrs, func(a netlink.Addr) bool { return a.IP.IsGlobalUnicast() && !r.Dst.Contains(a.IP) })
-		if i < 0 {
-			continue // a family without pods has no services to reach
+		if i >= 0 { // else the kernel takes an address of another link, and the tables masquerade
+			r.Src = addrs[i].IP
 		}
-		r.Src = addrs[i].IP
 		if err := k.rt.RouteReplace(r); err != nil {
 			return fmt.Errorf("route services %s to %s: %w", s, name, err)
 		}

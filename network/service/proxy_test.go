@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,6 +40,7 @@ type cluster struct {
 	cni  *cni.Plugin
 	lan  *nettest.NS
 	pods map[string]*pod
+	link string
 	stop func()
 }
 
@@ -63,7 +65,7 @@ func newCluster(t testing.TB) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, view: nettest.NewView(), cni: p, lan: nettest.New(t), pods: map[string]*pod{}}
+	c := &cluster{t: t, view: nettest.NewView(), cni: p, lan: nettest.New(t), pods: map[string]*pod{}, link: "proatest0"}
 	nettest.Join(t, nil, "lan0", "192.168.77.1/24", c.lan, "lan0", "192.168.77.2/24")
 	c.lan.Route(t, "10.43.0.0/16", "192.168.77.1")
 	c.run()
@@ -85,7 +87,7 @@ func newCluster(t testing.TB) *cluster {
 // run starts a proxy and waits until it has done its first work; stop ends it.
 func (c *cluster) run() {
 	c.t.Helper()
-	p, err := New(Deps{View: c.view, NodeName: "node", PodCIDRs: podRanges, ServiceCIDRs: serviceRanges, Link: "proatest0"})
+	p, err := New(Deps{View: c.view, NodeName: "node", PodCIDRs: podRanges, ServiceCIDRs: serviceRanges, Link: c.link})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -504,6 +506,33 @@ func TestLoadBalancerSourceRanges(t *testing.T) {
 	svc.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"}
 	c.view.Put(svc)
 	c.wantSilence(c.lan, "192.168.99.9:80")
+}
+
+// TestForeignPodNetwork is a node whose pods are connected by somebody else: the bridge has no address but that of DNS.
+func TestForeignPodNetwork(t *testing.T) {
+	roottest.Need(t, "makes links and rules")
+	bare := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "bare0", Flags: net.FlagUp}}
+	if err := netlink.LinkAdd(bare); err != nil {
+		t.Fatal(err)
+	}
+	defer netlink.LinkDel(bare)
+	dns, err := netlink.ParseAddr("10.43.0.10/32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrAdd(bare, dns); err != nil {
+		t.Fatal(err)
+	}
+	other := nettest.New(t)
+	nettest.Join(t, nil, "lan0", "192.168.77.1/24", other, "lan0", "192.168.77.2/24")
+	serve(t, other, "other")
+	c := &cluster{t: t, view: nettest.NewView(service("web", "10.43.0.9"), slice("web", endpoint("192.168.77.2", "elsewhere", true))), link: "bare0"}
+	c.run()
+	defer Cleanup(context.Background())
+	defer c.stop()
+	for _, proto := range []string{"tcp", "udp"} {
+		c.want(nil, proto, "10.43.0.9:80", "other from 192.168.77.1")
+	}
 }
 
 // TestRestartChangesNothing: what a proxy left in the kernel is what the next one wants, slots included.
