@@ -126,6 +126,17 @@ func TestNearlyFullDiskRefusesWritesButNotDeletes(t *testing.T) {
 	}
 }
 
+func TestStartOnAFullDisk(t *testing.T) {
+	dir := smallDisk(t, 1)
+	s, err := New(Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = s.Run(t.Context()); !errors.Is(err, store.ErrNoSpace) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("got %v, want ErrNoSpace and the directory", err)
+	}
+}
+
 func TestQuota(t *testing.T) {
 	s, _ := start(t, Config{Dir: t.TempDir(), Quota: 4 << 20})
 	var err error

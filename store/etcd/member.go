@@ -131,6 +131,9 @@ func (s *Store) Run(ctx context.Context) error {
 	start := time.Now()
 	s.quiet.Store(true)
 	srv, err := s.open()
+	if errors.Is(err, syscall.ENOSPC) {
+		return s.explain(err)
+	}
 	if err != nil {
 		return fmt.Errorf("open store in %s: %w", s.cfg.Dir, err)
 	}
