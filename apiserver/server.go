@@ -46,6 +46,9 @@ type Deps struct {
 	Listener net.Listener // with TLS nil it speaks plain HTTP: tests only
 	TLS      *tls.Config
 
+	ClientCA     []byte // PEM of what signs client certificates and front proxies, for extension servers; nil: not published
+	FrontProxyCA []byte
+
 	Services Services
 	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
 	Audit    *audit.Log                                         // nil: no audit log
@@ -109,7 +112,7 @@ func New(d Deps) (*Server, error) {
 		}
 	}
 	s.start, err = admission.New(admission.Deps{View: view, Authz: s.authz, Ranges: d.Services.Ranges, NodePorts: d.Services.NodePorts,
-		Advertise: d.Services.Advertise, Log: s.log})
+		Advertise: d.Services.Advertise, ClientCA: d.ClientCA, FrontProxyCA: d.FrontProxyCA, Log: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +158,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.listen(ctx, inner)
 	}})
 	err := run.All(inner, parts...)
-	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil { // the store may have ended first, and then the cache says so
+		s.log.Debug("API server ended", "err", err)
 		return nil
 	}
 	return err

@@ -22,6 +22,8 @@ type Deps struct {
 	NodePorts [2]int         // first and last; zero: 30000-32767
 	Advertise netip.AddrPort // where the API server is reached; zero: no default/kubernetes service
 	Log       *slog.Logger
+
+	ClientCA, FrontProxyCA []byte // PEM; nil: not published
 }
 
 // Start is admission, and the objects that a cluster begins with.
@@ -74,5 +76,6 @@ func (s *Start) Begin(ctx context.Context, c client.Client) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return priorityClasses(ctx, c, s.view) })
 	g.Go(func() error { return s.kubernetesService(ctx, c) })
+	g.Go(func() error { return s.publishCAs(ctx, c) })
 	return g.Wait()
 }

@@ -60,7 +60,7 @@ type API struct {
 func New(d Deps) *API {
 	a := &API{
 		cache: d.Cache, store: d.Store, admission: d.Admission, authz: d.Authz, authn: d.Authn, issuer: d.Issuer, log: d.Log,
-		now: d.Now, served: map[client.Resource]*Served{}, fields: newTrackers(),
+		now: d.Now, served: map[client.Resource]*Served{}, fields: newTrackers(d.Kinds),
 	}
 	if a.now == nil {
 		a.now = time.Now

@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/yaml"
 
+	"proa.dev/kinds"
 	"proa.dev/object"
 )
 
@@ -25,7 +25,7 @@ import (
 
 // trackers are the field managers, made on first use: their schema takes memory.
 type trackers struct {
-	schema func() managedfields.TypeConverter
+	schema func() (managedfields.TypeConverter, error)
 	mu     sync.Mutex // guards byUse
 	byUse  map[use]*managedfields.FieldManager
 }
@@ -35,9 +35,9 @@ type use struct {
 	sub string
 }
 
-func newTrackers() *trackers {
+func newTrackers(list []*kinds.Kind) *trackers {
 	return &trackers{
-		schema: sync.OnceValue(func() managedfields.TypeConverter { return applyconfigurations.NewTypeConverter(object.Scheme()) }),
+		schema: sync.OnceValues(func() (managedfields.TypeConverter, error) { return mergeSchema(list) }),
 		byUse:  map[use]*managedfields.FieldManager{},
 	}
 }
@@ -50,7 +50,11 @@ func (t *trackers) of(s *Served, sub string) (*managedfields.FieldManager, error
 	if m := t.byUse[u]; m != nil {
 		return m, nil
 	}
-	m, err := managedfields.NewDefaultFieldManager(t.schema(), sameVersion{}, defaulter{s}, creater{s}, u.GroupVersionKind,
+	types, err := t.schema()
+	if err != nil {
+		return nil, err
+	}
+	m, err := managedfields.NewDefaultFieldManager(types, sameVersion{}, defaulter{s}, creater{s}, u.GroupVersionKind,
 		u.GroupVersion(), sub, resetFields(s, sub))
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", u.GroupVersionKind, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	authentication "k8s.io/api/authentication/v1"
 	core "k8s.io/api/core/v1"
@@ -209,21 +210,28 @@ func ephemeralOf(ctx context.Context, next func(context.Context, *cache.Item) (o
 	return n, nil
 }
 
-// resizeOf is old with the container resources that next brings.
-func resizeOf(ctx context.Context, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
+// resizeOf is old with the resources that next brings.
+func resizeOf(ctx context.Context, s *Served, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
 	o, err := next(ctx, old)
 	if err != nil {
 		return nil, err
 	}
+	s.Kind.Default(o) // requests follow limits
 	given, n := o.(*core.Pod), old.Object.DeepCopyObject().(*core.Pod)
-	if len(given.Spec.Containers) != len(n.Spec.Containers) {
-		return nil, apierrors.NewInvalid(core.SchemeGroupVersion.WithKind("Pod").GroupKind(), n.Name, field.ErrorList{
-			field.Forbidden(field.NewPath("spec"), "only cpu and memory resources are mutable")})
-	}
 	n.ResourceVersion, n.UID = given.ResourceVersion, given.UID
-	for i := range n.Spec.Containers {
-		n.Spec.Containers[i].Resources = given.Spec.Containers[i].Resources
-		n.Spec.Containers[i].ResizePolicy = given.Spec.Containers[i].ResizePolicy
-	}
+	n.Spec.Containers = resized(given.Spec.Containers, n.Spec.Containers)
+	n.Spec.InitContainers = resized(given.Spec.InitContainers, n.Spec.InitContainers)
+	n.Spec.Resources = given.Spec.Resources
 	return n, nil
+}
+
+// resized is old with the resources of given. Other containers than old's are left for validation to reject.
+func resized(given, old []core.Container) []core.Container {
+	if !slices.EqualFunc(given, old, func(a, b core.Container) bool { return a.Name == b.Name }) {
+		return given
+	}
+	for i := range old {
+		old[i].Resources, old[i].ResizePolicy = given[i].Resources, given[i].ResizePolicy
+	}
+	return old
 }

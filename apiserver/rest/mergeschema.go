@@ -1,0 +1,207 @@
+package rest
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"sigs.k8s.io/structured-merge-diff/v6/schema"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"proa.dev/apiserver/openapi/markers"
+	"proa.dev/kinds"
+	"proa.dev/object"
+)
+
+// mergeSchema says how server-side apply merges the types of kinds. It is made from the Go types and their markers; the generated one
+// in client-go says the same, and brings 8 MB of code with it.
+func mergeSchema(list []*kinds.Kind) (managedfields.TypeConverter, error) {
+	marks, err := markers.Load()
+	if err != nil {
+		return nil, err
+	}
+	b := &mergeTypes{marks: marks, seen: map[string]bool{}}
+	for _, k := range list {
+		b.ref(reflect.TypeOf(k.New()).Elem())
+		for _, also := range k.Also {
+			b.ref(reflect.TypeOf(also.New()).Elem())
+		}
+	}
+	if b.err != nil {
+		return nil, b.err
+	}
+	return managedfields.NewSchemeTypeConverter(object.Scheme(), &typed.Parser{Schema: schema.Schema{Types: b.out}}), nil
+}
+
+// mergeTypes collects the definitions of Go types.
+type mergeTypes struct {
+	marks markers.Index
+	seen  map[string]bool // by name
+	out   []schema.TypeDef
+	err   error
+}
+
+// Scalars, and the types whose JSON is not what their Go fields say.
+var (
+	untyped = schema.Untyped
+	text    = schema.String
+	number  = schema.Numeric
+	truth   = schema.Boolean
+)
+
+// anything is a value of which nothing is known: its maps are merged, its lists are not.
+func anything() schema.Atom {
+	self := schema.TypeRef{Inlined: schema.Atom{Scalar: &untyped}}
+	return schema.Atom{Scalar: &untyped, List: &schema.List{ElementType: self, ElementRelationship: schema.Atomic},
+		Map: &schema.Map{ElementType: schema.TypeRef{NamedType: &anyName}, ElementRelationship: schema.Separable}}
+}
+
+var anyName = "__untyped_deduced_"
+
+// opaque are the definitions of types that reflection would get wrong.
+func opaque(name string) (schema.Atom, bool) {
+	switch name {
+	case "io.k8s.apimachinery.pkg.apis.meta.v1.Time", "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+		"io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString":
+		return schema.Atom{Scalar: &untyped}, true
+	case "io.k8s.apimachinery.pkg.apis.meta.v1.Duration":
+		return schema.Atom{Scalar: &text}, true
+	case "io.k8s.apimachinery.pkg.runtime.RawExtension", "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1":
+		a := anything()
+		return schema.Atom{Map: a.Map}, true
+	}
+	return schema.Atom{}, false
+}
+
+// unlike are the fields that merge unlike other fields of their type.
+var unlike = map[string]schema.ElementRelationship{
+	"k8s.io/api/core/v1.PersistentVolumeSpec ClaimRef": schema.Separable,
+	"k8s.io/api/apps/v1.ControllerRevision Data":       schema.Atomic,
+}
+
+// modelName is the name by which schemas know a type: "io.k8s.api.core.v1.Pod".
+func modelName(t reflect.Type) string {
+	if m, ok := reflect.Zero(t).Interface().(interface{ OpenAPIModelName() string }); ok {
+		return m.OpenAPIModelName()
+	}
+	return strings.ReplaceAll(t.PkgPath(), "/", ".") + "." + t.Name()
+}
+
+// ref refers to the definition of a struct type, which is added if it is not there.
+func (b *mergeTypes) ref(t reflect.Type) schema.TypeRef {
+	name := modelName(t)
+	if !b.seen[name] {
+		b.seen[name] = true // types may refer to themselves
+		def := schema.TypeDef{Name: name}
+		if a, ok := opaque(name); ok {
+			def.Atom = a
+			b.deduced()
+		} else {
+			m := &schema.Map{}
+			if b.fields(t, m); len(m.Fields) == 0 {
+				b.deduced()
+				m.ElementType = schema.TypeRef{NamedType: &anyName}
+			}
+			if b.marks[typePath(t)+" -"].Map == "atomic" {
+				m.ElementRelationship = schema.Atomic
+			}
+			def.Atom = schema.Atom{Map: m}
+		}
+		b.out = append(b.out, def)
+	}
+	return schema.TypeRef{NamedType: &name}
+}
+
+// deduced adds the definition of anything.
+func (b *mergeTypes) deduced() {
+	if !b.seen[anyName] {
+		b.seen[anyName] = true
+		b.out = append(b.out, schema.TypeDef{Name: anyName, Atom: anything()})
+	}
+}
+
+func typePath(t reflect.Type) string { return t.PkgPath() + "." + t.Name() }
+
+// fields adds the fields of a struct and of those embedded in it.
+func (b *mergeTypes) fields(t reflect.Type, m *schema.Map) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "-" || !f.IsExported():
+			continue
+		case name == "" && f.Anonymous:
+			in := f.Type
+			if in.Kind() == reflect.Pointer {
+				in = in.Elem()
+			}
+			b.fields(in, m)
+			continue
+		case name == "":
+			name = f.Name
+		}
+		mark := b.marks[typePath(t)+" "+name]
+		field := schema.StructField{Name: name, Type: b.field(t, f, mark)}
+		if mark.Default != "" { // the keys of lists may be left out where they have a default
+			if err := json.Unmarshal([]byte(mark.Default), &field.Default); err != nil && b.err == nil {
+				b.err = fmt.Errorf("default of %s %s: %w", typePath(t), name, err)
+			}
+		}
+		m.Fields = append(m.Fields, field)
+	}
+}
+
+// field is the type of one field, with what its marker and tags say of how it merges.
+func (b *mergeTypes) field(in reflect.Type, f reflect.StructField, mark markers.Marker) schema.TypeRef {
+	r := b.value(f.Type)
+	if l := r.Inlined.List; l != nil {
+		merge := strings.Contains(f.Tag.Get("patchStrategy"), "merge")
+		switch key := f.Tag.Get("patchMergeKey"); {
+		case mark.List == "map":
+			l.ElementRelationship, l.Keys = schema.Associative, mark.Keys
+		case mark.List == "set", mark.List == "" && merge && key == "":
+			l.ElementRelationship = schema.Associative
+		case mark.List == "" && merge:
+			l.ElementRelationship, l.Keys = schema.Associative, []string{key}
+		}
+	}
+	if how, ok := unlike[typePath(in)+" "+f.Name]; ok {
+		r.ElementRelationship = &how
+	}
+	if mark.Map == "atomic" {
+		if r.Inlined.Map != nil {
+			r.Inlined.Map.ElementRelationship = schema.Atomic
+		} else if r.NamedType != nil {
+			atomic := schema.Atomic
+			r.ElementRelationship = &atomic
+		}
+	}
+	return r
+}
+
+// value is the type of values of t.
+func (b *mergeTypes) value(t reflect.Type) schema.TypeRef {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return b.value(t.Elem())
+	case reflect.Struct:
+		return b.ref(t)
+	case reflect.Map:
+		return schema.TypeRef{Inlined: schema.Atom{Map: &schema.Map{ElementType: b.value(t.Elem())}}}
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 { // base64
+			return schema.TypeRef{Inlined: schema.Atom{Scalar: &text}}
+		}
+		return schema.TypeRef{Inlined: schema.Atom{List: &schema.List{ElementType: b.value(t.Elem()), ElementRelationship: schema.Atomic}}}
+	case reflect.String:
+		return schema.TypeRef{Inlined: schema.Atom{Scalar: &text}}
+	case reflect.Bool:
+		return schema.TypeRef{Inlined: schema.Atom{Scalar: &truth}}
+	case reflect.Interface:
+		b.deduced()
+		return schema.TypeRef{NamedType: &anyName}
+	}
+	return schema.TypeRef{Inlined: schema.Atom{Scalar: &number}}
+}
