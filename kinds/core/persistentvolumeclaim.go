@@ -15,7 +15,12 @@ var PersistentVolumeClaim = kinds.Def[core.PersistentVolumeClaim, *core.Persiste
 	Status:   true,
 	Default:  DefaultClaim,
 	Validate: validateClaim, ValidateUpdate: validateClaimUpdate, ValidateStatus: validateClaimStatus,
-	Prepare: func(c, _ *core.PersistentVolumeClaim) { alignDataSources(&c.Spec) },
+	Prepare: func(c, old *core.PersistentVolumeClaim) {
+		if old == nil {
+			c.Status = core.PersistentVolumeClaimStatus{Phase: core.ClaimPending}
+		}
+		alignDataSources(&c.Spec)
+	},
 	Fields:  func(c *core.PersistentVolumeClaim) map[string]string { return map[string]string{"name": c.Name} },
 	Columns: kinds.Columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass", "Age",
 		"VolumeMode+"),
