@@ -21,7 +21,7 @@ var PersistentVolumeClaim = kinds.Def[core.PersistentVolumeClaim, *core.Persiste
 		}
 		alignDataSources(&c.Spec)
 	},
-	Fields:  func(c *core.PersistentVolumeClaim) map[string]string { return map[string]string{"name": c.Name} },
+	Fields: func(c *core.PersistentVolumeClaim) map[string]string { return map[string]string{"name": c.Name} },
 	Columns: kinds.Columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass", "Age",
 		"VolumeMode+"),
 	Row: claimRow,
