@@ -9,8 +9,12 @@ const (
 
 // affinityCounters makes the counters of a pod's rules about other pods, and of the rules of others about it.
 func affinityCounters(c *cluster, k *class, add func(*counter)) {
-	for _, t := range c.anti {
-		if t.matches(k.set) {
+	for _, t := range c.terms {
+		switch {
+		case !t.matches(k.set):
+		case t.soft:
+			add(&counter{kind: likedBy, key: t.key, on: func(n *node) int32 { return int32(n.wishes[t]) }})
+		default:
 			add(&counter{kind: keptAway, key: t.key, on: func(n *node) int32 { return int32(n.anti[t]) }})
 		}
 	}

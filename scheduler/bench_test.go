@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -58,6 +59,7 @@ func TestManyPodsAtOnce(t *testing.T) {
 		for i := range nodes {
 			w.Put(mkNode(fmt.Sprintf("n%d", i), zone(fmt.Sprintf("z%d", i%3))))
 		}
+		synctest.Wait()
 		for i := range many {
 			w.Put(mkPod(fmt.Sprintf("p%d", i), ofSet("web"), asks("100m", "100Mi")))
 		}

@@ -21,7 +21,8 @@ type class struct {
 	required  nodeaffinity.RequiredNodeAffinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
 	claims    *claims
-	anti      []*antiTerm
+	anti      []*heldTerm
+	wishes    []wish
 	counters  []*counter
 	images    []string
 	verdicts  map[string]*verdict
@@ -114,7 +115,7 @@ func writeAmounts(b *strings.Builder, l core.ResourceList) {
 // newClass reads the rules of a pod. The cells come with the first look.
 func newClass(view client.View, c *cluster, pod *core.Pod) *class {
 	k := &class{
-		pod: pod, set: c.labelSet(pod), req: requests(pod), ports: hostPorts(pod), claims: findClaims(view, pod), anti: c.antiTerms(pod),
+		pod: pod, set: c.labelSet(pod), req: requests(pod), ports: hostPorts(pod), claims: findClaims(view, pod), anti: c.antiTerms(pod), wishes: c.wishes(pod),
 		required: nodeaffinity.GetRequiredNodeAffinity(pod), verdicts: map[string]*verdict{}, shape: -1,
 	}
 	a := pod.Spec.Affinity

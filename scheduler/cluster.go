@@ -23,7 +23,7 @@ type cluster struct {
 	live   int // nodes with an object
 	pods   map[types.UID]*placed
 	sets   map[string]*labelSet
-	anti   map[string]*antiTerm
+	terms  map[string]*heldTerm
 
 	// changes names every node that changed, in order; the first stands for number base. A class that has seen all up to some
 	// number looks at those after it only.
@@ -42,7 +42,8 @@ type node struct {
 	used    resources
 	pods    map[types.UID]*placed
 	sets    map[*labelSet]int
-	anti    map[*antiTerm]int
+	anti    map[*heldTerm]int // pods that keep others away
+	wishes  map[*heldTerm]int // sums of weights
 	ports   map[hostPort]int
 	images  map[string]int64 // bytes by name
 }
@@ -54,7 +55,8 @@ type placed struct {
 	req     resources
 	ports   []hostPort
 	set     *labelSet
-	anti    []*antiTerm
+	anti    []*heldTerm
+	wishes  []wish
 	assumed bool // we decided so; the API has not confirmed it yet
 	ghost   bool // not there: room kept for a pod that others are being evicted for
 }
@@ -65,7 +67,7 @@ type hostPort struct {
 }
 
 func newCluster(view client.View) *cluster {
-	return &cluster{view: view, byName: map[string]*node{}, pods: map[types.UID]*placed{}, sets: map[string]*labelSet{}, anti: map[string]*antiTerm{}}
+	return &cluster{view: view, byName: map[string]*node{}, pods: map[types.UID]*placed{}, sets: map[string]*labelSet{}, terms: map[string]*heldTerm{}}
 }
 
 // touch notes that a node has changed.
@@ -86,7 +88,7 @@ func (c *cluster) node(name string) *node {
 		return n
 	}
 	n := &node{
-		name: name, pods: map[types.UID]*placed{}, sets: map[*labelSet]int{}, anti: map[*antiTerm]int{}, ports: map[hostPort]int{},
+		name: name, pods: map[types.UID]*placed{}, sets: map[*labelSet]int{}, anti: map[*heldTerm]int{}, wishes: map[*heldTerm]int{}, ports: map[hostPort]int{},
 	}
 	if k := len(c.free); k > 0 {
 		n.id = c.free[k-1]
@@ -172,7 +174,8 @@ func (c *cluster) sweep(n *node) {
 
 // place counts a pod on a node.
 func (c *cluster) place(pod *core.Pod, name string) *placed {
-	return c.add(&placed{pod: pod, on: c.node(name), req: requests(pod), ports: hostPorts(pod), set: c.labelSet(pod), anti: c.antiTerms(pod)})
+	return c.add(&placed{pod: pod, on: c.node(name), req: requests(pod), ports: hostPorts(pod), set: c.labelSet(pod),
+		anti: c.antiTerms(pod), wishes: c.wishes(pod)})
 }
 
 // placeLike is place for a pod of a class, whose parts it takes over.
@@ -183,10 +186,16 @@ func (c *cluster) placeLike(k *class, pod *core.Pod, n *node) *placed {
 		p.set = have
 	}
 	for _, t := range k.anti {
-		if have := c.anti[t.id]; have != nil {
+		if have := c.terms[t.id]; have != nil {
 			t = have
 		}
 		p.anti = append(p.anti, t)
+	}
+	for _, w := range k.wishes {
+		if have := c.terms[w.id]; have != nil {
+			w.heldTerm = have
+		}
+		p.wishes = append(p.wishes, w)
 	}
 	return c.add(p)
 }
@@ -216,6 +225,9 @@ func (c *cluster) count(p *placed, sign int) {
 	for _, t := range p.anti {
 		bump(n.anti, t, sign)
 	}
+	for _, w := range p.wishes {
+		bump(n.wishes, w.heldTerm, sign*w.weight)
+	}
 	c.refer(p, sign)
 	for _, hp := range p.ports {
 		bump(n.ports, hp, sign)
@@ -227,19 +239,26 @@ func (c *cluster) count(p *placed, sign int) {
 func (c *cluster) refer(p *placed, sign int) {
 	if p.set.pods += sign; p.set.pods == 0 {
 		delete(c.sets, p.set.key)
-		for _, t := range c.anti {
+		for _, t := range c.terms {
 			delete(t.memo, p.set)
 		}
 	} else if sign > 0 && p.set.pods == 1 {
 		c.sets[p.set.key] = p.set
 	}
 	for _, t := range p.anti {
-		if t.pods += sign; t.pods == 0 {
-			delete(c.anti, t.id)
-		} else if sign > 0 && t.pods == 1 && c.anti[t.id] != t {
-			c.anti[t.id] = t
-			c.shape++
-		}
+		c.referTerm(t, sign)
+	}
+	for _, w := range p.wishes {
+		c.referTerm(w.heldTerm, sign)
+	}
+}
+
+func (c *cluster) referTerm(t *heldTerm, sign int) {
+	if t.pods += sign; t.pods == 0 {
+		delete(c.terms, t.id)
+	} else if sign > 0 && t.pods == 1 && c.terms[t.id] != t {
+		c.terms[t.id] = t
+		c.shape++
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	apart                         // required anti-affinity of the pod
 	keptAway                      // required anti-affinity of pods that are placed
 	prefer                        // preferred affinity, weight < 0: anti-affinity
+	likedBy                       // preferences of pods that are placed: the count is the sum of their weights
 )
 
 // counter counts matching pods per node and per domain, which is all nodes with one value of a label.

@@ -248,7 +248,9 @@ func claim(name string) func(*core.Pod) {
 
 func TestBinds(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.Put(mkNode("a", taint("x", "", core.TaintEffectNoSchedule)), mkNode("b"), mkPod("p"), mkPod("other", func(p *core.Pod) { p.Spec.SchedulerName = "mine" }))
+		w.Put(mkNode("a", taint("x", "", core.TaintEffectNoSchedule)), mkNode("b"))
+		synctest.Wait()
+		w.Put(mkPod("p"), mkPod("other", func(p *core.Pod) { p.Spec.SchedulerName = "mine" }))
 		if got := w.where("p"); got != "b" {
 			t.Errorf("p is on %q, want b", got)
 		}
@@ -267,6 +269,7 @@ func TestSpreadsByDefault(t *testing.T) {
 		for i := range 6 {
 			w.Put(mkNode(fmt.Sprintf("n%d", i), zone(fmt.Sprintf("z%d", i%3))))
 		}
+		synctest.Wait()
 		for i := range 6 {
 			w.Put(mkPod(fmt.Sprintf("p%d", i), ofSet("web")))
 		}
@@ -285,6 +288,7 @@ func TestHardRules(t *testing.T) {
 		for i := range 6 {
 			w.Put(mkNode(fmt.Sprintf("n%d", i), zone(fmt.Sprintf("z%d", i%2))))
 		}
+		synctest.Wait() // a pod that comes before the nodes would back off
 	}
 	for name, c := range map[string]struct {
 		rule  func(*core.Pod)
@@ -325,6 +329,7 @@ func TestNeverOvercommits(t *testing.T) {
 		for i := range 3 {
 			w.Put(mkNode(fmt.Sprintf("n%d", i)))
 		}
+		synctest.Wait()
 		for i := range 20 {
 			w.Put(mkPod(fmt.Sprintf("p%d", i), asks("1", "100Mi"), func(p *core.Pod) {
 				// An init container that needs more than the rest, and the overhead of a runtime class.
@@ -377,7 +382,9 @@ func TestFailedBindingIsRetried(t *testing.T) {
 			}
 			return nil
 		})
-		w.Put(mkNode("a"), mkPod("p", asks("3", "1Gi")))
+		w.Put(mkNode("a"))
+		synctest.Wait()
+		w.Put(mkPod("p", asks("3", "1Gi")))
 		synctest.Wait()
 		count := make(chan int, 1)
 		w.s.inbox.send(func(time.Time) { count <- len(w.s.cluster.pods) })
@@ -466,11 +473,66 @@ func TestClaims(t *testing.T) {
 	})
 }
 
+func TestPreferences(t *testing.T) {
+	prefer := func(weight int32, apart bool) func(*core.Pod) {
+		return func(p *core.Pod) {
+			w := []core.WeightedPodAffinityTerm{{Weight: weight, PodAffinityTerm: affinityTerm(core.LabelHostname)}}
+			p.Spec.Affinity = &core.Affinity{}
+			if apart {
+				p.Spec.Affinity.PodAntiAffinity = &core.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: w}
+			} else {
+				p.Spec.Affinity.PodAffinity = &core.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: w}
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		there, pod func(*core.Pod)
+		want       string
+	}{
+		"near it":              {func(*core.Pod) {}, prefer(100, false), "a"},
+		"away from it":         {func(*core.Pod) {}, prefer(100, true), "b"},
+		"it likes company":     {prefer(100, false), func(*core.Pod) {}, "a"},
+		"it likes to be alone": {prefer(100, true), func(*core.Pod) {}, "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.Put(mkNode("a"), mkNode("b"), mkPod("q", on("a"), c.there))
+				if c.want == "b" { // or b would win anyway
+					w.Put(mkPod("r", on("b"), asks("1", "1Gi"), func(p *core.Pod) { p.Labels = nil }))
+				}
+				synctest.Wait()
+				w.Put(mkPod("p", c.pod))
+				if got := w.where("p"); got != c.want {
+					t.Errorf("p is on %q, want %q", got, c.want)
+				}
+			})
+		})
+	}
+	inWorld(t, func(t *testing.T, w *world) { // preferred node affinity, and taints to avoid if possible
+		w.Put(mkNode("a", taint("slow", "", core.TaintEffectPreferNoSchedule)), mkNode("b"), mkNode("c", func(n *core.Node) { n.Labels["disk"] = "ssd" }))
+		synctest.Wait()
+		w.Put(mkPod("p", func(p *core.Pod) {
+			p.Spec.Affinity = &core.Affinity{NodeAffinity: &core.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []core.PreferredSchedulingTerm{
+				{Weight: 10, Preference: core.NodeSelectorTerm{MatchExpressions: []core.NodeSelectorRequirement{{Key: "disk", Operator: core.NodeSelectorOpIn, Values: []string{"ssd"}}}}}}}}
+		}))
+		if got := w.where("p"); got != "c" {
+			t.Errorf("p is on %q, want c", got)
+		}
+		for i := range 6 {
+			w.Put(mkPod(fmt.Sprintf("q%d", i)))
+		}
+		if got := w.spread(""); got["a"] != 0 {
+			t.Errorf("%v: pods where they would rather not be", got)
+		}
+	})
+}
+
 func TestPinnedPods(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		for i := range 5 {
 			w.Put(mkNode(fmt.Sprintf("n%d", i), taint("x", "", core.TaintEffectNoSchedule)))
 		}
+		synctest.Wait()
 		for i := range 6 { // as a DaemonSet makes them; the last for a node that is not there
 			w.Put(mkPod(fmt.Sprintf("p%d", i), func(p *core.Pod) {
 				p.Spec.Tolerations = []core.Toleration{{Operator: core.TolerationOpExists}}

@@ -134,6 +134,8 @@ func (t *counter) mark(n *node) int64 {
 			return 0
 		}
 		return weightAffinity * int64(t.weight) // a weight is 1 to 100: a mark by itself
+	case likedBy:
+		return weightAffinity * max(-full, min(full, pods))
 	}
 	return 0
 }

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	core "k8s.io/api/core/v1"
@@ -22,11 +23,18 @@ type term struct {
 	memo       map[*labelSet]bool
 }
 
-// antiTerm is a required anti-affinity term of pods that are placed. Equal terms are one.
-type antiTerm struct {
+// heldTerm is a term of pods that are placed, by which they keep others away or draw them near. Equal terms are one.
+type heldTerm struct {
 	term
 	id   string
-	pods int // placed ones with this term
+	soft bool // a preference; else required anti-affinity
+	pods int  // placed ones with this term
+}
+
+// wish is a preference that a placed pod has about others: weight < 0 is to be apart.
+type wish struct {
+	*heldTerm
+	weight int
 }
 
 func (t *term) matches(s *labelSet) bool {
@@ -104,25 +112,56 @@ func withLabelKeys(sel labels.Selector, own map[string]string, same, other []str
 
 // antiTerms are the required anti-affinity terms of a pod, shared with those of other pods. The first pod with a new one changes the
 // shape of the cluster: every class has to know whom it keeps away.
-func (c *cluster) antiTerms(pod *core.Pod) (terms []*antiTerm) {
+func (c *cluster) antiTerms(pod *core.Pod) (terms []*heldTerm) {
 	a := pod.Spec.Affinity
 	if a == nil || a.PodAntiAffinity == nil {
 		return nil
 	}
 	for i := range a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-		t := newTerm(c.view, pod, &a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[i])
-		spaces := "-"
-		if t.spaces != nil {
-			spaces = t.spaces.String()
-		}
-		key := strings.Join([]string{t.key, t.sel.String(), strings.Join(t.namespaces, ","), spaces}, "\x00")
-		have := c.anti[key]
-		if have == nil {
-			have = &antiTerm{term: t, id: key}
-		}
-		if !slices.Contains(terms, have) {
-			terms = append(terms, have)
+		t := c.held(newTerm(c.view, pod, &a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[i]), false)
+		if !slices.Contains(terms, t) {
+			terms = append(terms, t)
 		}
 	}
 	return terms
+}
+
+// wishes are a pod's preferences about others, which count for those others, too. Who requires company prefers it a little.
+func (c *cluster) wishes(pod *core.Pod) (all []wish) {
+	a := pod.Spec.Affinity
+	if a == nil {
+		return nil
+	}
+	add := func(t *core.PodAffinityTerm, weight int32) {
+		all = append(all, wish{c.held(newTerm(c.view, pod, t), true), int(weight)})
+	}
+	if p := a.PodAffinity; p != nil {
+		for i := range p.RequiredDuringSchedulingIgnoredDuringExecution {
+			add(&p.RequiredDuringSchedulingIgnoredDuringExecution[i], 1)
+		}
+		for i := range p.PreferredDuringSchedulingIgnoredDuringExecution {
+			w := &p.PreferredDuringSchedulingIgnoredDuringExecution[i]
+			add(&w.PodAffinityTerm, w.Weight)
+		}
+	}
+	if p := a.PodAntiAffinity; p != nil {
+		for i := range p.PreferredDuringSchedulingIgnoredDuringExecution {
+			w := &p.PreferredDuringSchedulingIgnoredDuringExecution[i]
+			add(&w.PodAffinityTerm, -w.Weight)
+		}
+	}
+	return all
+}
+
+// held is the one value for a term.
+func (c *cluster) held(t term, soft bool) *heldTerm {
+	spaces := "-"
+	if t.spaces != nil {
+		spaces = t.spaces.String()
+	}
+	id := strings.Join([]string{strconv.FormatBool(soft), t.key, t.sel.String(), strings.Join(t.namespaces, ","), spaces}, "\x00")
+	if have := c.terms[id]; have != nil {
+		return have
+	}
+	return &heldTerm{term: t, id: id, soft: soft}
 }
