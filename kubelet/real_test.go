@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -231,9 +233,30 @@ func (m *machine) clean() {
 	}
 	m.stop()
 	unmountAll(m.t, m.dir)
-	for _, ctl := range []string{"memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer", "blkio", "unified", ""} {
-		for _, sub := range []string{"keepers", "kubepods/besteffort", "kubepods/burstable", "kubepods", "pods", ""} {
-			os.Remove(filepath.Join("/sys/fs/cgroup", ctl, m.deps.CgroupParent, sub))
+	m.sweepCgroups()
+}
+
+// sweepCgroups removes what stays of the cgroups when no pod is left: the levels above the pods.
+func (m *machine) sweepCgroups() {
+	trees, err := filepath.Glob("/sys/fs/cgroup/*" + m.deps.CgroupParent)
+	if err != nil {
+		m.t.Error(err)
+	}
+	for _, tree := range append(trees, "/sys/fs/cgroup"+m.deps.CgroupParent) {
+		var dirs []string
+		_ = filepath.WalkDir(tree, func(path string, d fs.DirEntry, err error) error { // a tree that is not there has nothing to sweep
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, d := range slices.Backward(dirs) {
+			if strings.Contains(filepath.Base(d), "pod") && filepath.Base(d) != "kubepods" {
+				m.t.Errorf("left: %s", d)
+			}
+			if err := os.Remove(d); err != nil {
+				m.t.Error(err)
+			}
 		}
 	}
 }
