@@ -24,7 +24,7 @@ var Pod = kinds.Def[core.Pod, *core.Pod]{
 		{Name: "log", GVK: "v1/Pod", Verbs: []string{"get"}, Connecting: true},
 		{Name: "portforward", GVK: "v1/PodPortForwardOptions", Verbs: []string{"create", "get"}, Connecting: true},
 		{Name: "proxy", GVK: "v1/PodProxyOptions", Verbs: proxyVerbs, Connecting: true},
-		{Name: "resize", GVK: "v1/Pod", Verbs: []string{"get", "patch", "update"}},
+		{Name: "resize", GVK: "v1/Pod", Verbs: []string{"get", "patch", "update"}, Validate: validateResize},
 	},
 	Default:       defaultPod,
 	Prepare:       preparePod,
