@@ -56,7 +56,7 @@ type Note struct {
 }
 
 // Apply makes the changes in order, but runs of creates, of deletes, and of unordered patches, of one resource go out in growing batches:
-// 1, 2, 4, ... at a time, so that 500 are fast and a refusal is not repeated 500 times. It stops at the first batch that failed and
+// 1, 4, 16, ... at a time, so that 500 are fast and a refusal is not repeated 500 times. It stops at the first batch that failed and
 // returns all its errors, joined. A create that is refused because its namespace is going away counts as done, and so do the patch and the
 // delete of what is gone.
 func Apply(ctx context.Context, c client.Client, ev *record.Recorder, changes []Change) error {
@@ -82,7 +82,7 @@ func alike(a, b Change) bool {
 const maxBatch = 256
 
 func batches(ctx context.Context, c client.Client, ev *record.Recorder, changes []Change) error {
-	for size := 1; len(changes) > 0; size = min(2*size, maxBatch) {
+	for size := 1; len(changes) > 0; size = min(4*size, maxBatch) {
 		now := changes[:min(size, len(changes))]
 		changes = changes[len(now):]
 		errs := make([]error, len(now))

@@ -16,6 +16,7 @@ import (
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/apiserver/apitest"
@@ -36,6 +37,7 @@ import (
 	"proa.dev/control/rootca"
 	"proa.dev/control/serviceaccount"
 	"proa.dev/control/statefulset"
+	"proa.dev/control/volumebind"
 	"proa.dev/object"
 )
 
@@ -81,7 +83,7 @@ func newWorld(t *testing.T) *world {
 		func() (runner, error) { return nodelife.New(d) }, func() (runner, error) { return ownergc.New(d) },
 		func() (runner, error) { return podgc.New(d) }, func() (runner, error) { return replicaset.New(d) },
 		func() (runner, error) { return rootca.New(d) }, func() (runner, error) { return serviceaccount.New(d) },
-		func() (runner, error) { return statefulset.New(d) },
+		func() (runner, error) { return statefulset.New(d) }, func() (runner, error) { return volumebind.New(d) },
 	} {
 		add(make())
 	}
@@ -272,6 +274,20 @@ func others(w *world) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "agent"},
 		Spec:       apps.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: agent}, Template: template(agent, "i:1")},
 	})
+	volume := create(w, &core.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "disk"},
+		Spec: core.PersistentVolumeSpec{
+			Capacity: core.ResourceList{core.ResourceStorage: resource.MustParse("1Gi")}, AccessModes: []core.PersistentVolumeAccessMode{core.ReadWriteOnce},
+			PersistentVolumeSource: core.PersistentVolumeSource{HostPath: &core.HostPathVolumeSource{Path: "/tmp/disk"}},
+		},
+	})
+	create(w, &core.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data"},
+		Spec: core.PersistentVolumeClaimSpec{
+			StorageClassName: new(""), AccessModes: volume.Spec.AccessModes,
+			Resources: core.VolumeResourceRequirements{Requests: volume.Spec.Capacity},
+		},
+	})
 	work := template(map[string]string{"job": "work"}, "i:1")
 	work.Spec.RestartPolicy = core.RestartPolicyNever
 	create(w, &batch.Job{
@@ -283,6 +299,11 @@ func others(w *world) {
 	create(w, &core.ReplicationController{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "rc"},
 		Spec:       core.ReplicationControllerSpec{Replicas: new(int32(2)), Selector: rc, Template: &t},
+	})
+	w.until("claim", func() bool {
+		c, _ := client.Lookup[core.PersistentVolumeClaim](w.v, object.Key{Namespace: "shop", Name: "data"})
+		v, _ := client.Lookup[core.PersistentVolume](w.v, object.Key{Name: "disk"})
+		return c.Status.Phase == core.ClaimBound && v.Status.Phase == core.VolumeBound
 	})
 	w.until("StatefulSet", func() bool {
 		s, _ := client.Lookup[apps.StatefulSet](w.v, object.Key{Namespace: "shop", Name: "db"})
@@ -356,4 +377,59 @@ func TestDeployment500(t *testing.T) {
 	}
 	down := w.until("no pods", func() bool { return pods() == 0 })
 	t.Logf("500 pods created in %v, deleted in %v", up, down)
+}
+
+// TestWritesOfOneRollout counts what one Deployment of one replica costs the API, from create to complete, without events.
+func TestWritesOfOneRollout(t *testing.T) {
+	w := newWorld(t)
+	create(w, &core.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+	w.until("default account", func() bool {
+		_, ok := client.Lookup[core.ServiceAccount](w.v, object.Key{Namespace: "shop", Name: "default"})
+		return ok
+	})
+	var mu sync.Mutex // guards writes
+	writes := map[string]int{}
+	for _, r := range w.v.Resources() {
+		if r.Kind == "Event" {
+			continue
+		}
+		synced := make(chan struct{})
+		controltest.Run(t, func(ctx context.Context) error {
+			live := false
+			return w.v.Watch(ctx, r.GroupVersionResource, func(e client.Event) {
+				if e.Type == client.Synced {
+					live = true
+					close(synced)
+					return
+				}
+				if live {
+					mu.Lock()
+					defer mu.Unlock()
+					writes[strings.ToLower(string(e.Type))+" "+r.GroupVersionResource.Resource]++
+				}
+			})
+		})
+		<-synced
+	}
+	key := object.Key{Namespace: "shop", Name: "web"}
+	create(w, newDeployment("shop", "web", 1, map[string]string{"app": "web"}))
+	took := w.until("Deployment", func() bool { return w.complete(key, 1) })
+	time.Sleep(3 * control.StatusDelay) // whatever is held back
+	mu.Lock()
+	defer mu.Unlock()
+	statuses := 1
+	if took > control.StatusDelay { // on a busy machine: what is on its way is told too
+		statuses += 2
+	}
+	want := map[string]int{
+		"added deployments": 1, "added replicasets": 1, "added pods": 1,
+		"modified pods":        2, // binding, Running
+		"modified replicasets": statuses, "modified deployments": statuses,
+	}
+	for what, n := range writes {
+		if n > want[what] {
+			t.Errorf("%s: %d times, want %d", what, n, want[what])
+		}
+	}
+	t.Logf("complete after %v, writes: %v", took, writes)
 }
