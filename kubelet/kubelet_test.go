@@ -190,6 +190,15 @@ func TestPodLivesAndDies(t *testing.T) {
 	began := time.Now()
 	p := b.await("web", "ready", ready)
 	t.Logf("created to ready: %v", time.Since(began))
+	statuses := 0
+	for _, w := range b.api.Writes() {
+		if strings.Contains(w, "pods") && strings.Contains(w, "status") {
+			statuses++
+		}
+	}
+	if statuses != 1 {
+		t.Errorf("%d writes of the status, want 1", statuses)
+	}
 	if got, want := p.Status.ContainerStatuses[0].ContainerID, "critest://"+rt.Find("web").ID; got != want {
 		t.Errorf("container id %s, want %s", got, want)
 	}

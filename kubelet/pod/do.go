@@ -43,8 +43,16 @@ func (w *worker) do(ctx context.Context, p *Plan) {
 		w.kill(ctx, k)
 	}
 	for _, id := range p.Remove {
-		w.remove(ctx, id)
+		o := *w.s.Runtime.ByID(id)
+		w.remove(ctx, id, func(pod *core.Pod) error { return w.removeContainer(ctx, pod, &o) })
 	}
+	for _, id := range p.Drop {
+		w.remove(ctx, id, func(*core.Pod) error {
+			_, err := w.Runtime.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: id})
+			return err
+		})
+	}
+	w.complain(p)
 	if p.Cleanup != Nothing {
 		w.cleanup(ctx, p.Cleanup)
 	}
@@ -285,23 +293,46 @@ func (w *worker) kill(ctx context.Context, k Kill) {
 	})
 }
 
-func (w *worker) remove(ctx context.Context, id string) {
-	o := *w.s.Runtime.ByID(id)
+// remove removes an old container or sandbox.
+func (w *worker) remove(ctx context.Context, id string, do func(*core.Pod) error) {
 	w.s.Busy.Remove[id] = true
 	pod := w.s.Pod
-	w.step(func() error { return w.removeContainer(ctx, pod, &o) }, func(err error) {
-		delete(w.s.Busy.Remove, id)
-		if err != nil {
+	w.step(func() error { return do(pod) }, func(err error) {
+		if err != nil && !cri.NotFound(err) {
 			if ctx.Err() == nil {
-				w.Log.Warn("container not removed", "ns", pod.Namespace, "name", pod.Name, "id", id, "err", err)
+				w.Log.Warn("old container not removed", "ns", pod.Namespace, "name", pod.Name, "id", id, "err", err)
 			}
-			w.s.Busy.Remove[id] = true
 			time.AfterFunc(retryStep, func() { w.post(func() { delete(w.s.Busy.Remove, id) }) })
 			return
 		}
+		delete(w.s.Busy.Remove, id)
 		w.s.Runtime.DropContainer(id)
+		w.s.Runtime.DropSandbox(id)
 		w.Index.drop(id)
 	})
+}
+
+// complain says once why a container waits.
+func (w *worker) complain(p *Plan) {
+	for name, why := range p.Waiting {
+		if w.moaned[name] == why {
+			continue
+		}
+		w.moaned[name] = why
+		c, field := spec.FindContainer(w.s.Pod, name)
+		switch why.Reason {
+		case "CrashLoopBackOff":
+			w.Events.Field(w.s.Pod, field, core.EventTypeWarning, "BackOff", "Back-off restarting failed container %s in pod %s", name, spec.Name(w.s.Pod))
+		case "ImagePullBackOff":
+			w.Events.Field(w.s.Pod, field, core.EventTypeNormal, "BackOff", "Back-off pulling image %q", c.Image)
+			w.Events.Field(w.s.Pod, field, core.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
+		}
+	}
+	for name := range w.moaned {
+		if _, waits := p.Waiting[name]; !waits {
+			delete(w.moaned, name)
+		}
+	}
 }
 
 func (d *Deps) removeContainer(ctx context.Context, pod *core.Pod, o *observe.Container) error {

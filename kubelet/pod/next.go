@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -96,7 +97,7 @@ func stopAll(s *State, p *Plan, left int64) (running bool) {
 	}
 	order := sidecars(s.Pod)
 	for i := range s.Runtime.Containers {
-		if c := &s.Runtime.Containers[i]; !contains(order, c.Name) {
+		if c := &s.Runtime.Containers[i]; !slices.Contains(order, c.Name) {
 			stop(c)
 		}
 	}
@@ -124,15 +125,6 @@ func sidecars(pod *core.Pod) []string {
 		}
 	}
 	return names
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }
 
 // advance takes the next steps of a pod that shall run.
@@ -333,8 +325,8 @@ func start(s *State, p *Plan, c *core.Container, o *observe.Container) {
 // errShown is how long ErrImagePull shows before it becomes ImagePullBackOff: people look for both.
 const errShown = 2 * time.Second
 
-// tidy removes instances that nobody asks for any more: of each container the newest stays, and the one before it, for its last state
-// and its log.
+// tidy removes what nobody asks for any more: of each container the newest instance stays, and the one before it, for its last state
+// and its log; sandboxes stay while containers in them do.
 func tidy(s *State, p *Plan) {
 	seen := map[string]int{}
 	for i := range s.Runtime.Containers {
@@ -344,4 +336,14 @@ func tidy(s *State, p *Plan) {
 			p.Remove = append(p.Remove, c.ID)
 		}
 	}
+	for i := range s.Runtime.Sandboxes {
+		b := &s.Runtime.Sandboxes[i]
+		if i > 0 && !b.Ready && !s.Busy.Remove[b.ID] && !inhabited(s, b.ID) {
+			p.Drop = append(p.Drop, b.ID)
+		}
+	}
+}
+
+func inhabited(s *State, sandbox string) bool {
+	return slices.ContainsFunc(s.Runtime.Containers, func(c observe.Container) bool { return c.Sandbox == sandbox || c.Sandbox == "" })
 }

@@ -240,6 +240,9 @@ func written(s *State, p *Plan) string {
 	for _, id := range p.Remove {
 		line("remove %s", id)
 	}
+	for _, id := range p.Drop {
+		line("remove sandbox %s", id)
+	}
 	if p.Cleanup != Nothing {
 		line("clean up until %s", map[Cleanup]string{Stopped: "stopped", Removed: "removed"}[p.Cleanup])
 	}

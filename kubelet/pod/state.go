@@ -75,6 +75,7 @@ type Plan struct {
 	Start   []string
 	Kill    []Kill
 	Remove  []string // ids of old containers
+	Drop    []string // ids of old sandboxes, which hold no container any more
 	Cleanup Cleanup  // to come to this
 	End     *End
 	Finish  bool // nothing is left: the last status may be told and the object removed

@@ -25,6 +25,7 @@ const holdPending = 150 * time.Millisecond
 type worker struct {
 	*Deps
 	uid  types.UID
+	no   bool          // the node does not take it; set before run
 	wake chan struct{} // holds one token while there may be something to do
 	done chan struct{} // closed when run has returned
 
@@ -42,6 +43,7 @@ type worker struct {
 	finished bool            // the last status was told
 	retell   bool            // tell the status again, although it is the same: the writer drops it if the API has it
 	kills    map[string]context.CancelFunc
+	moaned   map[string]status.Reason                       // by container name: what an event told of already
 	waiters  map[string][]chan struct{}                     // by container id: closed when it has ended
 	given    map[string]*runtimeapi.LinuxContainerResources // by container id: what it was made with, or got later
 }
@@ -49,7 +51,7 @@ type worker struct {
 func newWorker(d *Deps, pod *core.Pod) *worker {
 	w := &worker{
 		Deps: d, uid: pod.UID, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		unread: map[string]bool{}, kills: map[string]context.CancelFunc{}, waiters: map[string][]chan struct{}{},
+		unread: map[string]bool{}, kills: map[string]context.CancelFunc{}, moaned: map[string]status.Reason{}, waiters: map[string][]chan struct{}{},
 		given: map[string]*runtimeapi.LinuxContainerResources{},
 	}
 	w.s = State{

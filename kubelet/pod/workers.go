@@ -150,7 +150,7 @@ func (ws *Workers) Set(pod *core.Pod) {
 		w.s.Cleaned = Stopped // it ended before we came
 	} else if len(w.s.Runtime.Sandboxes) == 0 && !phaseIsFinal(pod.Status.Phase) && pod.DeletionTimestamp == nil {
 		if no := admit(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods); no != nil {
-			w.s.End = &End{Why: no, Since: time.Now()}
+			w.no, w.s.End = true, &End{Why: no, Since: time.Now()}
 			ws.Events.Event(pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
 		}
 	}
@@ -171,8 +171,8 @@ func (ws *Workers) node() *core.Node {
 // others are the pods that use the node now. ws.mu is held.
 func (ws *Workers) others(but types.UID) []*core.Pod {
 	var out []*core.Pod
-	for uid := range ws.live {
-		if p := ws.last[uid]; p != nil && uid != but && !phaseIsFinal(p.Status.Phase) {
+	for uid, w := range ws.live {
+		if p := ws.last[uid]; p != nil && uid != but && !w.no && !phaseIsFinal(p.Status.Phase) {
 			out = append(out, p)
 		}
 	}

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"maps"
+
 	core "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -18,7 +20,7 @@ func Sandbox(n *Node, pod *core.Pod, attempt uint32) (*runtimeapi.PodSandboxConf
 			Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: attempt,
 		},
 		Labels:       observe.SandboxLabels(pod),
-		Annotations:  pod.Annotations,
+		Annotations:  maps.Clone(pod.Annotations), // the pod is shared memory, and a runtime may add its own
 		LogDirectory: n.LogDir(pod),
 		DnsConfig:    dns,
 		PortMappings: ports(pod),
