@@ -134,13 +134,18 @@ func (s *server) buildAPI() error {
 		return err
 	}
 	port := netip.MustParseAddrPort(s.config.API.Listen).Port()
+	advertise := netip.AddrPortFrom(s.address, port)
+	keys, err := authn.Discovery(authn.DefaultIssuer, s.cluster.ServiceAccountKeys(), "https://"+advertise.String())
+	if err != nil {
+		return err
+	}
 	var streams connector
 	s.api, err = apiserver.New(apiserver.Deps{
 		Store: s.store, Kinds: all.Kinds(),
 		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
-		Connect: &streams, Discovery: discovery.New, OpenAPI: openapi.New, Routes: map[string]http.Handler{},
+		Connect: &streams, Discovery: discovery.New, OpenAPI: openapi.New, Routes: map[string]http.Handler{authn.DiscoveryPath: keys, authn.KeysPath: keys},
 		Listener: listener, TLS: s.serverTLS(),
-		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: netip.AddrPortFrom(s.address, port)},
+		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, s.dnsService},
 		Audit:    trail, Log: s.log,
 	})
@@ -164,7 +169,7 @@ func (s *server) authorizer(view client.View) (authz.Authorizer, error) {
 }
 
 func (s *server) issuer(view client.View) (rest.Issuer, error) {
-	return authn.NewIssuer(authn.IssuerConfig{URL: authn.DefaultIssuer, Signer: s.cluster.ServiceAccountSigner(), Keys: s.cluster.ServiceAccountKeys(), Objects: view})
+	return authn.NewIssuer(authn.IssuerConfig{URL: authn.DefaultIssuer, Signer: s.cluster.ServiceAccountSigner(), Objects: view})
 }
 
 // as is the API used as one of the cluster's own components.

@@ -68,7 +68,7 @@ func newWorld(t testing.TB, key crypto.Signer) *world {
 	w.objects.put(w.pod)
 	w.objects.put(&core.Node{ObjectMeta: meta("", "n1", "u3")})
 	var err error
-	w.issuer, err = NewIssuer(IssuerConfig{URL: DefaultIssuer, Signer: key, Keys: []crypto.PublicKey{key.Public()}, Objects: w.objects})
+	w.issuer, err = NewIssuer(IssuerConfig{URL: DefaultIssuer, Signer: key, Objects: w.objects})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,8 +306,7 @@ func withCert(t *testing.T, issue func(pki.Leaf) ([]byte, []byte, error), l pki.
 }
 
 func TestDiscovery(t *testing.T) {
-	w := newWorld(t, ecKey(t))
-	h, err := w.issuer.Discovery("https://10.0.0.1:6443")
+	h, err := Discovery(DefaultIssuer, []crypto.PublicKey{ecKey(t).Public()}, "https://10.0.0.1:6443")
 	if err != nil {
 		t.Fatal(err)
 	}

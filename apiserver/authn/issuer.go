@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -34,12 +35,11 @@ const defaultSeconds = 3600
 
 // IssuerConfig is what NewIssuer needs.
 type IssuerConfig struct {
-	URL       string             // the "iss" claim
-	Audiences []string           // of tokens that ask for none; empty: URL
-	Signer    crypto.Signer      // RSA or ECDSA
-	Keys      []crypto.PublicKey // published for verification; the signer's own is among them
-	Objects   Finder             // where bound objects are looked up
-	MaxLife   time.Duration      // longest life of a token, at least one hour; 0: no limit
+	URL       string        // the "iss" claim
+	Audiences []string      // of tokens that ask for none; empty: URL
+	Signer    crypto.Signer // RSA or ECDSA
+	Objects   Finder        // where bound objects are looked up
+	MaxLife   time.Duration // longest life of a token, at least one hour; 0: no limit
 }
 
 // Issuer makes service account tokens.
@@ -190,11 +190,12 @@ const (
 	KeysPath      = "/openid/v1/jwks"
 )
 
-// Discovery answers DiscoveryPath and KeysPath. Others reach the keys at address, as "https://10.0.0.1:6443".
-func (i *Issuer) Discovery(address string) (http.Handler, error) {
+// Discovery answers DiscoveryPath and KeysPath for tokens of issuer that one of keys signed. Others reach the keys at address, as
+// "https://10.0.0.1:6443".
+func Discovery(issuer string, keys []crypto.PublicKey, address string) (http.Handler, error) {
 	var set jose.JSONWebKeySet
 	var algs []string
-	for _, k := range i.cfg.Keys {
+	for _, k := range keys {
 		alg, err := algorithm(k)
 		if err != nil {
 			return nil, err
@@ -204,17 +205,19 @@ func (i *Issuer) Discovery(address string) (http.Handler, error) {
 			return nil, err
 		}
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k, KeyID: id, Algorithm: string(alg), Use: "sig"})
-		algs = append(algs, string(alg))
+		if !slices.Contains(algs, string(alg)) {
+			algs = append(algs, string(alg))
+		}
 	}
 	if len(set.Keys) == 0 {
 		return nil, errors.New("publish service account keys: there are none")
 	}
-	keys, err := json.Marshal(set)
+	published, err := json.Marshal(set)
 	if err != nil {
 		return nil, fmt.Errorf("publish service account keys: %w", err)
 	}
 	doc, err := json.Marshal(map[string]any{
-		"issuer": i.cfg.URL, "jwks_uri": address + KeysPath, "response_types_supported": []string{"id_token"},
+		"issuer": issuer, "jwks_uri": address + KeysPath, "response_types_supported": []string{"id_token"},
 		"subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": algs,
 	})
 	if err != nil {
@@ -222,7 +225,7 @@ func (i *Issuer) Discovery(address string) (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+DiscoveryPath, serve("application/json", doc))
-	mux.HandleFunc("GET "+KeysPath, serve("application/jwk-set+json", keys))
+	mux.HandleFunc("GET "+KeysPath, serve("application/jwk-set+json", published))
 	return mux, nil
 }
 
