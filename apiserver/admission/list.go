@@ -54,6 +54,7 @@ func (s *Start) Chain() Chain {
 		{Name: "DefaultTolerationSeconds", Admit: tolerationSeconds},
 		{Name: "Priority", Admit: s.priority},
 		{Name: "DefaultStorageClass", Admit: s.defaultStorageClass},
+		{Name: "RuntimeClass", Admit: s.runtimeClass, Check: s.runtimeOverhead},
 		{Name: "ServiceAddresses", Admit: s.addresses.admit},
 		{Name: "RoleEscalation", Check: s.roleEscalation},
 	}

@@ -38,8 +38,6 @@ func (a *addresses) admit(ctx context.Context, r *Request) error {
 		if len(errs) == 0 && now.Spec.ClusterIP != core.ClusterIPNone {
 			errs = w.addresses(now)
 		}
-	} else {
-		clearAddresses(now)
 	}
 	if len(errs) == 0 {
 		errs = w.ports(now)
@@ -48,10 +46,6 @@ func (a *addresses) admit(ctx context.Context, r *Request) error {
 		return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), now.Name, errs)
 	}
 	return nil
-}
-
-func clearAddresses(s *core.Service) {
-	s.Spec.ClusterIPs, s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = nil, nil, nil
 }
 
 // inherit keeps what was allocated before and the client left out.
