@@ -65,8 +65,8 @@ func TestLimitsAndFigures(t *testing.T) {
 	_, g := newGroup(t)
 	// The kernel counts memory in batches: the program takes some, and says when.
 	ready := filepath.Join(t.TempDir(), "ready")
-	cmd := spawn(t, g, "x=$(head -c 4000000 /dev/zero | tr '\\0' x); : > "+ready+"; while :; do sleep 100; done")
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	cmd := spawn(t, g, "x=$(head -c 1000000 /dev/zero | tr '\\0' x); : > "+ready+"; while :; do sleep 100; done")
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(ready); err == nil {
 			break
 		}
@@ -105,10 +105,11 @@ func TestLimitsAndFigures(t *testing.T) {
 // TestRemoveWaits: a group is removed once its dying processes are gone, with the groups that were made in it.
 func TestRemoveWaits(t *testing.T) {
 	tree, g := newGroup(t)
-	if _, err := tree.Create(g.Path() + "/inner/most"); err != nil {
+	inner, err := tree.Create(g.Path() + "/inner/most")
+	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := spawn(t, g, "exec sleep 100")
+	cmd := spawn(t, inner, "exec sleep 100")
 	go func() {
 		time.Sleep(20 * time.Millisecond)
 		cmd.Process.Kill()

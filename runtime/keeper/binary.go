@@ -22,6 +22,9 @@ var ErrNoBinary = errors.New("this build carries no keeper binary: build with ma
 // Binary is the keeper program, ready to be executed.
 type Binary struct{ file *os.File }
 
+// firstFree is a descriptor number above all that a keeper is born with.
+const firstFree = 16
+
 // OpenBinary seals the keeper program into a memory file: the one at path, or the embedded one if path is empty.
 func OpenBinary(path string) (*Binary, error) {
 	var (
@@ -46,7 +49,13 @@ func OpenBinary(path string) (*Binary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memory file for the keeper (is sysctl vm.memfd_noexec 2?): %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "proa-keeper")
+	// It is executed by its number, in a child whose lowest descriptors are the keeper's own: out of their way with it.
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstFree)
+	unix.Close(fd)
+	if err != nil {
+		return nil, fmt.Errorf("memory file for the keeper: %w", err)
+	}
+	f := os.NewFile(uintptr(high), "proa-keeper")
 	if _, err := f.Write(data); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("fill the keeper's memory file: %w", err)

@@ -6,15 +6,26 @@ import (
 	"proa.dev/runtime/keeper/wire"
 )
 
-// overlay mounts layers as a detached overlay. Layers are given one by one where the kernel can (6.8 and newer: no limit
-// on the length of all paths together), else as one option.
+// overlay mounts layers as a detached overlay. Layers are given one by one where the kernel can (6.5 and newer: no limit on
+// the length of all paths together). An older one says so only in the end; then they are given as one option.
 func overlay(r *wire.Root) (int, error) {
+	fd, err := overlayWith(r, addLayers)
+	if is(err, unix.EINVAL) {
+		var again error
+		if fd, again = overlayWith(r, addLayersAtOnce); again == nil {
+			return fd, nil
+		}
+	}
+	return fd, err
+}
+
+func overlayWith(r *wire.Root, layers func(fs int, lower []string) error) (int, error) {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, wrap("overlay", err)
 	}
 	defer unix.Close(fs)
-	if err := addLayers(fs, r.Lower); err != nil {
+	if err := layers(fs, r.Lower); err != nil {
 		return -1, explain(fs, wrap("layers", err))
 	}
 	if r.Upper != "" {
@@ -32,12 +43,8 @@ func overlay(r *wire.Root) (int, error) {
 }
 
 func addLayers(fs int, lower []string) error {
-	for i, dir := range lower {
-		err := unix.FsconfigSetString(fs, "lowerdir+", dir)
-		if err == unix.EINVAL && i == 0 {
-			return addLayersAtOnce(fs, lower)
-		}
-		if err != nil {
+	for _, dir := range lower {
+		if err := unix.FsconfigSetString(fs, "lowerdir+", dir); err != nil {
 			return wrap(dir, err)
 		}
 	}
