@@ -113,6 +113,9 @@ func (k *Keeper) adopt(x *container, proc *process) {
 	case <-proc.done:
 		go k.finish(x)
 	default:
+		if k.stopping {
+			_ = unix.Kill(proc.pid, unix.SIGKILL) // not reaped, so it is still this process
+		}
 	}
 }
 
@@ -156,16 +159,21 @@ func (k *Keeper) start(id string) ([]byte, error) {
 // abandon undoes a container that could not be created or started: no exit is reported, the caller has the error.
 func (k *Keeper) abandon(x *container) {
 	k.mu.Lock()
-	if k.containers[x.spec.ID] == x {
-		delete(k.containers, x.spec.ID)
+	if k.containers[x.spec.ID] != x {
+		k.mu.Unlock()
+		return // forgotten
 	}
-	proc := x.proc
+	delete(k.containers, x.spec.ID)
+	proc, ended := x.proc, x.state.Phase == wire.PhaseExited
 	k.mu.Unlock()
 	if proc != nil {
 		k.killAll(x)
 		<-proc.done
 	}
 	x.close()
+	if !ended {
+		close(x.ended)
+	}
 }
 
 // finish records the end of a container's first process and tells the daemon.
