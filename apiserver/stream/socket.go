@@ -44,7 +44,7 @@ func (w *channelWriter) Write(b []byte) (int, error) {
 	return n, errors.Join(err, m.Close())
 }
 
-// read hands what the client sends to the streams, until it leaves. Only stdin and resize go that way; what comes for streams that
+// read hands what the client sends to the streams, until it leaves, which is the error. Only stdin and resize go that way; what comes for streams that
 // nobody asked for is dropped.
 func (s *socket) read(far [channels]httpstream.Stream) error {
 	for {

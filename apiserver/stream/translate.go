@@ -148,10 +148,8 @@ func (s *Streams) join(near *socket, conn httpstream.Connection, o wants) error 
 		})
 	}
 	go func() { // ends with the WebSocket, which closes when translate returns
-		if err := near.read(far); err != nil {
-			s.Log.Debug("client left", "err", err)
-			conn.Close() // the command shall learn it
-		}
+		s.Log.Debug("client left", "err", near.read(far))
+		conn.Close() // the command shall learn it
 	}()
 	out.Wait()
 	return nil
