@@ -386,6 +386,8 @@ func TestPodLife(t *testing.T) {
 	if len(l.Items) != 1 {
 		t.Errorf("%d pods on n1", len(l.Items))
 	}
+	mustCall(t, s, 422, "PATCH", podsPath+"/p/resize", "application/strategic-merge-patch+json", // from best effort to burstable
+		`{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"1"}}}]}}`, nil)
 	mustCall(t, s, 200, "DELETE", podsPath+"/p", "", nil, &p)
 	if p.DeletionTimestamp == nil || *p.DeletionGracePeriodSeconds != 30 {
 		t.Errorf("deleted: %+v", p.ObjectMeta)
@@ -412,6 +414,12 @@ func TestPodLife(t *testing.T) {
 	mustCall(t, s, 201, "POST", podsPath, "", newPod("q", `"priorityClassName":"system-node-critical",`), &p)
 	if *p.Spec.Priority != 2000001000 {
 		t.Errorf("priority is %d", *p.Spec.Priority)
+	}
+	mustCall(t, s, 201, "POST", podsPath, "", `{"metadata":{"name":"grows"},"spec":{"containers":[{"name":"c","image":"i","resources":{"requests":{"cpu":"1"}}}]}}`, nil)
+	mustCall(t, s, 200, "PATCH", podsPath+"/grows/resize", "application/strategic-merge-patch+json",
+		`{"spec":{"containers":[{"name":"c","image":"other","resources":{"requests":{"cpu":"1500m"}}}]}}`, &p)
+	if c := p.Spec.Containers[0]; c.Resources.Requests.Cpu().MilliValue() != 1500 || c.Image != "i" || p.Generation != 2 {
+		t.Errorf("resized: %+v, generation %d", c, p.Generation)
 	}
 }
 

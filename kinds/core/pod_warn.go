@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	core "k8s.io/api/core/v1"
@@ -93,9 +92,7 @@ func (w *podWarnings) annotations() {
 
 func (w *podWarnings) volumes() {
 	for i, v := range w.t.Spec.Volumes {
-		if v.Projected != nil && slices.Contains(v.Projected.Sources, core.VolumeProjection{}) {
-			w.out = append(w.out, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
-		}
+		w.overlaps(&v)
 		at := w.p.Child("spec", "volumes").Index(i)
 		for _, d := range []struct {
 			set        bool
