@@ -28,12 +28,12 @@ func (b *bench) idle(ctx context.Context, h *host) error {
 	if err != nil {
 		return err
 	}
-	keepers, err := h.keepers()
+	keepers, standby, err := h.keepers()
 	if err != nil {
 		return err
 	}
 	total := func() (sum time.Duration, err error) {
-		for _, p := range append(keepers, pid) {
+		for _, p := range append([]int{pid, standby}, keepers...) {
 			d, err := cpu(p)
 			if err != nil {
 				return 0, err
@@ -69,9 +69,15 @@ func (b *bench) idle(ctx context.Context, h *host) error {
 		}
 		sum, most = sum+r, max(most, r)
 	}
-	if len(keepers) > 0 {
-		b.add("resident memory per pod (keeper)", "4 MB", "2 MB", "%.1f MB (most %.1f) of %d pods", mb(sum/int64(len(keepers))), mb(most), len(keepers))
+	if len(keepers) != 3 {
+		return fmt.Errorf("%d keepers run, want one for each of 3 pods", len(keepers))
 	}
+	rss, private, err = resident(standby)
+	if err != nil {
+		return err
+	}
+	b.add("resident memory of the standby of DNS", "-", "-", "%.1f MB (%.1f private)", mb(rss), mb(private))
+	b.add("resident memory per pod (keeper)", "4 MB", "2 MB", "%.1f MB (most %.1f)", mb(sum/int64(len(keepers))), mb(most))
 	b.add("CPU, idle, of one core, shop running (its probes every 1-10 s)", "1 %", "0.2 %", "%.2f %% (%s in a minute)", 100*float64(after-before)/float64(time.Minute), after-before)
 	return nil
 }

@@ -20,16 +20,22 @@ func (h *host) daemon() (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(data)))
 }
 
-// keepers are the keeper processes of the machine.
-func (h *host) keepers() (pids []int, err error) {
+// keepers are the keeper processes of the machine's pods; standby is the one that waits to answer DNS.
+func (h *host) keepers() (keepers []int, standby int, err error) {
 	list, err := machine.Processes()
 	for _, p := range list {
-		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
-		if strings.Contains(string(command), h.Run) && strings.Contains(string(command), "keeper") {
-			pids = append(pids, p.PID)
+		if !strings.Contains(p.Program, "memfd:proa-keeper") {
+			continue
+		}
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID)) // empty if it has just ended
+		switch {
+		case strings.Contains(string(command), h.Run+"/dns"):
+			standby = p.PID
+		case strings.Contains(p.Cgroup, filepath.Base(h.Run)+"/"):
+			keepers = append(keepers, p.PID)
 		}
 	}
-	return pids, err
+	return keepers, standby, err
 }
 
 // cpu is the time a process has spent in user and kernel mode.
