@@ -17,22 +17,20 @@ import (
 	"proa.dev/kubelet/status"
 )
 
-// ensureImage makes the container's image present, as its pull policy says.
-func (j *job) ensureImage(ctx context.Context) (spec.Image, error) {
-	ref := withTag(j.c.Image)
-	image := &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: j.c.Image}
+// ensureImage makes an image present, as its pull policy says: the container's own, or one that it mounts.
+func (j *job) ensureImage(ctx context.Context, name string, policy core.PullPolicy) (spec.Image, error) {
+	image := &runtimeapi.ImageSpec{Image: withTag(name), UserSpecifiedImage: name}
 	have, err := j.imageStatus(ctx, image)
 	if err != nil {
-		j.event(core.EventTypeWarning, "InspectFailed", "Failed to inspect image %q: %s", j.c.Image, cri.Message(err))
+		j.event(core.EventTypeWarning, "InspectFailed", "Failed to inspect image %q: %s", name, cri.Message(err))
 		return spec.Image{}, failed("ImageInspectError", err)
 	}
-	policy := j.c.ImagePullPolicy
 	switch {
 	case have != nil && policy != core.PullAlways:
-		j.event(core.EventTypeNormal, "Pulled", "Container image %q already present on machine", j.c.Image)
+		j.event(core.EventTypeNormal, "Pulled", "Container image %q already present on machine", name)
 		return describe(have), nil
 	case policy == core.PullNever:
-		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", j.c.Image)
+		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", name)
 		j.event(core.EventTypeWarning, "ErrImageNeverPull", "%s", message)
 		return spec.Image{}, &startError{Reason: status.Reason{Reason: "ErrImageNeverPull", Message: message}}
 	}
@@ -40,7 +38,7 @@ func (j *job) ensureImage(ctx context.Context) (spec.Image, error) {
 }
 
 func (j *job) pull(ctx context.Context, image *runtimeapi.ImageSpec) (spec.Image, error) {
-	j.event(core.EventTypeNormal, "Pulling", "Pulling image %q", j.c.Image)
+	j.event(core.EventTypeNormal, "Pulling", "Pulling image %q", image.UserSpecifiedImage)
 	began := time.Now()
 	auths := j.credentials(image.Image)
 	if len(auths) == 0 {
@@ -62,9 +60,9 @@ func (j *job) pull(ctx context.Context, image *runtimeapi.ImageSpec) (spec.Image
 		if ctx.Err() != nil {
 			return spec.Image{}, ctx.Err()
 		}
-		j.event(core.EventTypeWarning, "Failed", "Failed to pull image %q: %s", j.c.Image, cri.Message(err))
+		j.event(core.EventTypeWarning, "Failed", "Failed to pull image %q: %s", image.UserSpecifiedImage, cri.Message(err))
 		j.event(core.EventTypeWarning, "Failed", "Error: ErrImagePull")
-		return spec.Image{}, &startError{status.Reason{Reason: "ErrImagePull", Message: cri.Message(err)}, j.c.Image}
+		return spec.Image{}, &startError{status.Reason{Reason: "ErrImagePull", Message: cri.Message(err)}, image.UserSpecifiedImage}
 	}
 	took := time.Since(began).Truncate(time.Millisecond)
 	have, err := j.imageStatus(ctx, image)
@@ -78,8 +76,30 @@ func (j *job) pull(ctx context.Context, image *runtimeapi.ImageSpec) (spec.Image
 		return spec.Image{Ref: pulled.GetImageRef()}, nil
 	}
 	j.event(core.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
-		j.c.Image, took, took, have.GetSize())
+		image.UserSpecifiedImage, took, took, have.GetSize())
 	return describe(have), nil
+}
+
+// volumeImages makes the images present that the container mounts, by their reference.
+func (j *job) volumeImages(ctx context.Context) (map[string]spec.Image, error) {
+	var out map[string]spec.Image
+	for _, m := range j.c.VolumeMounts {
+		for i := range j.pod.Spec.Volumes {
+			v := &j.pod.Spec.Volumes[i]
+			if v.Name != m.Name || v.Image == nil {
+				continue
+			}
+			image, err := j.ensureImage(ctx, v.Image.Reference, v.Image.PullPolicy)
+			if err != nil {
+				return nil, err
+			}
+			if out == nil {
+				out = map[string]spec.Image{}
+			}
+			out[v.Image.Reference] = image
+		}
+	}
+	return out, nil
 }
 
 func (j *job) imageStatus(ctx context.Context, image *runtimeapi.ImageSpec) (*runtimeapi.Image, error) {

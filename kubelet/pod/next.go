@@ -332,7 +332,8 @@ func tidy(s *State, p *Plan) {
 	for i := range s.Runtime.Containers {
 		c := &s.Runtime.Containers[i]
 		seen[c.Name]++
-		if seen[c.Name] > 2 && c.State == observe.Exited && !s.Busy.Remove[c.ID] {
+		dead := c.State == observe.Exited || c.State == observe.Created // the latter could not be started
+		if seen[c.Name] > 2 && dead && !s.Busy.Remove[c.ID] {
 			p.Remove = append(p.Remove, c.ID)
 		}
 	}

@@ -31,6 +31,7 @@ type job struct {
 	ips      []netip.Addr
 	restarts int // -1: not known
 	targetID string
+	images   map[string]spec.Image // those of volumes, by reference
 
 	id      string // result of a start: the container, as soon as it exists
 	created time.Time
@@ -69,8 +70,11 @@ func (j *job) target(pod *core.Pod, rt *observe.Pod) {
 // run brings the container up: image, configuration, create, start, postStart hook. ctx is the daemon's; want ends when the container
 // is not wanted any more, which is respected wherever it saves time and leaves nothing half-made.
 func (j *job) run(ctx, want context.Context) error {
-	image, err := j.ensureImage(want)
+	image, err := j.ensureImage(want, j.c.Image, j.c.ImagePullPolicy)
 	if err != nil {
+		return err
+	}
+	if j.images, err = j.volumeImages(want); err != nil {
 		return err
 	}
 	if err := want.Err(); err != nil {
@@ -131,6 +135,11 @@ func (j *job) config(image spec.Image) (*runtimeapi.ContainerConfig, *runtimeapi
 	mounts, err := j.Volumes.Mounts(j.pod, j.c, env)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, m := range mounts {
+		if m.Image != nil {
+			m.Image.Image = j.images[m.Image.UserSpecifiedImage].Ref
+		}
 	}
 	more, err := j.ownMounts(mounts)
 	if err != nil {

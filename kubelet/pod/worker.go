@@ -237,8 +237,12 @@ func (w *worker) was(o *observe.Container) *probe.State {
 	return nil
 }
 
+const readTimeout = 30 * time.Second
+
 // readOne reads a container, or a sandbox, from the runtime.
 func (w *worker) readOne(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout) // a runtime that hangs must not keep the pod from being looked at
+	defer cancel()
 	for i := range w.s.Runtime.Sandboxes {
 		if w.s.Runtime.Sandboxes[i].ID == id {
 			return w.readSandbox(ctx, id)
