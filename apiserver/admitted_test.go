@@ -46,3 +46,16 @@ func TestRuntimeClassOfPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) { mustCall(t, s, 403, "POST", path, "", pod("b", spec), nil) })
 	}
 }
+
+// A proxy passes on every method, also one that the API has no verb for.
+func TestProxyTakesOptions(t *testing.T) {
+	s := apitest.Start(t)
+	for path, refused := range map[string]bool{
+		"/api/v1/namespaces/default/pods/a/proxy": false,
+		"/api/v1/namespaces/default/pods/a":       true,
+	} {
+		if code := call(t, s, "OPTIONS", path, "", nil, nil); (code == 405) != refused {
+			t.Errorf("OPTIONS %s: got %d, want refused: %v", path, code, refused)
+		}
+	}
+}

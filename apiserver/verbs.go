@@ -91,6 +91,8 @@ func (q *request) possible() error {
 	switch {
 	case sub == nil:
 		return apierrors.NewNotFound(q.served.GroupVersionResource.GroupResource(), q.target.Name+"/"+q.target.Sub)
+	case sub.Name == "proxy" && q.verb == "options":
+		return nil // not a verb of the API, but a proxy passes every method on
 	case !slices.Contains(sub.Verbs, q.verb):
 		return method
 	}
