@@ -92,5 +92,17 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, q *request) {
 		s.fail(w, r, apierrors.NewBadRequest("the request names no object"))
 		return
 	}
+	if q.verb == "get" && opensProcess(q.target.Sub) {
+		// A WebSocket begins with a GET, whatever it is for. Who may only read must not get in that way.
+		a := q.attributes(r.URL.Path)
+		a.Verb = "create"
+		if err := s.allow(r.Context(), a); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+	}
 	s.deps.Connect.Connect(w, r, q.about())
 }
+
+// opensProcess says whether a subresource of pods lets its user do things in the pod.
+func opensProcess(sub string) bool { return sub == "exec" || sub == "attach" || sub == "portforward" }
