@@ -126,7 +126,12 @@ func (h health) Reconcile(ctx context.Context, key object.Key) (control.Again, e
 		d.Events.Event(n, core.EventTypeNormal, "NodeNotReady", "Node %s status is now: NodeNotReady", n.Name)
 		return control.Done, control.Apply(ctx, d.Client, d.Events, []control.Change{{Op: control.Status, Object: next}})
 	}
-	evict := mayEvict(client.ListOf[core.Node](d.View, client.Select{}))
+	evict := mayEvict(client.ListOf[core.Node](d.View, client.Select{}), func(name string) bool {
+		return now.Sub(h.c.lastSign(name)) > silence
+	})
+	if c := condition(n, core.NodeReady); c != nil && c.Status != core.ConditionTrue && !evict[zoneOf(n)] {
+		again = again.Sooner(control.Again(silence)) // the silent may speak again, which wakes nobody
+	}
 	if next := planTaints(n, evict[zoneOf(n)], now); next != nil {
 		return again, control.Apply(ctx, d.Client, d.Events, []control.Change{{Op: control.Update, Object: next}})
 	}

@@ -13,6 +13,8 @@ import (
 const (
 	// grace is how long a node counts as living after its last sign.
 	grace = 50 * time.Second
+	// silence is when a node has missed more than one sign of life: leases are renewed every 10 s.
+	silence = 25 * time.Second
 	// startup is the same for a node that has never said anything.
 	startup = 60 * time.Second
 )

@@ -156,7 +156,7 @@ func TestZones(t *testing.T) {
 	zone("fine", 3, 1)
 	zone("shaky", 2, 4)
 	zone("down", 0, 3)
-	got := mayEvict(nodes)
+	got := mayEvict(nodes, func(string) bool { return false })
 	for zone, want := range map[string]bool{"/fine": true, "/shaky": false, "/down": true} {
 		if got[zone] != want {
 			t.Errorf("zone %s: got %v, want %v", zone, got[zone], want)

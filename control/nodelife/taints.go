@@ -97,8 +97,9 @@ const (
 )
 
 // mayEvict says of each zone whether pods may be driven off its bad nodes. Where all nodes are bad, or most of a zone, it is more likely
-// that the network or this process is at fault.
-func mayEvict(nodes []*core.Node) map[string]bool {
+// that the network or this process is at fault. silent says of a node that counts as ready that it has missed its last signs of life: those
+// that fall silent together must not be judged one after the other.
+func mayEvict(nodes []*core.Node, silent func(name string) bool) map[string]bool {
 	all, bad := map[string]int{}, map[string]int{}
 	anyGood := false
 	for _, n := range nodes {
@@ -106,7 +107,7 @@ func mayEvict(nodes []*core.Node) map[string]bool {
 		all[zone]++
 		switch c := condition(n, core.NodeReady); {
 		case c == nil: // has not reported yet: neither
-		case c.Status == core.ConditionTrue:
+		case c.Status == core.ConditionTrue && !silent(n.Name):
 			anyGood = true
 		default:
 			bad[zone]++

@@ -2,6 +2,7 @@ package volumebind
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -133,7 +134,10 @@ func (r claims) Reconcile(ctx context.Context, key object.Key) (control.Again, e
 	if name := classOf(claim); name != "" {
 		s.class, _ = client.Lookup[storage.StorageClass](d.View, object.Key{Name: name})
 	}
-	s.asked, s.used = r.c.use(key)
+	s.asked = r.c.asked(key)
+	if claim.DeletionTimestamp != nil {
+		s.used = r.c.used(key)
+	}
 	var changes []control.Change
 	for _, ch := range planClaim(s) {
 		if ch.Op == tellOnly {
@@ -145,16 +149,22 @@ func (r claims) Reconcile(ctx context.Context, key object.Key) (control.Again, e
 	return control.Done, control.Apply(ctx, d.Client, d.Events, changes)
 }
 
-// use says whether a pod names a claim, and whether one may have it mounted.
-func (c *Controller) use(claim object.Key) (asked, used bool) {
+// asked says whether a pod names a claim.
+func (c *Controller) asked(claim object.Key) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key := range c.users[claim] {
-		if p, ok := client.Lookup[core.Pod](c.deps.View, key); ok {
-			asked, used = true, used || inUse(p)
+	return len(c.users[claim]) > 0
+}
+
+// used says whether a pod may have a claim mounted. It searches the View itself: users may not have heard of the pod yet, and a claim
+// that goes under a pod's feet does not come back.
+func (c *Controller) used(claim object.Key) bool {
+	for _, p := range client.ListOf[core.Pod](c.deps.View, client.Select{Namespace: claim.Namespace}) {
+		if inUse(p) && slices.Contains(claimsOf(p), claim) {
+			return true
 		}
 	}
-	return asked, used
+	return false
 }
 
 type volumes struct{ c *Controller }
