@@ -56,6 +56,11 @@ func (c *Client) call(ctx context.Context, verb string, t client.Target, do func
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	select {
+	case <-c.Ended: // it was ready once, and is no more
+		return apierrors.NewServiceUnavailable(errEnded.Error())
+	default:
+	}
 	began := time.Now()
 	a := authz.Attributes{User: c.User, Verb: verb, Group: t.Group, Version: t.Version, Resource: t.Resource.Resource, Sub: t.Sub,
 		Namespace: t.Namespace, Name: t.Name, ResourceRequest: true}
