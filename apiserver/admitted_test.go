@@ -59,3 +59,18 @@ func TestProxyTakesOptions(t *testing.T) {
 		}
 	}
 }
+
+// A client that replaces the tolerations of a pod does not know those that the server added.
+func TestTolerationsAreReplaced(t *testing.T) {
+	s := apitest.Start(t)
+	mustCall(t, s, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "", `{"metadata":{"name":"default"}}`, nil)
+	const path = "/api/v1/namespaces/default/pods"
+	var p, got core.Pod
+	mustCall(t, s, 201, "POST", path, "", `{"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i"}]}}`, &p)
+	added := len(p.Spec.Tolerations)
+	p.Spec.Tolerations = []core.Toleration{{Key: "mine", Operator: core.TolerationOpExists}}
+	mustCall(t, s, 200, "PUT", path+"/a", "", p, &got)
+	if n := len(got.Spec.Tolerations); n != added+1 || got.Generation != p.Generation+1 {
+		t.Errorf("got %d tolerations at generation %d, want %d at %d", n, got.Generation, added+1, p.Generation+1)
+	}
+}

@@ -9,15 +9,13 @@ import (
 // evictAfter is how many seconds pods stay on a node that is not ready or cannot be reached, unless they say otherwise.
 const evictAfter = 300
 
-// tolerationSeconds lets pods stay for a while on a node that has gone quiet.
+// tolerationSeconds lets pods stay for a while on a node that has gone quiet. An update is given them again: its client may have
+// replaced the whole list, and a pod may not lose tolerations.
 func tolerationSeconds(_ context.Context, r *Request) error {
 	if r.Op != Create && r.Op != Update || !r.Is("", "pods") {
 		return nil
 	}
 	p := r.Object.(*core.Pod)
-	if r.Op == Update && r.Old != nil {
-		return nil // a pod may not lose tolerations, and got these when it was made
-	}
 	for _, key := range []string{core.TaintNodeNotReady, core.TaintNodeUnreachable} {
 		if tolerated(p.Spec.Tolerations, key) {
 			continue
