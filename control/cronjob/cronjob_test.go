@@ -159,8 +159,8 @@ func TestTicksAndKeepsHistory(t *testing.T) {
 }
 
 func TestConcurrency(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for policy, want := range map[batch.ConcurrencyPolicy]int{batch.AllowConcurrent: 3, batch.ForbidConcurrent: 1, batch.ReplaceConcurrent: 1} {
+	for policy, want := range map[batch.ConcurrencyPolicy]int{batch.AllowConcurrent: 3, batch.ForbidConcurrent: 1, batch.ReplaceConcurrent: 1} {
+		synctest.Test(t, func(t *testing.T) {
 			a := start(t, policy, nil)
 			time.Sleep(3*time.Minute + 30*time.Second)
 			if n := len(jobs(a)); n != want || len(get(t, a).Status.Active) != want {
@@ -170,8 +170,8 @@ func TestConcurrency(t *testing.T) {
 			if first != (policy != batch.ReplaceConcurrent) {
 				t.Errorf("%s: the first Job is %s", policy, jobs(a)[0].Name)
 			}
-		}
-	})
+		})
+	}
 }
 
 func TestForbiddenRunIsMadeUpFor(t *testing.T) {
