@@ -134,8 +134,10 @@ func nodeRanges(cluster []netip.Prefix) (own []netip.Prefix) {
 func (n *node) buildRuntime() (err error) {
 	c := n.deps.config
 	if c.Runtime.Endpoint != "" {
-		n.conn, err = kubeletcri.Dial(c.Runtime.Endpoint)
-		return err
+		if n.conn, err = dialForeign(context.Background(), c); err != nil || c.Network.UseCNI {
+			return err
+		}
+		return configureForeign(c, nodeRanges(c.Network.Pods))
 	}
 	if n.images, err = openImages(c, n.deps.log); err != nil {
 		return err
@@ -291,6 +293,14 @@ func (n *node) tidyNetwork(ctx context.Context) error {
 	close(n.tidied)
 	<-ctx.Done()
 	return n.plugin.Flush(context.WithoutCancel(ctx))
+}
+
+// keptImages is what the image commands talk to.
+func (n *node) keptImages() Images {
+	if n.images == nil {
+		return foreignImages{n.deps.config.Runtime.Endpoint}
+	}
+	return nodeImages{n.images}
 }
 
 // nodeImages is the image commands of a node with proa's own runtime.

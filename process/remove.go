@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,7 +16,6 @@ import (
 
 	"proa.dev/config"
 	"proa.dev/kubelet"
-	kubeletcri "proa.dev/kubelet/cri"
 	"proa.dev/network"
 	"proa.dev/network/dns/standby"
 )
@@ -73,6 +73,11 @@ func StopPods(ctx context.Context, c *config.Config) (n int, err error) {
 	if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
+	if c.Runtime.Endpoint != "" {
+		if pods, err := entries(filepath.Join(c.KubeletDir, "pods")); err != nil || pods == 0 {
+			return 0, err // so that this works without that runtime too
+		}
+	}
 	rt, stop, err := openRuntime(ctx, c)
 	if err != nil {
 		return 0, err
@@ -85,7 +90,7 @@ func StopPods(ctx context.Context, c *config.Config) (n int, err error) {
 func openRuntime(ctx context.Context, c *config.Config) (rt kubelet.Runtime, stop func() error, err error) {
 	log := slog.New(slog.DiscardHandler)
 	if c.Runtime.Endpoint != "" {
-		conn, err := kubeletcri.Dial(c.Runtime.Endpoint)
+		conn, err := dialForeign(ctx, c)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -128,6 +133,9 @@ func stopSandboxes(ctx context.Context, rt kubelet.Runtime, c *config.Config) (n
 	list, err := rt.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
 	if err != nil {
 		return 0, fmt.Errorf("list pods: %w", err)
+	}
+	if c.Runtime.Endpoint != "" {
+		list.Items = slices.DeleteFunc(list.Items, func(s *runtimeapi.PodSandbox) bool { return !ownsSandbox(c, s) })
 	}
 	errs := make(chan error, len(list.Items))
 	for _, s := range list.Items {
@@ -187,6 +195,11 @@ func Remove(ctx context.Context, c *config.Config) error {
 		network.Cleanup(ctx, cniConfig(c, slog.New(slog.DiscardHandler))),
 		unmountBelow(c.RunDir), unmountBelow(c.DataDir), unmountBelow(c.KubeletDir), removeCgroups(c.CgroupParent),
 	)
+	if c.Runtime.Endpoint != "" {
+		if e := os.Remove(cniFile(c)); e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
 	for _, dir := range c.Places() {
 		if e := os.RemoveAll(dir); e != nil {
 			err = errors.Join(err, fmt.Errorf("remove %s: %w", dir, e))

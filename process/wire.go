@@ -49,12 +49,12 @@ func (s *server) buildNode() (err error) {
 	return err
 }
 
-// images is what the image commands talk to; nil where another runtime keeps the images.
+// images is what the image commands talk to; nil where no node runs.
 func (s *server) images() Images {
-	if s.node == nil || s.node.images == nil {
+	if s.node == nil {
 		return nil
 	}
-	return nodeImages{s.node.images}
+	return s.node.keptImages()
 }
 
 // dnsService makes the Service kube-system/kube-dns, by whose address pods find DNS. It has no selector: every node answers itself.
