@@ -50,13 +50,13 @@ func (o *output) write(p []byte, stream byte) {
 	}
 }
 
-// end writes the unfinished line of a stream that has ended.
+// end writes the unfinished line of a stream that has ended, as a piece: a reader must not add a newline that nobody wrote.
 func (o *output) end(stream byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	tail := &o.tails[stream-wire.KindStdout]
 	if o.log >= 0 && len(*tail) > 0 {
-		o.flush(entry(nil, time.Now(), stream, 'F', *tail, nil))
+		o.flush(entry(nil, time.Now(), stream, 'P', *tail, nil))
 	}
 	*tail = nil
 }
