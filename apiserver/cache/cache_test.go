@@ -272,6 +272,20 @@ func TestSelectionsAreEnteredAndLeft(t *testing.T) {
 	}
 }
 
+// One transaction of another client of the store can change many keys at one revision.
+func TestChangesOfOneRevision(t *testing.T) {
+	c := &Cache{}
+	s := newShelf(configMaps, &Keeper{})
+	w := s.open(c, Selection{}, s.log.last, 0, false)
+	for _, name := range []string{"a", "b", "c"} {
+		o := newMap("ns", name, nil, "")
+		s.put(&Item{Key: object.KeyOf(o), Rev: 7, Object: o, kind: configMaps}, time.Now())
+	}
+	if events, upTo := w.Take(nil, 10); len(events) != 3 || upTo != 7 {
+		t.Errorf("%d events up to %d, want 3 up to 7", len(events), upTo)
+	}
+}
+
 func TestTheLogForgets(t *testing.T) {
 	l := newLog(10)
 	now := time.Now()

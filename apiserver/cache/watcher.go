@@ -55,7 +55,8 @@ type Watcher struct {
 	shelf *Shelf
 	cache *Cache
 	sel   Selection
-	from  int64 // changes up to this revision have been seen already
+	from  int64 // changes up to this revision were seen before the watcher began
+	seen  int64 // the last change taken; it is the taker's
 	at    atomic.Pointer[node]
 	bell  chan struct{}
 	cut   chan struct{} // closed when the watcher is too slow
@@ -85,11 +86,12 @@ func (w *Watcher) Take(into []Event, limit int) (events []Event, upTo int64) {
 		}
 		at = n
 		if n.Rev > w.from {
+			w.seen = n.Rev
 			into = w.see(into, &n.Change)
 		}
 	}
 	w.at.Store(at)
-	return into, max(upTo, w.from)
+	return into, max(upTo, w.from, w.seen)
 }
 
 // see appends the change as the watcher's selection shows it.
