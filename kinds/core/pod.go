@@ -6,6 +6,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/podtable"
 )
 
 // Pod is v1 Pod: containers that share a network and a fate.
@@ -32,8 +33,8 @@ var Pod = kinds.Def[core.Pod, *core.Pod]{
 	Validate:      validatePod, ValidateCreate: validateNewPod, ValidateUpdate: validatePodUpdate, ValidateStatus: validatePodStatus,
 	Warn:    warnPod,
 	Fields:  podFields,
-	Columns: podColumns,
-	Row:     podRow,
+	Columns: podtable.Columns,
+	Row:     podtable.Row,
 	Grace:   podGrace,
 }
 

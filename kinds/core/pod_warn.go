@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"proa.dev/kinds/core/overlap"
 )
 
 // warnPod is about what is valid but most likely not meant. Changes of pods are by programs, which nobody's terminal shows.
@@ -92,7 +94,7 @@ func (w *podWarnings) annotations() {
 
 func (w *podWarnings) volumes() {
 	for i, v := range w.t.Spec.Volumes {
-		w.overlaps(&v)
+		w.out = append(w.out, overlap.Warn(&v)...)
 		at := w.p.Child("spec", "volumes").Index(i)
 		for _, d := range []struct {
 			set        bool

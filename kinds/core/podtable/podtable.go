@@ -1,6 +1,7 @@
-package core
+package podtable
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,9 +12,11 @@ import (
 	"proa.dev/kinds"
 )
 
-var podColumns = kinds.Columns("Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+")
+// Columns are the heads of a table of pods.
+var Columns = kinds.Columns("Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+")
 
-func podRow(p *core.Pod, now time.Time) []any {
+// Row is what a table shows of a pod at now.
+func Row(p *core.Pod, now time.Time) []any {
 	s := summarise(p)
 	restarts := strconv.Itoa(s.restarts)
 	if s.restarts != 0 && !s.restarted.IsZero() {
@@ -25,7 +28,7 @@ func podRow(p *core.Pod, now time.Time) []any {
 	}
 	return []any{
 		p.Name, fmt.Sprintf("%d/%d", s.ready, s.total), s.reason, restarts, kinds.Age(p.CreationTimestamp, now),
-		orNone(ip), orNone(p.Spec.NodeName), orNone(p.Status.NominatedNodeName), readinessGates(p),
+		cmp.Or(ip, "<none>"), cmp.Or(p.Spec.NodeName, "<none>"), cmp.Or(p.Status.NominatedNodeName, "<none>"), readinessGates(p),
 	}
 }
 
@@ -47,7 +50,7 @@ func (s *summary) count(c *core.ContainerStatus) {
 // summarise tells a pod's state in one word, as kubectl get prints it: the phase, unless a container has something more telling
 // to say.
 func summarise(p *core.Pod) summary {
-	s := summary{reason: or(p.Status.Reason, string(p.Status.Phase)), total: len(p.Spec.Containers)}
+	s := summary{reason: cmp.Or(p.Status.Reason, string(p.Status.Phase)), total: len(p.Spec.Containers)}
 	for _, c := range p.Status.Conditions {
 		if c.Type == core.PodScheduled && c.Reason == core.PodReasonSchedulingGated {
 			s.reason = core.PodReasonSchedulingGated

@@ -1,4 +1,4 @@
-package core
+package overlap
 
 import (
 	"fmt"
@@ -17,38 +17,40 @@ func (f file) String() string {
 	return fmt.Sprintf("%q (%s)", f.path, f.source)
 }
 
-// overlaps warns of files of one volume that get into each other's way: the same path twice, or one a directory of the other.
-func (w *podWarnings) overlaps(v *core.Volume) {
+// Warn warns of files of one volume that get into each other's way: the same path twice, or one a directory of the other.
+func Warn(v *core.Volume) (out []string) {
 	switch {
 	case v.ConfigMap != nil:
-		w.overlap(v.Name, fmt.Sprintf("ConfigMap %q", v.ConfigMap.Name), keyFiles(v.ConfigMap.Items, ""))
+		return overlaps(v.Name, fmt.Sprintf("ConfigMap %q", v.ConfigMap.Name), keyFiles(v.ConfigMap.Items, ""))
 	case v.Secret != nil:
-		w.overlap(v.Name, fmt.Sprintf("Secret %q", v.Secret.SecretName), keyFiles(v.Secret.Items, ""))
+		return overlaps(v.Name, fmt.Sprintf("Secret %q", v.Secret.SecretName), keyFiles(v.Secret.Items, ""))
 	case v.DownwardAPI != nil:
-		w.overlap(v.Name, "DownwardAPI", fieldFiles(v.DownwardAPI.Items, ""))
+		return overlaps(v.Name, "DownwardAPI", fieldFiles(v.DownwardAPI.Items, ""))
 	case v.Projected != nil:
 		var all []file
 		for i := range v.Projected.Sources {
 			s := &v.Projected.Sources[i]
 			if *s == (core.VolumeProjection{}) {
-				w.out = append(w.out, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
+				out = append(out, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
 			}
 			all = append(all, projectedFiles(s)...)
 		}
-		w.overlap(v.Name, "Projected", all)
+		return append(out, overlaps(v.Name, "Projected", all)...)
 	}
+	return nil
 }
 
-func (w *podWarnings) overlap(volume, kind string, files []file) {
+func overlaps(volume, kind string, files []file) (out []string) {
 	for i := range files {
 		f := &files[i]
 		f.path = strings.TrimRight(f.path, "/")
 		for _, o := range files[:i] {
 			if f.path != "" && o.path != "" && (strings.HasPrefix(o.path+"/", f.path+"/") || strings.HasPrefix(f.path+"/", o.path+"/")) {
-				w.out = append(w.out, fmt.Sprintf("volume %q (%s): overlapping paths: %s with %s", volume, kind, f, o))
+				out = append(out, fmt.Sprintf("volume %q (%s): overlapping paths: %s with %s", volume, kind, f, o))
 			}
 		}
 	}
+	return out
 }
 
 func keyFiles(items []core.KeyToPath, source string) (out []file) {

@@ -1,0 +1,2 @@
+// Package overlap warns of volumes whose files get into each other's way.
+package overlap
