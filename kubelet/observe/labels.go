@@ -15,6 +15,8 @@ const (
 	PodNamespace  = "io.kubernetes.pod.namespace"
 	PodUID        = "io.kubernetes.pod.uid"
 	ContainerName = "io.kubernetes.container.name"
+	// Node marks the sandboxes that the kubelet of a node made. A runtime may be shared: what others made is not ours to remove.
+	Node = "proa.dev/node"
 )
 
 // Annotations of containers.
@@ -31,13 +33,13 @@ const (
 	defaultMessagePolicy = core.TerminationMessageReadFile
 )
 
-// SandboxLabels are the pod's own labels and the three that name it.
+// SandboxLabels are the pod's own labels, the three that name it, and the mark of its node.
 func SandboxLabels(pod *core.Pod) map[string]string {
-	labels := make(map[string]string, len(pod.Labels)+3)
+	labels := make(map[string]string, len(pod.Labels)+4)
 	for k, v := range pod.Labels {
 		labels[k] = v
 	}
-	labels[PodName], labels[PodNamespace], labels[PodUID] = pod.Name, pod.Namespace, string(pod.UID)
+	labels[PodName], labels[PodNamespace], labels[PodUID], labels[Node] = pod.Name, pod.Namespace, string(pod.UID), pod.Spec.NodeName
 	return labels
 }
 

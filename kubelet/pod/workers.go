@@ -79,6 +79,7 @@ type Workers struct {
 // leftover is what the runtime had of a pod before this process started.
 type leftover struct {
 	namespace, name string
+	ours            bool // made by a kubelet of this node
 	sandboxes       []observe.Sandbox
 	containers      map[string]string // id -> sandbox
 }
@@ -118,6 +119,7 @@ func (ws *Workers) Adopt(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read sandbox %s: %w", b.GetId(), err)
 		}
+		l.ours = l.ours || b.GetLabels()[observe.Node] == ws.Node.Name
 		l.sandboxes = append(l.sandboxes, observe.OfSandbox(r.GetStatus()))
 	}
 	list, err := ws.Runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
@@ -221,11 +223,15 @@ func (ws *Workers) Gone(pod *core.Pod) {
 	}
 }
 
-// Synced tells that every pod of the API has been Set once: what the runtime has beside them is removed.
+// Synced tells that every pod of the API has been Set once: what the runtime has of this node beside them is removed.
 func (ws *Workers) Synced() error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for uid, l := range ws.left {
+		if !l.ours {
+			ws.Log.Info("leaving a pod alone that the API does not know and that is not of this node", "ns", l.namespace, "name", l.name, "uid", uid)
+			continue
+		}
 		pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid, Namespace: l.namespace, Name: l.name}}
 		ws.Log.Info("removing a pod that the API does not know", "ns", l.namespace, "name", l.name, "uid", uid)
 		w := newWorker(ws.Deps, pod)
