@@ -111,6 +111,7 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 			s.log.Error("panic while answering", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			s.metrics.panics.Add(1)
 			if requestOf(r.Context()).code == 0 {
+				//lint:ignore ST1005 Kubernetes' own words
 				s.fail(w, r, apierrors.NewInternalError(fmt.Errorf("This request caused apiserver to panic. Look in the logs for details.")))
 			}
 		}()

@@ -192,6 +192,7 @@ func (a *API) matchUpdate(s *Served, t client.Target, old *cache.Item, o object.
 	case s.Namespaced && o.GetNamespace() != "" && o.GetNamespace() != t.Namespace:
 		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the request (%s)", o.GetNamespace(), t.Namespace))
 	case o.GetUID() != "" && o.GetUID() != old.Object.GetUID():
+		//lint:ignore ST1005 Kubernetes' own words
 		return apierrors.NewConflict(s.group(), t.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", o.GetUID(), old.Object.GetUID()))
 	}
 	if s.Namespaced {

@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 
-	"golang.org/x/net/http2"
 	"sigs.k8s.io/yaml"
 
 	"proa.dev/test/machine"
@@ -29,9 +28,6 @@ func connect(m *machine.Machine) (*api, error) {
 		return nil, err
 	}
 	transport := &http.Transport{DialContext: m.Dial, TLSClientConfig: a.tls, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 100}
-	if err := http2.ConfigureTransport(transport); err != nil {
-		return nil, err
-	}
 	return &api{a.server, &http.Client{Transport: transport}}, nil
 }
 
