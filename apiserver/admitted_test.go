@@ -74,3 +74,18 @@ func TestTolerationsAreReplaced(t *testing.T) {
 		t.Errorf("got %d tolerations at generation %d, want %d at %d", n, got.Generation, added+1, p.Generation+1)
 	}
 }
+
+// What an eviction deletes says why, so that jobs can tell it from a failure. The finalizer lets the test see it.
+func TestEvictionSaysWhy(t *testing.T) {
+	s := apitest.Start(t)
+	mustCall(t, s, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "", `{"metadata":{"name":"default"}}`, nil)
+	const path = "/api/v1/namespaces/default/pods"
+	mustCall(t, s, 201, "POST", path, "", `{"metadata":{"name":"a","finalizers":["example.org/wait"]},"spec":{"containers":[{"name":"c","image":"i"}]}}`, nil)
+	mustCall(t, s, 201, "POST", path+"/a/eviction", "", `{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"a"}}`, nil)
+	var p core.Pod
+	mustCall(t, s, 200, "GET", path+"/a", "", nil, &p)
+	if p.DeletionTimestamp == nil || len(p.Status.Conditions) != 1 || p.Status.Conditions[0].Type != core.DisruptionTarget ||
+		p.Status.Conditions[0].Reason != "EvictionByEvictionAPI" {
+		t.Errorf("got deletion at %v, conditions %v", p.DeletionTimestamp, p.Status.Conditions)
+	}
+}

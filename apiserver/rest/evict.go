@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	policy "k8s.io/api/policy/v1"
@@ -41,10 +43,41 @@ func (a *API) evict(ctx context.Context, s *Served, t client.Target, e *policy.E
 			return Answer{}, err
 		}
 	}
+	if !dry(how.DryRun) && wanted(pod, how.Preconditions) {
+		if err := a.markEvicted(ctx, s, client.Target{Resource: t.Resource, Key: t.Key, Sub: "status"}); err != nil {
+			return Answer{}, err
+		}
+		if p := how.Preconditions; p != nil { // the mark has changed the revision that the client knew
+			how.Preconditions = &metav1.Preconditions{UID: p.UID}
+		}
+	}
 	if _, err := a.Delete(ctx, s, client.Target{Resource: t.Resource, Key: t.Key}, how); err != nil {
 		return Answer{}, err
 	}
 	return Answer{Other: created(), Created: true}, nil
+}
+
+// wanted says whether the pod is the one that the client means. If not, Delete refuses it.
+func wanted(pod *core.Pod, p *metav1.Preconditions) bool {
+	return p == nil || (p.UID == nil || *p.UID == pod.UID) && (p.ResourceVersion == nil || *p.ResourceVersion == pod.ResourceVersion)
+}
+
+// markEvicted says in the pod's status why it goes, for those who judge how it ended.
+func (a *API) markEvicted(ctx context.Context, s *Served, t client.Target) error {
+	_, err := a.do(ctx, s, change{target: t, status: true, raw: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+		p := object.Clone(old.Object.(*core.Pod))
+		p.ResourceVersion = ""
+		is := func(c core.PodCondition) bool { return c.Type == core.DisruptionTarget }
+		if i := slices.IndexFunc(p.Status.Conditions, is); i >= 0 && p.Status.Conditions[i].Status == core.ConditionTrue {
+			return p, nil
+		}
+		p.Status.Conditions = append(slices.DeleteFunc(p.Status.Conditions, is), core.PodCondition{
+			Type: core.DisruptionTarget, Status: core.ConditionTrue, Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting",
+			ObservedGeneration: p.Generation, LastTransitionTime: metav1.Time{Time: a.now().Truncate(time.Second)},
+		})
+		return p, nil
+	}})
+	return err
 }
 
 // needsNoBudget says whether the pod counts for no budget: it does not run, or goes anyway.
