@@ -9,25 +9,26 @@ import (
 )
 
 // overlay mounts layers as a detached overlay. Layers are given one by one where the kernel can (6.5 and newer: no limit on
-// the length of all paths together). An older one says so only in the end; then they are given as one option.
+// the length of all paths together). An older one refuses that, perhaps only in the end.
 func overlay(r *wire.Root) (int, error) {
-	fd, err := overlayWith(r, addLayers)
+	fd, err := overlayByOne(r)
 	if is(err, unix.EINVAL) {
 		var again error
-		if fd, again = overlayWith(r, addLayersAtOnce); again == nil {
+		if fd, again = overlayAtOnce(r); again == nil {
 			return fd, nil
 		}
+		err = wrap(err.Error()+"; and with mount(2)", again)
 	}
 	return fd, err
 }
 
-func overlayWith(r *wire.Root, layers func(fs int, lower []string) error) (int, error) {
+func overlayByOne(r *wire.Root) (int, error) {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, wrap("overlay", err)
 	}
 	defer unix.Close(fs)
-	if err := layers(fs, r.Lower); err != nil {
+	if err := addLayers(fs, r.Lower); err != nil {
 		return -1, explain(fs, wrap("layers", err))
 	}
 	if r.Upper != "" {
@@ -53,29 +54,39 @@ func addLayers(fs int, lower []string) error {
 	return nil
 }
 
-// addLayersAtOnce uses the single option of older kernels, which has a page for all options together. Each layer is named
-// by a descriptor: that is short, some 200 fit, and has no colon, which separates layers.
-func addLayersAtOnce(fs int, lower []string) error {
-	joined := ""
-	for i, dir := range lower {
-		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // closed when the program is executed
+// overlayAtOnce uses mount(2), which has a page for all options together. Each layer is named by a descriptor: that is short,
+// some 200 fit, and has no colon, which separates layers. The mount is made over r.At and taken off again.
+func overlayAtOnce(r *wire.Root) (int, error) {
+	data := "lowerdir="
+	for i, dir := range r.Lower {
+		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return wrap("layer "+dir, err)
+			return -1, wrap("layer "+dir, err)
 		}
+		defer unix.Close(fd)
 		if i > 0 {
-			joined += ":"
+			data += ":"
 		}
-		joined += "/proc/self/fd/" + strconv.Itoa(fd)
+		data += "/proc/self/fd/" + strconv.Itoa(fd)
 	}
-	return unix.FsconfigSetString(fs, "lowerdir", joined)
+	if r.Upper != "" {
+		data += ",upperdir=" + r.Upper + ",workdir=" + r.Work
+	}
+	if r.Data != "" {
+		data += "," + r.Data
+	}
+	if err := unix.Mount("overlay", r.At, "overlay", 0, data); err != nil {
+		return -1, wrap("overlay of "+strconv.Itoa(len(r.Lower))+" layers", err)
+	}
+	fd, err := cloneTree(unix.AT_FDCWD, r.At, false)
+	if uerr := unix.Unmount(r.At, unix.MNT_DETACH); err == nil {
+		err = uerr
+	}
+	return fd, err
 }
 
-// mountFS makes a detached mount of a file system type. Bits of Attr above the kernel's mount attributes are not used.
+// mountFS makes a detached mount of a file system type.
 func mountFS(m *wire.Mount) (int, error) {
-	if m.FSType == "overlay" {
-		fd, err := imageMount(m)
-		return fd, err
-	}
 	fs, err := unix.Fsopen(m.FSType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
@@ -93,8 +104,8 @@ func mountFS(m *wire.Mount) (int, error) {
 }
 
 // imageMount mounts the layers of an image volume, read-only. One layer alone is not an overlay for the kernel, so an
-// image of one layer is bound.
-func imageMount(m *wire.Mount) (int, error) {
+// image of one layer is bound. at is a directory to mount over in passing.
+func imageMount(m *wire.Mount, at string) (int, error) {
 	var (
 		fd  int
 		err error
@@ -102,7 +113,7 @@ func imageMount(m *wire.Mount) (int, error) {
 	if len(m.Lower) == 1 {
 		fd, err = cloneTree(unix.AT_FDCWD, m.Lower[0], false)
 	} else {
-		fd, err = overlay(&wire.Root{Lower: m.Lower})
+		fd, err = overlay(&wire.Root{Lower: m.Lower, At: at})
 	}
 	if err != nil {
 		return -1, err

@@ -28,7 +28,7 @@ func buildRoot(l *wire.Launch) (null int, err error) {
 	devs := !bindsDev(l.Mounts)
 	for i := range l.Mounts {
 		m := &l.Mounts[i]
-		fd, err := attach(root, m, trees[i])
+		fd, err := attach(root, l.Root.At, m, trees[i])
 		if err != nil {
 			if m.Optional {
 				continue
@@ -157,8 +157,9 @@ func mountRoot(r *wire.Root) (int, error) {
 }
 
 // attach mounts one mount beneath root and returns its descriptor.
-func attach(root int, m *wire.Mount, tree int) (int, error) {
+func attach(root int, at string, m *wire.Mount, tree int) (int, error) {
 	file := false
+	var err error
 	if m.FSType == "" {
 		var st unix.Stat_t
 		if err := unix.Fstat(tree, &st); err != nil {
@@ -166,8 +167,12 @@ func attach(root int, m *wire.Mount, tree int) (int, error) {
 		}
 		file = st.Mode&unix.S_IFMT != unix.S_IFDIR
 	} else {
-		var err error
-		if tree, err = mountFS(m); err != nil {
+		if m.FSType == "overlay" {
+			tree, err = imageMount(m, at)
+		} else {
+			tree, err = mountFS(m)
+		}
+		if err != nil {
 			return -1, err
 		}
 		if m.SubPath != "" {
