@@ -104,6 +104,38 @@ func ownsSandbox(c *config.Config, s *runtimeapi.PodSandbox) bool {
 	return err == nil
 }
 
+// foreignRuntime takes away the cgroups of pods when their last sandbox goes: other runtimes know of containers only.
+type foreignRuntime struct {
+	*kubeletcri.Conn
+	config *config.Config
+}
+
+// RemovePodSandbox implements kubelet.Runtime.
+func (r foreignRuntime) RemovePodSandbox(ctx context.Context, req *runtimeapi.RemovePodSandboxRequest) (*runtimeapi.RemovePodSandboxResponse, error) {
+	status, err := r.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: req.PodSandboxId})
+	uid := ""
+	if err == nil { // else it is gone already, or the removal below says why not
+		uid = status.GetStatus().GetMetadata().GetUid()
+	}
+	resp, err := r.Conn.RemovePodSandbox(ctx, req)
+	if err == nil && uid != "" && uid == filepath.Base(uid) {
+		removePodCgroups(r.config.CgroupParent, uid)
+	}
+	return resp, err
+}
+
+// removePodCgroups removes the cgroups of a pod if nothing is in them; the kernel refuses the others.
+func removePodCgroups(parent, uid string) {
+	for _, root := range cgroupRoots(parent) {
+		for _, pattern := range []string{"/kubepods/pod" + uid, "/kubepods/*/pod" + uid} {
+			found, _ := filepath.Glob(root + pattern) // the pattern is sound
+			for _, dir := range found {
+				_ = os.Remove(dir) // another sandbox of the pod may be in it, which removes it when it goes
+			}
+		}
+	}
+}
+
 // foreignImages answers the image commands where another runtime keeps the images.
 type foreignImages struct{ endpoint string }
 

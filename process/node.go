@@ -226,7 +226,7 @@ func (n *node) buildKubelet() (err error) {
 		},
 	}
 	if n.conn != nil {
-		deps.Runtime, deps.Images = n.conn, n.conn.Images()
+		deps.Runtime, deps.Images = foreignRuntime{n.conn, c}, n.conn.Images()
 	} else {
 		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
 	}

@@ -94,7 +94,7 @@ func openRuntime(ctx context.Context, c *config.Config) (rt kubelet.Runtime, sto
 		if err != nil {
 			return nil, nil, err
 		}
-		return conn, conn.Close, nil
+		return foreignRuntime{conn, c}, conn.Close, nil
 	}
 	plugin, err := newPlugin(c, log)
 	if err != nil {

@@ -3,9 +3,12 @@ package cri
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -16,6 +19,8 @@ const maxMessage = 16 << 20
 type Conn struct {
 	conn *grpc.ClientConn
 	c    runtimeapi.RuntimeServiceClient
+
+	silent atomic.Bool // the runtime does not know GetContainerEvents
 }
 
 // Dial connects to a CRI socket, "/run/containerd/containerd.sock" or "unix:///...". The connection is made on first use and made
@@ -45,6 +50,9 @@ func (c *Conn) Events(ctx context.Context) <-chan *runtimeapi.ContainerEventResp
 	out := make(chan *runtimeapi.ContainerEventResponse, 64)
 	go func() { // ends with ctx or with the stream; the receiver sees the channel close
 		defer close(out)
+		if c.silent.Load() {
+			return
+		}
 		stream, err := c.c.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
 		if err != nil {
 			return
@@ -52,6 +60,7 @@ func (c *Conn) Events(ctx context.Context) <-chan *runtimeapi.ContainerEventResp
 		for {
 			e, err := stream.Recv()
 			if err != nil {
+				c.silent.Store(status.Code(err) == codes.Unimplemented)
 				return
 			}
 			select {

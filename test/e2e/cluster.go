@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,16 +21,18 @@ type cluster struct {
 	t *testing.T
 }
 
-// newCluster makes a machine on which nothing runs yet. extra is added to its configuration file.
+// newCluster makes a machine on which nothing runs yet, with the programs of ../../bin or of $PROA_TEST_BIN. extra is added to its
+// configuration file.
 func newCluster(t *testing.T, extra string) *cluster {
 	t.Helper()
 	roottest.Need(t, "containers are namespaces, cgroups and mounts")
+	bin := cmp.Or(os.Getenv("PROA_TEST_BIN"), "../../bin")
 	for _, name := range []string{"proa", "kubectl", "images/shop-web.tar", "images/shop-store.tar"} {
-		if _, err := os.Stat(filepath.Join("../../bin", name)); err != nil {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
 			t.Fatalf("%v: run make build images first", err)
 		}
 	}
-	m, err := machine.New("../../bin", t.TempDir(), extra)
+	m, err := machine.New(bin, t.TempDir(), extra)
 	if err != nil {
 		t.Fatal(err)
 	}
