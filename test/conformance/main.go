@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	r := runner{}
+	flag.StringVar(&r.e2e, "e2e", "e2e.test", "the test program")
+	flag.StringVar(&r.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig of the cluster")
+	flag.StringVar(&r.kubectl, "kubectl", "kubectl", "the kubectl that tests run")
+	flag.StringVar(&r.out, "out", "conformance", "folder for logs, reports and summary.md")
+	flag.StringVar(&r.skip, "skip", "", "pattern of names to leave out besides")
+	flag.BoolVar(&r.dryRun, "dry-run", false, "only list the tests")
+	flag.DurationVar(&r.timeout, "timeout", time.Hour, "time for one package")
+	flag.Parse()
+	if err := r.run(ctx, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "conformance:", err)
+		os.Exit(1)
+	}
+}
+
+type runner struct {
+	e2e, kubeconfig, kubectl, out, skip string
+	dryRun                              bool
+	timeout                             time.Duration
+}
+
+// run runs the packages of these names, all if there are none. It fails if a test does.
+func (r *runner) run(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		for _, p := range packs {
+			names = append(names, p.name)
+		}
+	}
+	if err := os.MkdirAll(r.out, 0o755); err != nil {
+		return err
+	}
+	var results []result
+	var failed int
+	for _, name := range names {
+		i := slices.IndexFunc(packs, func(p pack) bool { return p.name == name })
+		if i < 0 {
+			return fmt.Errorf("there is no package %q: P1 to P%d", name, len(packs))
+		}
+		specs, err := r.pack(ctx, packs[i])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		res := result{packs[i], specs}
+		failed += len(res.of("failed"))
+		fmt.Println(res)
+		results = append(results, res)
+	}
+	if err := os.WriteFile(filepath.Join(r.out, "summary.md"), []byte(summary(results)), 0o644); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d tests failed: see %s", failed, filepath.Join(r.out, "summary.md"))
+	}
+	return nil
+}
+
+// pack runs one package and returns its tests. That tests fail is no error.
+func (r *runner) pack(ctx context.Context, p pack) ([]spec, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout+time.Minute)
+	defer cancel()
+	report := filepath.Join(r.out, p.name+".json")
+	log, err := os.Create(filepath.Join(r.out, p.name+".log"))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, r.e2e, r.args(p, report)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it cleans up and reports
+	cmd.WaitDelay = time.Minute
+	ran := cmd.Run()
+	if err := log.Close(); err != nil {
+		return nil, err
+	}
+	specs, err := read(report)
+	if err != nil {
+		return nil, errors.Join(ran, err, fmt.Errorf("see %s", log.Name()))
+	}
+	return specs, nil
+}
+
+func (r *runner) args(p pack, report string) []string {
+	focus := `\[Conformance\]`
+	if p.focus != "" {
+		focus = "(" + p.focus + ").*" + focus
+	}
+	args := []string{
+		"--provider=skeleton", "--kubeconfig=" + r.kubeconfig, "--kubectl-path=" + r.kubectl, "--num-nodes=1",
+		"--allowed-not-ready-nodes=0", "--disable-log-dump", "--dump-logs-on-failure=false",
+		"--ginkgo.no-color", "--ginkgo.v", "--ginkgo.timeout=" + r.timeout.String(), "--ginkgo.json-report=" + report,
+		"--ginkgo.focus=" + focus, "--ginkgo.dry-run=" + fmt.Sprint(r.dryRun),
+	}
+	for _, f := range p.files {
+		args = append(args, "--ginkgo.focus-file=test/e2e/(common/)?"+f+`\.go`)
+	}
+	for _, s := range []string{p.skip, r.skip} {
+		if s != "" {
+			args = append(args, "--ginkgo.skip="+s)
+		}
+	}
+	return args
+}
+
+// summary is the results as Markdown: a table, then the names of what did not pass.
+func summary(results []result) string {
+	var b strings.Builder
+	b.WriteString("| package | tests | passed | failed | left out |\n|---|---|---|---|---|\n")
+	for _, r := range results {
+		passed, failed := len(r.of("passed")), len(r.of("failed"))
+		fmt.Fprintf(&b, "| %s %s | %d | %d | %d | %d |\n", r.name, r.title, r.tests, passed, failed, r.tests-passed-failed)
+	}
+	for _, r := range results {
+		failed := r.of("failed")
+		slices.SortFunc(failed, func(a, b spec) int { return cmp.Compare(a.name, b.name) })
+		for _, s := range failed {
+			fmt.Fprintf(&b, "\n- %s: %s (%s)\n  %s\n", r.name, s.name, s.time.Round(time.Second), s.why)
+		}
+	}
+	return b.String()
+}
