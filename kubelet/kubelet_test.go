@@ -21,6 +21,7 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -489,6 +490,30 @@ func TestRejectedByTheNode(t *testing.T) {
 	p := b.await("big", "failed", func(p *core.Pod) bool { return p != nil && p.Status.Phase == core.PodFailed })
 	if p.Status.Reason != "OutOfcpu" || !strings.HasPrefix(p.Status.Message, "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000000, used: 0, capacity: ") {
 		t.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
+	}
+}
+
+// What others advertise on the node is there for pods.
+func TestExtendedResourceOfTheNode(t *testing.T) {
+	b := newBench(t, critest.New("web:1"))
+	const gadget = core.ResourceName("example.com/gadget")
+	patch := client.Patch{Type: types.MergePatchType, Data: []byte(`{"status":{"capacity":{"example.com/gadget":"1"},"allocatable":{"example.com/gadget":"1"}}}`)}
+	at := client.TargetOf[core.Node](object.Key{Name: "n1"})
+	at.Sub = "status"
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // until the node has registered itself
+		if _, err := b.api.Client().Patch(t.Context(), at, patch, metav1.PatchOptions{}); err == nil {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]core.PodPhase{"one": core.PodRunning, "more": core.PodFailed} {
+		q := map[string]resource.Quantity{"one": resource.MustParse("1"), "more": resource.MustParse("5")}[name]
+		list := core.ResourceList{gadget: q}
+		b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: core.PodSpec{Containers: []core.Container{{
+			Name: "c", Image: "web:1", Resources: core.ResourceRequirements{Requests: list, Limits: list},
+		}}}})
+		b.await(name, string(want), func(p *core.Pod) bool { return p != nil && p.Status.Phase == want })
 	}
 }
 

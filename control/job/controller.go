@@ -117,7 +117,7 @@ func (c *Controller) record(key object.Key) record {
 func (c *Controller) setRecord(key object.Key, r record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r == (record{}) {
+	if r.failures == 0 && len(r.ignored) == 0 {
 		delete(c.records, key)
 		return
 	}

@@ -283,6 +283,28 @@ func TestFailurePolicy(t *testing.T) {
 	})
 }
 
+// A failure that the policy ignores delays the next pod, but only once, however often it is looked at before its pod is let go.
+func TestIgnoredFailureDelaysOnce(t *testing.T) {
+	job := newJob(func(s *batch.JobSpec) {
+		s.PodFailurePolicy = &batch.PodFailurePolicy{Rules: []batch.PodFailurePolicyRule{{
+			Action:          batch.PodFailurePolicyActionIgnore,
+			OnPodConditions: []batch.PodFailurePolicyOnPodConditionsPattern{{Type: core.DisruptionTarget, Status: core.ConditionTrue}},
+		}}}
+	})
+	p := &core.Pod{ObjectMeta: metav1.ObjectMeta{Name: "work-a", UID: "a", Finalizers: []string{batch.JobTrackingFinalizer}}, Status: core.PodStatus{
+		Phase: core.PodFailed, Conditions: []core.PodCondition{{Type: core.DisruptionTarget, Status: core.ConditionTrue}},
+	}}
+	now := time.Unix(1_700_000_000, 0)
+	first := plan(job, []*core.Pod{p}, record{}, now)
+	again := plan(job, []*core.Pod{p}, first.record, now)
+	if first.record.failures != 1 || again.record.failures != 1 {
+		t.Errorf("got %d failures, then %d; want 1 and 1", first.record.failures, again.record.failures)
+	}
+	if gone := plan(job, nil, again.record, now); gone.record.failures != 1 || len(gone.record.ignored) != 0 {
+		t.Errorf("got %+v after the pod is gone, want one failure and none ignored", gone.record)
+	}
+}
+
 func TestSuccessPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(p *core.Pod) int32 {

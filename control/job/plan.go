@@ -27,6 +27,8 @@ const (
 type record struct {
 	failures int
 	last     time.Time
+	// ignored are the pods in it that the status does not count, as the failure policy wants it, and that have their finalizer yet.
+	ignored []types.UID
 }
 
 func (r record) wait(now time.Time) time.Duration {
@@ -175,7 +177,14 @@ func (t *turn) countBackoff() {
 	for _, p := range t.newSucceeded {
 		ends = append(ends, end{finishedAt(p, t.now), true})
 	}
+	var ignored []types.UID
 	for _, p := range t.newFailed {
+		if _, counts, _ := matchFailurePolicy(t.job, p); !counts {
+			ignored = append(ignored, p.UID)
+			if slices.Contains(t.out.record.ignored, p.UID) {
+				continue
+			}
+		}
 		ends = append(ends, end{finishedAt(p, t.now), false})
 	}
 	slices.SortFunc(ends, func(a, b end) int { return a.at.Compare(b.at) })
@@ -187,6 +196,7 @@ func (t *turn) countBackoff() {
 		t.out.record.failures++
 		t.out.record.last = e.at
 	}
+	t.out.record.ignored = ignored
 }
 
 // finishedAt is when the last container of p ended, or else the best that is known.

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"strings"
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -64,8 +65,8 @@ func fitsNode(pod *core.Pod, node *core.Node) bool {
 
 func overbooked(pod *core.Pod, others []*core.Pod, node *core.Node) string {
 	for name, q := range resource.PodRequests(pod, resource.PodResourcesOptions{}) {
-		if q.IsZero() {
-			continue
+		if _, known := node.Status.Allocatable[name]; q.IsZero() || !known && extended(name) {
+			continue // nobody on this node advertises it: the scheduler has it from elsewhere
 		}
 		want, used, have := amounts(name, pod, others, node)
 		if want > have-used {
@@ -73,6 +74,11 @@ func overbooked(pod *core.Pod, others []*core.Pod, node *core.Node) string {
 		}
 	}
 	return ""
+}
+
+// extended says whether a resource is none of Kubernetes' own.
+func extended(name core.ResourceName) bool {
+	return strings.Contains(string(name), "/") && !strings.Contains(string(name), "kubernetes.io/") && !strings.HasPrefix(string(name), "requests.")
 }
 
 // amounts are in thousandths of a CPU, else in the resource's unit.

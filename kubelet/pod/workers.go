@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -166,7 +167,10 @@ func (ws *Workers) node() *core.Node {
 		n = &core.Node{ObjectMeta: metav1.ObjectMeta{Name: ws.Node.Name}}
 	}
 	n = object.Clone(n)
-	n.Status.Allocatable = ws.Allocatable()
+	if n.Status.Allocatable == nil {
+		n.Status.Allocatable = core.ResourceList{}
+	}
+	maps.Copy(n.Status.Allocatable, ws.Allocatable()) // others advertise resources of their own
 	return n
 }
 
