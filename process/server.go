@@ -147,7 +147,8 @@ func (s *server) buildAPI() error {
 		Listener: listener, TLS: s.serverTLS(),
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, s.dnsService},
-		Audit:    trail, Log: s.log,
+		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
+		Audit: trail, Log: s.log,
 	})
 	if err != nil {
 		return err

@@ -64,8 +64,11 @@ func spawn(t *testing.T, g *Group, line string) *exec.Cmd {
 func TestLimitsAndFigures(t *testing.T) {
 	_, g := newGroup(t)
 	// The kernel counts memory in batches: the program takes some, and says when.
-	ready := filepath.Join(t.TempDir(), "ready")
-	cmd := spawn(t, g, "x=$(head -c 1000000 /dev/zero | tr '\\0' x); : > "+ready+"; while :; do sleep 100; done")
+	ready, begin := filepath.Join(t.TempDir(), "ready"), filepath.Join(t.TempDir(), "begin")
+	cmd := spawn(t, g, "until [ -e "+begin+" ]; do sleep 0.01; done; x=$(head -c 1000000 /dev/zero | tr '\\0' x); : > "+ready+"; while :; do sleep 100; done")
+	if err := os.WriteFile(begin, nil, 0o600); err != nil { // it is in the group now, which on v1 comes after its start
+		t.Fatal(err)
+	}
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(ready); err == nil {
 			break
