@@ -28,8 +28,9 @@ type command struct {
 type call struct {
 	config *config.Config
 	args   []string
-	flags  map[string]bool // switches of the command that were given
-	words  []string        // the flags and arguments as they were given
+	flags  map[string]bool   // switches of the command, and flags of every command, that were given on the command line
+	values map[string]string // flags of the command that have a value
+	words  []string          // the flags and arguments as they were given
 	out    io.Writer
 }
 
@@ -41,7 +42,8 @@ func commands() []command {
 		{"status", "", "say what runs", true, status},
 		{"server", "", "run the API server, the controllers and a node, in the foreground", true, server},
 		{"image", "import FILE... | ls | rm NAME...", "look after the images of this node", true, image},
-		{"kubeconfig", "[--merge]", "print the administrator's kubeconfig, or merge it into yours", true, kubeconfig},
+		{"agent", "", "join this machine to the server of --server-kubeconfig, in the foreground", true, agent},
+		{"kubeconfig", "[--merge | --node=NAME --node-ip=IP]", "print the administrator's kubeconfig, or merge it into yours, or one for a node that joins", true, kubeconfig},
 		{"version", "", "print the version", false, version},
 	}
 }
@@ -135,6 +137,7 @@ func settings(c *config.Config, file *string) []setting {
 		{"etcd-key", "key of that certificate", into(&c.Etcd.Key)},
 		{"runtime", "CRI socket of another runtime (default: proa's own)", into(&c.Runtime.Endpoint)},
 		{"oci-runtime", "runc-compatible binary (default: proa's own)", into(&c.Runtime.OCI)},
+		{"server-kubeconfig", "for agent: what proa kubeconfig --node=NAME printed on the server", into(&c.ServerKubeconfig)},
 		{"kubeconfig", "file to merge the cluster's context into", into(&c.Kubeconfig)},
 		{"log-level", "debug, info, warn or error", into(&c.Log.Level)},
 	}
@@ -143,7 +146,7 @@ func settings(c *config.Config, file *string) []setting {
 // parse reads the configuration file, then PROA_* variables, then flags; later ones win.
 func parse(c command, args []string) (*call, error) {
 	cfg, file := new(config.Config), ""
-	in := &call{config: cfg, flags: map[string]bool{}, words: args}
+	in := &call{config: cfg, flags: map[string]bool{}, values: map[string]string{}, words: args}
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	given := map[string]string{}
@@ -152,9 +155,15 @@ func parse(c command, args []string) (*call, error) {
 		if v, ok := os.LookupEnv("PROA_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))); ok {
 			given[s.name] = v
 		}
-		fs.Func(s.name, s.text, func(v string) error { given[s.name] = v; return nil })
+		fs.Func(s.name, s.text, func(v string) error { given[s.name], in.flags[s.name] = v, true; return nil })
 	}
 	for _, name := range switches(c) {
+		if name, _, valued := strings.Cut(name, "="); valued {
+			if fs.Lookup(name) == nil {
+				fs.Func(name, "", func(v string) error { in.values[name] = v; return nil })
+			}
+			continue
+		}
 		fs.BoolFunc(name, "", func(string) error { in.flags[name] = true; return nil })
 	}
 	for rest := args; ; {
@@ -183,7 +192,7 @@ func parse(c command, args []string) (*call, error) {
 	return in, cfg.Check()
 }
 
-// switches are the flags without a value that c's usage names.
+// switches are the flags that c's usage names; those with a value as "name=VALUE".
 func switches(c command) (names []string) {
 	for _, word := range strings.Fields(c.args) {
 		if name, ok := strings.CutPrefix(strings.Trim(word, "[]"), "--"); ok {

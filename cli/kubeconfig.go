@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,9 @@ func kubeconfig(_ context.Context, c *call) error {
 		return err
 	}
 	own, err := ownKubeconfig(c)
+	if c.flags["node"] {
+		own, err = nodeKubeconfig(c)
+	}
 	if err != nil {
 		return err
 	}
@@ -49,6 +53,23 @@ func ownKubeconfig(c *call) (map[string]any, error) {
 	if err != nil {
 		return nil, hinted{err, "start the cluster once with proa up"}
 	}
+	return kubeconfigOf(admin), nil
+}
+
+// nodeKubeconfig is one for a node that joins. Its certificate identifies the node to the API, and serves the node's own API too.
+func nodeKubeconfig(c *call) (map[string]any, error) {
+	ip, err := netip.ParseAddr(c.values["node-ip"])
+	if err != nil {
+		return nil, usageError{"kubeconfig --node=NAME: say also --node-ip=IP, by which the server reaches that node"}
+	}
+	access, err := process.NodeAccess(c.config, c.config.Node, ip)
+	if err != nil {
+		return nil, hinted{err, "start the cluster once with proa up"}
+	}
+	return kubeconfigOf(access), nil
+}
+
+func kubeconfigOf(admin process.Access) map[string]any {
 	b64 := base64.StdEncoding.EncodeToString
 	entry := func(kind string, body map[string]any) []any {
 		return []any{map[string]any{"name": contextName, kind: body}}
@@ -58,7 +79,7 @@ func ownKubeconfig(c *call) (map[string]any, error) {
 		"clusters": entry("cluster", map[string]any{"server": admin.Server, "certificate-authority-data": b64(admin.CA)}),
 		"users":    entry("user", map[string]any{"client-certificate-data": b64(admin.Cert), "client-key-data": b64(admin.Key)}),
 		"contexts": entry("context", map[string]any{"cluster": contextName, "user": contextName}),
-	}, nil
+	}
 }
 
 // mergeKubeconfig puts this cluster into the user's kubeconfig. The current context changes only if there was none.

@@ -24,6 +24,8 @@ type Config struct {
 	CgroupParent string `yaml:"cgroupParent"`
 	// Kubeconfig is the file into which `proa up` merges its context. Default: $KUBECONFIG, else ~/.kube/config.
 	Kubeconfig string `yaml:"kubeconfig"`
+	// ServerKubeconfig is the file by which `proa agent` knows its server and itself: what `proa kubeconfig --node=NAME` printed there.
+	ServerKubeconfig string `yaml:"serverKubeconfig"`
 	// Disable switches parts off: scheduler, controllers, kubelet, proxy, dns.
 	Disable []string `yaml:"disable"`
 

@@ -40,6 +40,36 @@ func AdminAccess(c *config.Config) (Access, error) {
 	return Access{"https://" + apiAddress(c), cluster.CAPEM(), cert, key}, nil
 }
 
+// NodeAccess makes the certificate of a node that joins the cluster: for the API it is system:node:<name>, and it serves the kubelet's
+// API on ip.
+func NodeAccess(c *config.Config, name string, ip netip.Addr) (Access, error) {
+	access, err := AdminAccess(c)
+	if err != nil {
+		return Access{}, err
+	}
+	cluster, err := pki.Open(pkiDir(c))
+	if err != nil {
+		return Access{}, err
+	}
+	leaf := nodeLeaf(name, ip)
+	leaf.Client = true
+	if access.Cert, access.Key, err = cluster.Issue(leaf); err != nil {
+		return Access{}, fmt.Errorf("make the certificate of node %s: %w", name, err)
+	}
+	if c.API.Address == "" { // loopback is of no use elsewhere
+		own, err := nodeAddress(c)
+		if err != nil {
+			return Access{}, err
+		}
+		access.Server = "https://" + netip.AddrPortFrom(own, netip.MustParseAddrPort(c.API.Listen).Port()).String()
+	}
+	return access, nil
+}
+
+func nodeLeaf(name string, ip netip.Addr) pki.Leaf {
+	return pki.Leaf{Name: "system:node:" + name, Groups: []string{"system:nodes"}, DNS: []string{name}, IPs: []net.IP{ip.AsSlice()}}
+}
+
 // apiAddress is what clients are told: the configured address, the one it listens on, or loopback where it listens on all.
 func apiAddress(c *config.Config) string {
 	if c.API.Address != "" {

@@ -14,6 +14,7 @@ import (
 	"proa.dev/control/namespace"
 	"proa.dev/control/nodelife"
 	"proa.dev/control/ownergc"
+	"proa.dev/control/podcidr"
 	"proa.dev/control/podgc"
 	"proa.dev/control/replicaset"
 	"proa.dev/control/rootca"
@@ -30,7 +31,7 @@ type runner interface {
 }
 
 // controllers is the list of all controllers. A new one is a folder in control and a line here.
-func controllers() []struct {
+func (s *server) controllers() []struct {
 	name string
 	make func(control.Deps) (runner, error)
 } {
@@ -49,6 +50,9 @@ func controllers() []struct {
 		{"endpointslice", func(d control.Deps) (runner, error) { return endpointslice.New(d) }},
 		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(d) }},
 		{"ownergc", func(d control.Deps) (runner, error) { return ownergc.New(d) }},
+		{"podcidr", func(d control.Deps) (runner, error) {
+			return podcidr.New(d, podcidr.Config{Ranges: s.config.Network.Pods, Server: s.config.Node})
+		}},
 		{"podgc", func(d control.Deps) (runner, error) { return podgc.New(d) }},
 		{"serviceaccount", func(d control.Deps) (runner, error) { return serviceaccount.New(d) }},
 		{"rootca", func(d control.Deps) (runner, error) { return rootca.New(d) }},
@@ -63,7 +67,7 @@ func controllers() []struct {
 func (s *server) leaders(d control.Deps, scheduling *record.Recorder) []run.Component {
 	var parts []run.Component
 	if s.config.Enabled("controllers") {
-		for _, c := range controllers() {
+		for _, c := range s.controllers() {
 			parts = append(parts, run.Component{Name: c.name, Run: func(ctx context.Context) error {
 				made, err := c.make(d)
 				if err != nil {

@@ -21,6 +21,7 @@ import (
 	"proa.dev/network/cni"
 	"proa.dev/network/dns"
 	"proa.dev/network/dns/standby"
+	"proa.dev/network/mesh"
 	"proa.dev/network/route"
 	"proa.dev/network/service"
 	"proa.dev/runtime/cri"
@@ -53,6 +54,7 @@ type node struct {
 	proxy   *service.Proxy
 	dns     *dns.Server
 	names   *standby.Hold // answers for dns while this process is dead
+	mesh    *mesh.Mesh    // routes to the pods of other nodes
 }
 
 // newNode builds the parts in the order that they need each other. The unreachable routes come first, so that nothing meant for the
@@ -80,6 +82,9 @@ func (n *node) close() error {
 	if n.plugin != nil {
 		n.plugin.Close()
 	}
+	if n.mesh != nil {
+		n.mesh.Close()
+	}
 	if n.routes != nil {
 		n.routes.Close()
 	}
@@ -96,7 +101,10 @@ func (n *node) buildNetwork() (err error) {
 	if err := n.routes.Set(context.Background()); err != nil {
 		return err
 	}
-	n.plugin, err = newPlugin(n.deps.config, n.deps.log)
+	if n.plugin, err = newPlugin(n.deps.config, n.deps.log); err != nil {
+		return err
+	}
+	n.mesh, err = mesh.New(mesh.Deps{View: n.deps.view, NodeName: n.deps.config.Node, Pods: n.deps.config.Network.Pods, Log: n.deps.log})
 	return err
 }
 
@@ -113,7 +121,7 @@ func newPlugin(c *config.Config, log *slog.Logger) (*cni.Plugin, error) {
 
 func cniConfig(c *config.Config, log *slog.Logger) cni.Config {
 	cfg := cni.Config{
-		Bridge: c.Network.Bridge, PodCIDRs: nodeRanges(c.Network.Pods), ClusterCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services,
+		Bridge: c.Network.Bridge, PodCIDRs: nodeRanges(c), ClusterCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services,
 		StateDir: filepath.Join(c.RunDir, "cni"), BinDirs: c.Network.CNIBin, Log: log,
 	}
 	if c.Network.UseCNI {
@@ -122,22 +130,13 @@ func cniConfig(c *config.Config, log *slog.Logger) cni.Config {
 	return cfg
 }
 
-// nodeRanges is this node's part of the pod ranges: the first /24, or /120, of each.
-func nodeRanges(cluster []netip.Prefix) (own []netip.Prefix) {
-	for _, p := range cluster {
-		bits := max(p.Bits(), p.Addr().BitLen()-8)
-		own = append(own, netip.PrefixFrom(p.Masked().Addr(), bits))
-	}
-	return own
-}
-
 func (n *node) buildRuntime() (err error) {
 	c := n.deps.config
 	if c.Runtime.Endpoint != "" {
 		if n.conn, err = dialForeign(context.Background(), c); err != nil || c.Network.UseCNI {
 			return err
 		}
-		return configureForeign(c, nodeRanges(c.Network.Pods))
+		return configureForeign(c, nodeRanges(c))
 	}
 	if n.images, err = openImages(c, n.deps.log); err != nil {
 		return err
@@ -244,6 +243,7 @@ func (n *node) components() []run.Component {
 	parts := []run.Component{
 		{Name: "events of the kubelet", Run: n.events.Run},
 		{Name: "kubelet", Run: n.kubelet.Run},
+		{Name: "routes to other nodes", Run: n.mesh.Run},
 	}
 	if n.runtime != nil {
 		parts = append(parts,

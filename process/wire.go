@@ -32,8 +32,7 @@ func (s *server) buildNode() (err error) {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return stillOpen(listener.Close()) })
-	leaf := pki.Leaf{Name: "system:node:" + s.config.Node, Groups: []string{"system:nodes"}, DNS: []string{s.config.Node}, IPs: []net.IP{s.address.AsSlice()}}
-	if s.nodeCert, err = s.cluster.Rotating(filepath.Join(pkiDir(s.config), "kubelet.pem"), leaf, s.log); err != nil {
+	if s.nodeCert, err = s.cluster.Rotating(filepath.Join(pkiDir(s.config), "kubelet.pem"), nodeLeaf(s.config.Node, s.address), s.log); err != nil {
 		return err
 	}
 	user := authn.User{Name: "system:node:" + s.config.Node, Groups: []string{"system:nodes", authn.Authenticated}}

@@ -29,6 +29,10 @@ func NewNode(view client.View) *Node {
 			n.rules = r.Rules
 		}
 	}
+	// A node's agent is its service proxy and its DNS too; both read endpoints.
+	n.rules = append(slices.Clip(n.rules), rbac.PolicyRule{
+		Verbs: []string{"get", "list", "watch"}, APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"},
+	})
 	return n
 }
 

@@ -48,7 +48,7 @@ func (m *Mesh) Close() { m.nl.Close() }
 
 // Run follows the nodes until ctx ends.
 func (m *Mesh) Run(ctx context.Context) error {
-	synced := false
+	synced, due := false, false
 	known := map[string]map[netip.Prefix]netip.Addr{} // by node
 	return client.Watch(ctx, m.deps.View, func(t client.EventType, now, _ *core.Node) {
 		switch {
@@ -58,7 +58,7 @@ func (m *Mesh) Run(ctx context.Context) error {
 			delete(known, now.Name)
 		default:
 			way := ways(now, m.deps.Pods)
-			if maps.Equal(known[now.Name], way) {
+			if maps.Equal(known[now.Name], way) && !due {
 				return // a heartbeat
 			}
 			known[now.Name] = way
@@ -72,7 +72,8 @@ func (m *Mesh) Run(ctx context.Context) error {
 				maps.Copy(want, way)
 			}
 		}
-		if err := m.set(want); err != nil {
+		err := m.set(want)
+		if due = err != nil; due { // the next heartbeat tries again
 			m.deps.Log.Warn("pods of other nodes not reachable", "err", err)
 		}
 	})

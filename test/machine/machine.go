@@ -17,8 +17,11 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// IP is the address of the only machine in its network.
-const IP = "192.168.77.1"
+// IP is the address of the first machine in its network, PeerIP that of one beside it.
+const (
+	IP     = "192.168.77.1"
+	PeerIP = "192.168.77.2"
+)
 
 // Machine is a place where one proa may run.
 type Machine struct {
@@ -30,7 +33,64 @@ type Machine struct {
 }
 
 // New makes a machine on which nothing runs yet, with its files in dir. extra is added to its configuration file.
-func New(bin, dir, extra string) (*Machine, error) {
+func New(bin, dir, extra string) (*Machine, error) { return newMachine(bin, dir, extra, "box", IP) }
+
+// Beside makes a second machine, named "boat", on a wire to m, on which nothing may run yet.
+func (m *Machine) Beside(dir, extra string) (*Machine, error) {
+	other, err := newMachine(m.Bin, dir, extra, "boat", PeerIP)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.join(other); err != nil {
+		return nil, errors.Join(fmt.Errorf("join the machines: %w", err), other.Close())
+	}
+	return other, nil
+}
+
+// join puts a wire in place of the uplinks of both machines.
+func (m *Machine) join(other *Machine) error {
+	ends := []struct {
+		m  *Machine
+		ip string
+	}{{m, IP}, {other, PeerIP}}
+	for _, end := range ends {
+		err := end.m.Within(func() error {
+			old, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			return netlink.LinkDel(old)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	err := m.Within(func() error {
+		wire := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(other.ns)}
+		return netlink.LinkAdd(wire)
+	})
+	for _, end := range ends {
+		if err == nil {
+			err = end.m.Within(func() error { return address("eth0", end.ip) })
+		}
+	}
+	return err
+}
+
+// address gives a link an address and switches it on.
+func address(link, ip string) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	addr, err := netlink.ParseAddr(ip + "/24")
+	if err != nil {
+		return err
+	}
+	return errors.Join(netlink.AddrAdd(l, addr), netlink.LinkSetUp(l))
+}
+
+func newMachine(bin, dir, extra, name, ip string) (*Machine, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
@@ -40,12 +100,12 @@ func New(bin, dir, extra string) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{Bin: bin, Dir: dir, Run: run, Config: filepath.Join(dir, "config.yaml")}
-	if m.ns, err = newNamespace(); err != nil {
+	if m.ns, err = newNamespace(ip); err != nil {
 		return nil, errors.Join(fmt.Errorf("make the machine's network: %w", err), os.RemoveAll(run))
 	}
-	text := fmt.Sprintf("node: box\ndataDir: %[1]s/data\nrunDir: %[2]s\nkubeletDir: %[1]s/kubelet\npodLogs: %[1]s/pods\n"+
+	text := fmt.Sprintf("node: %[6]s\ndataDir: %[1]s/data\nrunDir: %[2]s\nkubeletDir: %[1]s/kubelet\npodLogs: %[1]s/pods\n"+
 		"containerLogs: %[1]s/containers\ncgroupParent: /%[3]s\nkubeconfig: %[1]s/kubeconfig\nkubelet:\n  address: %[4]s\n%[5]s",
-		dir, run, filepath.Base(run), IP, extra)
+		dir, run, filepath.Base(run), ip, extra, name)
 	return m, os.WriteFile(m.Config, []byte(text), 0o600)
 }
 
@@ -53,7 +113,7 @@ func New(bin, dir, extra string) (*Machine, error) {
 func (m *Machine) Close() error { return errors.Join(m.ns.Close(), os.RemoveAll(m.Run)) }
 
 // newNamespace makes a network namespace with one address and no route out.
-func newNamespace() (ns netns.NsHandle, err error) {
+func newNamespace(ip string) (ns netns.NsHandle, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	home, err := netns.Get()
@@ -76,11 +136,7 @@ func newNamespace() (ns netns.NsHandle, err error) {
 	if err := netlink.LinkAdd(uplink); err != nil {
 		return ns, err
 	}
-	addr, err := netlink.ParseAddr(IP + "/24")
-	if err != nil {
-		return ns, err
-	}
-	return ns, errors.Join(netlink.AddrAdd(uplink, addr), netlink.LinkSetUp(uplink))
+	return ns, address("eth0", ip)
 }
 
 // Within runs fn on a thread inside the machine's network namespace.
