@@ -51,7 +51,7 @@ func (s *Streams) log(w http.ResponseWriter, r *http.Request, t client.Target) e
 	}
 	defer resp.Body.Close()
 	if wsstream.IsWebSocketRequest(r) {
-		if err := wsstream.NewReader(resp.Body, true, wsstream.NewDefaultReaderProtocols()).Copy(hijackable(w), r); err != nil {
+		if err := wsstream.NewReader(&endApart{r: resp.Body}, true, wsstream.NewDefaultReaderProtocols()).Copy(hijackable(w), r); err != nil {
 			s.Log.Debug("log over a WebSocket ended", "ns", p.Namespace, "name", p.Name, "err", err)
 		}
 		return nil
@@ -85,4 +85,21 @@ func (s *Streams) pump(w http.ResponseWriter, from io.Reader) error {
 			return nil
 		}
 	}
+}
+
+// endApart gives the end of a stream on its own: wsstream throws away what comes together with it.
+type endApart struct {
+	r   io.Reader
+	err error
+}
+
+func (e *endApart) Read(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	n, err := e.r.Read(p)
+	if n > 0 {
+		e.err, err = err, nil
+	}
+	return n, err
 }

@@ -15,8 +15,10 @@ import (
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	proxyutil "k8s.io/apimachinery/pkg/util/proxy"
 
 	"proa.dev/client"
+	"proa.dev/kit/tunnel"
 	"proa.dev/object"
 )
 
@@ -46,7 +48,7 @@ func splitName(s string) (scheme, name, port string, ok bool) {
 	return "", "", "", false
 }
 
-// send passes the request on to host, with the path that follows "/proxy".
+// send passes the request on to host, with the path that follows "/proxy". In HTML that comes back, paths of the host become paths here.
 func (s *Streams) send(w http.ResponseWriter, r *http.Request, t client.Target, to *url.URL, rt http.RoundTripper) error {
 	marker := "/" + t.Resource.Resource + "/" + t.Name + "/proxy"
 	i := strings.Index(r.URL.Path, marker)
@@ -64,6 +66,9 @@ func (s *Streams) send(w http.ResponseWriter, r *http.Request, t client.Target, 
 	}
 	to.Path = "/" + strings.TrimPrefix(rest, "/")
 	to.RawQuery = r.URL.RawQuery
+	if !tunnel.Asked(r) { // links of pages lead back through the proxy
+		rt = &proxyutil.Transport{PathPrepend: r.URL.Path[:i+len(marker)], RoundTripper: rt}
+	}
 	s.forward(w, r, to, rt)
 	return nil
 }

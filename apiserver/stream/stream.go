@@ -183,6 +183,10 @@ func (s *Streams) upgraded(w http.ResponseWriter, r *http.Request, to *url.URL, 
 
 // unreachable words an error of the way to a backend.
 func unreachable(to *url.URL, err error) error {
+	var worded apierrors.APIStatus
+	if errors.As(err, &worded) {
+		return err
+	}
 	e := apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err))
 	if to.Scheme == "" {
 		e = apierrors.NewServiceUnavailable(err.Error())

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -264,6 +265,20 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+// What comes together with the end of a stream is not lost.
+func TestEndApart(t *testing.T) {
+	r := &endApart{r: iotest.DataErrReader(strings.NewReader("last words"))}
+	p := make([]byte, 100)
+	for _, want := range []struct {
+		text string
+		err  error
+	}{{"last words", nil}, {"", io.EOF}, {"", io.EOF}} {
+		if n, err := r.Read(p); string(p[:n]) != want.text || err != want.err {
+			t.Errorf("got %q, %v; want %q, %v", p[:n], err, want.text, want.err)
+		}
+	}
+}
+
 func TestProxy(t *testing.T) {
 	s, api := setup(t)
 	var seen string
@@ -272,7 +287,8 @@ func TestProxy(t *testing.T) {
 		if r.Header.Get("Authorization") != "" {
 			t.Error("the API server's credentials went out")
 		}
-		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader("page")), Header: http.Header{}, Request: r}, nil
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`<a href="/next">next</a>`)),
+			Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Request: r}, nil
 	})
 	s.Direct = backend
 	port, name := int32(8080), "http"
@@ -304,6 +320,9 @@ func TestProxy(t *testing.T) {
 		code, body := get(t, conf.Host+"/api/v1/"+c.path)
 		if code != c.code || seen != c.want {
 			t.Errorf("%s: %d %s (%s), want %d %s", c.path, code, seen, body, c.code, c.want)
+		}
+		if base, _, _ := strings.Cut(c.path, "/proxy"); c.want != "" && !strings.Contains(body, `<a href="/api/v1/`+base+`/proxy/next">`) {
+			t.Errorf("%s: the page has a link that leads past the proxy: %s", c.path, body)
 		}
 	}
 	noFollow := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
