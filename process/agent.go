@@ -197,11 +197,25 @@ func (a *agent) components() ([]run.Component, error) {
 	}, a.node.components()...), nil
 }
 
-// followNode reaches the last step when the server sees the node Ready.
+// followNode reaches the last step when the server sees the node Ready. It fails if the server, after the node's object was deleted, has
+// given its pod ranges away: two nodes with the same addresses are worse than one that is down.
 func (a *agent) followNode(ctx context.Context) error {
-	return client.Watch(ctx, a.view, func(_ client.EventType, n, _ *core.Node) {
+	ranges, err := readRanges(a.config)
+	if err != nil {
+		return err
+	}
+	var given []string
+	for _, r := range ranges {
+		given = append(given, r.String())
+	}
+	ctx, changed := context.WithCancelCause(ctx)
+	defer changed(nil)
+	err = client.Watch(ctx, a.view, func(_ client.EventType, n, _ *core.Node) {
 		if n == nil || n.Name != a.config.Node {
 			return
+		}
+		if now := n.Spec.PodCIDRs; len(now) > 0 && !slices.Equal(now, given) {
+			changed(fmt.Errorf("the cluster has given node %s the pod ranges %v, its pods use %v: proa reset on this machine, then join again", n.Name, now, given))
 		}
 		for _, cond := range n.Status.Conditions {
 			if cond.Type == core.NodeReady && cond.Status == core.ConditionTrue {
@@ -209,4 +223,8 @@ func (a *agent) followNode(ctx context.Context) error {
 			}
 		}
 	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }

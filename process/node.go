@@ -20,7 +20,6 @@ import (
 	kubeletcri "proa.dev/kubelet/cri"
 	"proa.dev/network/cni"
 	"proa.dev/network/dns"
-	"proa.dev/network/dns/standby"
 	"proa.dev/network/mesh"
 	"proa.dev/network/route"
 	"proa.dev/network/service"
@@ -53,8 +52,8 @@ type node struct {
 	kubelet *kubelet.Kubelet
 	proxy   *service.Proxy
 	dns     *dns.Server
-	names   *standby.Hold // answers for dns while this process is dead
-	mesh    *mesh.Mesh    // routes to the pods of other nodes
+	names   *dns.Hold  // answers for dns while this process is dead
+	mesh    *mesh.Mesh // routes to the pods of other nodes
 }
 
 // newNode builds the parts in the order that they need each other. The unreachable routes come first, so that nothing meant for the
@@ -174,7 +173,7 @@ func newRuntime(c *config.Config, images *image.Store, net sandboxNetwork, log *
 func (n *node) buildServices() (err error) {
 	c := n.deps.config
 	if c.Enabled("dns") {
-		if n.names, err = standby.Take(standbyDir(c)); err != nil {
+		if n.names, err = dns.TakeFromStandby(standbyDir(c)); err != nil {
 			return err
 		}
 		local, err := dns.Address(c.Network.Bridge, c.Network.DNS)

@@ -17,7 +17,7 @@ import (
 	"proa.dev/config"
 	"proa.dev/kubelet"
 	"proa.dev/network"
-	"proa.dev/network/dns/standby"
+	"proa.dev/network/dns"
 )
 
 // stopLimit is how long the daemon may take to stop; sandboxes get as long together.
@@ -67,7 +67,7 @@ func StopPods(ctx context.Context, c *config.Config) (n int, err error) {
 		return 0, err
 	}
 	defer held.Close()
-	if err := standby.End(standbyDir(c)); err != nil {
+	if err := dns.EndStandby(standbyDir(c)); err != nil {
 		return 0, err
 	}
 	if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {

@@ -13,7 +13,7 @@ const writeAfter = 200 * time.Millisecond
 
 // KeepStandby starts a standby once all names are known, and keeps its table up to date until ctx ends. program is the keeper binary. The
 // standby stays when ctx ends: it takes over when hold is closed, or this process dies.
-func (s *Server) KeepStandby(ctx context.Context, hold *standby.Hold, program string) error {
+func (s *Server) KeepStandby(ctx context.Context, hold *Hold, program string) error {
 	select {
 	case <-s.synced:
 	case <-ctx.Done():

@@ -12,6 +12,6 @@
 //	name store.shop.svc.cluster.local. 10.43.55.115
 //	alias mail.shop.svc.cluster.local. mail.example.org.
 //
-// It imports neither net nor anything of Kubernetes, so that the process stays small. Read run.go for the process, hold.go for the
-// daemon's side.
+// It imports neither net nor fmt nor anything of Kubernetes, so that the process, and the keepers of pods, stay small. Read run.go; the
+// daemon's side is hold.go of package dns.
 package standby

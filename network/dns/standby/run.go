@@ -2,7 +2,6 @@ package standby
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"time"
@@ -12,17 +11,19 @@ import (
 
 // The files of the standby's directory.
 const (
-	tableFile = "table"
-	aliveFile = "alive" // the daemon holds a lock on it
-	pidFile   = "pid"
+	TableFile = "table"
+	AliveFile = "alive" // the daemon holds a lock on it
 )
+
+// failure names what was being done. Package fmt would cost every keeper of a pod its memory: it is the same binary.
+func failure(doing string, err error) error { return errors.New(doing + ": " + err.Error()) }
 
 // Word is the first argument of a standby; its directory is the second.
 const Word = "names"
 
 // Run is the whole life of a standby: it sleeps until the daemon that holds dir is dead, then answers until it is ended.
 func Run(dir string) error {
-	alive, err := os.Open(dir + "/" + aliveFile)
+	alive, err := os.Open(dir + "/" + AliveFile)
 	if err != nil {
 		return err
 	}
@@ -33,16 +34,16 @@ func Run(dir string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("wait for the daemon's end: %w", err)
+		return failure("wait for the daemon's end", err)
 	}
 	alive.Close() // the next daemon needs the lock
-	data, err := os.ReadFile(dir + "/" + tableFile)
+	data, err := os.ReadFile(dir + "/" + TableFile)
 	if err != nil {
 		return err
 	}
 	t, err := Decode(data)
 	if err != nil {
-		return fmt.Errorf("read %s/%s: %w", dir, tableFile, err)
+		return failure("read "+dir+"/"+TableFile, err)
 	}
 	failed := make(chan error, len(t.Listen)) // all goroutines end with the process
 	for _, at := range t.Listen {
@@ -67,7 +68,7 @@ func (t *Table) serve(at netip.AddrPort) error {
 		time.Sleep(time.Millisecond)
 	}
 	if err != nil {
-		return fmt.Errorf("take over %s: %w", at, err)
+		return failure("take over "+at.String(), err)
 	}
 	buf := make([]byte, 4096)
 	for {
@@ -76,7 +77,7 @@ func (t *Table) serve(at netip.AddrPort) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read from %s: %w", at, err)
+			return failure("read from "+at.String(), err)
 		}
 		answer, forward := t.Answer(buf[:n])
 		switch {
@@ -142,7 +143,7 @@ func socket(at netip.AddrPort) (int, error) {
 	}
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("open a socket: %w", err)
+		return -1, failure("open a socket", err)
 	}
 	return fd, nil
 }

@@ -3,8 +3,9 @@ package standby
 import (
 	"bufio"
 	"bytes"
-	"fmt"
+	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -20,12 +21,12 @@ type Table struct {
 // Encode is the form of the file.
 func (t *Table) Encode() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "domain %s\n", t.Domain)
+	b.WriteString("domain " + t.Domain + "\n")
 	for _, a := range t.Listen {
-		fmt.Fprintf(&b, "listen %s\n", a)
+		b.WriteString("listen " + a.String() + "\n")
 	}
 	for _, a := range t.Upstreams {
-		fmt.Fprintf(&b, "upstream %s\n", a)
+		b.WriteString("upstream " + a.String() + "\n")
 	}
 	for name, addrs := range t.Names {
 		b.WriteString("name " + name)
@@ -47,7 +48,7 @@ func Decode(data []byte) (*Table, error) {
 	in.Buffer(nil, 1<<20) // a headless service may have thousands of addresses
 	for n := 1; in.Scan(); n++ {
 		if err := t.line(strings.Fields(in.Text())); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return nil, errors.New("line " + strconv.Itoa(n) + ": " + err.Error())
 		}
 	}
 	return t, in.Err()
@@ -55,7 +56,7 @@ func Decode(data []byte) (*Table, error) {
 
 func (t *Table) line(f []string) error {
 	if len(f) < 2 {
-		return fmt.Errorf("%d words", len(f))
+		return errors.New("too few words")
 	}
 	switch f[0] {
 	case "domain":
@@ -82,11 +83,11 @@ func (t *Table) line(f []string) error {
 		t.Names[f[1]] = addrs
 	case "alias":
 		if len(f) != 3 {
-			return fmt.Errorf("an alias of %d words", len(f))
+			return errors.New("an alias is a name and its target")
 		}
 		t.Aliases[f[1]] = f[2]
 	default:
-		return fmt.Errorf("unknown word %q", f[0])
+		return errors.New("unknown word " + strconv.Quote(f[0]))
 	}
 	return nil
 }

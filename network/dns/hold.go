@@ -1,4 +1,4 @@
-package standby
+package dns
 
 import (
 	"bytes"
@@ -14,24 +14,28 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proa.dev/kit/atomicfile"
+	"proa.dev/network/dns/standby"
 )
 
-// Hold is the daemon's side: while it is held, the standby sleeps.
+// standbyPID is the file with the number of the standby's process.
+const standbyPID = "pid"
+
+// Hold is the daemon's side of the standby: while it is held, the standby sleeps.
 type Hold struct {
 	dir   string
 	alive *os.File
 	last  []byte
 }
 
-// Take ends the standby of an earlier daemon, whose address may be bound after that, and takes the lock that the next one will sleep on.
-func Take(dir string) (*Hold, error) {
+// TakeFromStandby ends the standby of an earlier daemon, whose address may be bound after that, and takes the lock that the next one will sleep on.
+func TakeFromStandby(dir string) (*Hold, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the standby: %w", err)
 	}
-	if err := End(dir); err != nil {
+	if err := EndStandby(dir); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, aliveFile), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, standby.AliveFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the standby's lock: %w", err)
 	}
@@ -43,12 +47,12 @@ func Take(dir string) (*Hold, error) {
 }
 
 // Write tells the standby what it will have to answer.
-func (h *Hold) Write(t *Table) error {
+func (h *Hold) Write(t *standby.Table) error {
 	data := t.Encode()
 	if bytes.Equal(data, h.last) {
 		return nil
 	}
-	if err := atomicfile.Write(filepath.Join(h.dir, tableFile), data, 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(h.dir, standby.TableFile), data, 0o600); err != nil {
 		return err
 	}
 	h.last = data
@@ -62,7 +66,7 @@ func (h *Hold) Start(program string) error {
 		return err
 	}
 	defer null.Close()
-	pid, err := syscall.ForkExec(program, []string{"proa-keeper", Word, h.dir}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(program, []string{"proa-keeper", standby.Word, h.dir}, &syscall.ProcAttr{
 		Dir: "/", Env: []string{"GOMAXPROCS=1", "GOGC=10"}, Files: []uintptr{null.Fd(), null.Fd(), null.Fd()},
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
@@ -73,7 +77,7 @@ func (h *Hold) Start(program string) error {
 		var status syscall.WaitStatus
 		_, _ = syscall.Wait4(pid, &status, 0, nil)
 	}()
-	return atomicfile.Write(filepath.Join(h.dir, pidFile), []byte(strconv.Itoa(pid)), 0o600)
+	return atomicfile.Write(filepath.Join(h.dir, standbyPID), []byte(strconv.Itoa(pid)), 0o600)
 }
 
 // Close lets the standby take over, as the daemon's death would.
@@ -82,9 +86,9 @@ func (h *Hold) Close() error { return h.alive.Close() }
 // endTries bounds the wait for a killed standby, in milliseconds.
 const endTries = 2000
 
-// End ends the standby of dir, if there is one, and waits until it has let go of its address.
-func End(dir string) error {
-	data, err := os.ReadFile(filepath.Join(dir, pidFile))
+// EndStandby ends the standby of dir, if there is one, and waits until it has let go of its address.
+func EndStandby(dir string) error {
+	data, err := os.ReadFile(filepath.Join(dir, standbyPID))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -93,11 +97,11 @@ func End(dir string) error {
 	}
 	pid, err := strconv.Atoi(string(data))
 	if err != nil {
-		return fmt.Errorf("read %s: %w", filepath.Join(dir, pidFile), err)
+		return fmt.Errorf("read %s: %w", filepath.Join(dir, standbyPID), err)
 	}
 	for range endTries {
 		if !isStandby(pid, dir) {
-			return os.Remove(filepath.Join(dir, pidFile))
+			return os.Remove(filepath.Join(dir, standbyPID))
 		}
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("end the standby of DNS: %w", err)
@@ -110,5 +114,5 @@ func End(dir string) error {
 // isStandby guards against a number that another process has got meanwhile. A dead process has no command line.
 func isStandby(pid int, dir string) bool {
 	command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return strings.Contains(string(command), "\x00"+Word+"\x00"+dir+"\x00")
+	return strings.Contains(string(command), "\x00"+standby.Word+"\x00"+dir+"\x00")
 }
