@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,6 +44,10 @@ func ReadStatus(ctx context.Context, c *config.Config) (s Status, err error) {
 		return s, nil
 	}
 	s.Resident = residentOf(s.PID)
+	if _, err := os.Stat(pkiDir(c)); errors.Is(err, fs.ErrNotExist) {
+		s.Server, s.API = "on another machine", "this one runs an agent"
+		return s, nil
+	}
 	access, err := AdminAccess(c)
 	if err != nil {
 		return s, err

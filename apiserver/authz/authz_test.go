@@ -212,6 +212,7 @@ func TestNode(t *testing.T) {
 		"update coordination.k8s.io/leases kube-system n1": false, "patch /pods/status shop p1": true, "patch /pods/status shop p2": false,
 		"delete /pods shop p2": false, "list /pods - -": true, "create /serviceaccounts/token shop web": true,
 		"create /serviceaccounts/token shop other": false, "create /events shop -": true, "delete /nodes - n1": false, "create apps/deployments shop -": false,
+		"watch discovery.k8s.io/endpointslices - -": true, "update discovery.k8s.io/endpointslices shop web": false,
 	} {
 		d, err := z.Authorize(t.Context(), ask(n1, q))
 		if err != nil || d.Allowed != want {

@@ -223,6 +223,9 @@ func (d *containerd) stop() {
 	if err := os.RemoveAll(d.run); err != nil {
 		d.t.Error(err)
 	}
+	for _, dir := range []string{"/run/containerd/s", "/run/containerd"} { // of the shims' sockets, wherever the state is
+		_ = os.Remove(dir) // another containerd may use it
+	}
 }
 
 // mounts lists what is mounted below its folders, the deepest first.

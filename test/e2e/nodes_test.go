@@ -25,6 +25,7 @@ func TestTwoNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent := boat.agent(file)
+	c.eventually(30*time.Second, "the agent registers", func() bool { return strings.Contains(c.kubectl("get", "nodes", "-o", "name"), "node/boat") })
 	c.kubectl("wait", "--for=condition=Ready", "node/boat", "--timeout=60s")
 	boat.proa("image", "import", c.Bin+"/images/shop-web.tar", c.Bin+"/images/shop-store.tar")
 	before, beforeBoat := c.inventory(), boat.inventory()
@@ -47,6 +48,9 @@ func TestTwoNodes(t *testing.T) {
 	c.says(t, []string{"-n", "shop", "logs", pods["boat"][0]}, "listening on")
 	c.says(t, []string{"-n", "shop", "exec", pods["boat"][0], "--", "/web", "-version"}, "web v1")
 	boat.mayNot(file)
+	if said := boat.proa("status"); !strings.Contains(said, "agent") {
+		t.Errorf("proa status on the agent's machine:\n%s", said)
+	}
 
 	if err := agent.Process.Kill(); err != nil {
 		t.Fatal(err)
