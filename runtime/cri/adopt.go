@@ -46,6 +46,7 @@ func (r *Runtime) adopt(ctx context.Context) {
 func (r *Runtime) adoptPod(ctx context.Context, p *pod) {
 	k, err := keeper.Dial(ctx, p.paths.Keeper)
 	if err != nil {
+		r.log.Warn("keeper not reached", "sandbox", p.id, "name", p.config.GetMetadata().GetName(), "err", err)
 		r.lost(p)
 		return
 	}
