@@ -223,8 +223,14 @@ func (d *containerd) stop() {
 	if err := os.RemoveAll(d.run); err != nil {
 		d.t.Error(err)
 	}
-	for _, dir := range []string{"/run/containerd/s", "/run/containerd"} { // of the shims' sockets, wherever the state is
-		_ = os.Remove(dir) // another containerd may use it
+	// The shims' sockets and ctr's container are in places that no configuration moves. Only what is empty goes: another containerd may
+	// use them.
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/k8s.io")
+	if err != nil {
+		d.t.Error(err)
+	}
+	for _, dir := range append(groups, "/run/containerd/s", "/run/containerd/fifo", "/run/containerd/runc/k8s.io", "/run/containerd/runc", "/run/containerd") {
+		_ = os.Remove(dir)
 	}
 }
 
