@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,12 +82,13 @@ func (h *Hold) Start(program string) error {
 // Close lets the standby take over, as the daemon's death would.
 func (h *Hold) Close() error { return h.alive.Close() }
 
-// endTries bounds the wait for a killed standby, in milliseconds.
-const endTries = 2000
+// endLimit bounds the wait for a killed standby, in milliseconds.
+const endLimit = 5000
 
 // EndStandby ends the standby of dir, if there is one, and waits until it has let go of its address.
 func EndStandby(dir string) error {
-	data, err := os.ReadFile(filepath.Join(dir, standbyPID))
+	path := filepath.Join(dir, standbyPID)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -97,22 +97,39 @@ func EndStandby(dir string) error {
 	}
 	pid, err := strconv.Atoi(string(data))
 	if err != nil {
-		return fmt.Errorf("read %s: %w", filepath.Join(dir, standbyPID), err)
+		return fmt.Errorf("read %s: %w", path, err)
 	}
-	for range endTries {
-		if !isStandby(pid, dir) {
-			return os.Remove(filepath.Join(dir, standbyPID))
-		}
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("end the standby of DNS: %w", err)
-		}
-		time.Sleep(time.Millisecond)
+	// A descriptor of the process: its number may pass to another one, and only this tells when its last socket is closed.
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return os.Remove(path)
 	}
-	return fmt.Errorf("the standby of DNS, process %d, does not end", pid)
+	if err != nil {
+		return fmt.Errorf("find the standby of DNS, process %d: %w", pid, err)
+	}
+	defer unix.Close(fd)
+	if !isStandby(pid, dir) {
+		return os.Remove(path)
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("end the standby of DNS: %w", err)
+	}
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, endLimit)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("wait for the end of the standby of DNS: %w", err)
+		case n == 0:
+			return fmt.Errorf("the standby of DNS, process %d, does not end", pid)
+		}
+		return os.Remove(path)
+	}
 }
 
-// isStandby guards against a number that another process has got meanwhile. A dead process has no command line.
+// isStandby says whether the process is the standby of dir. One that is ending has no command line any more: then it is waited for, too.
 func isStandby(pid int, dir string) bool {
 	command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return strings.Contains(string(command), "\x00"+standby.Word+"\x00"+dir+"\x00")
+	return len(command) == 0 || strings.Contains(string(command), "\x00"+standby.Word+"\x00"+dir+"\x00")
 }
