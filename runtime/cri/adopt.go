@@ -2,11 +2,14 @@ package cri
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/runtime/keeper"
@@ -39,7 +42,35 @@ func (r *Runtime) adopt(ctx context.Context) {
 	}
 	wg.Wait()
 	r.sweepKeepers(ctx)
+	r.sweepStrays()
 	r.sweepRoots(ctx)
+}
+
+// sweepStrays ends keepers that run but could not be adopted: of pods that nobody knows, or that do not answer.
+func (r *Runtime) sweepStrays() {
+	pids, err := r.keepers.Pids()
+	if err != nil {
+		r.log.Error("look for stray keepers", "err", err)
+		return
+	}
+	for _, pid := range pids {
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // empty: it is ending
+		words := strings.Split(string(command), "\x00")
+		if len(words) < 2 {
+			continue
+		}
+		r.mu.Lock()
+		p := r.pods[words[1]]
+		adopted := p != nil && p.keeper != nil
+		r.mu.Unlock()
+		if adopted {
+			continue
+		}
+		r.log.Warn("ending a stray keeper", "sandbox", words[1], "pid", pid)
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
+			r.log.Error("end a stray keeper", "sandbox", words[1], "pid", pid, "err", err)
+		}
+	}
 }
 
 // adoptPod connects with a pod's keeper again. Without one the pod is not ready and its containers have ended.

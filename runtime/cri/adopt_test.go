@@ -70,6 +70,31 @@ func TestKeeperDies(t *testing.T) {
 	}
 }
 
+// TestDeafKeeper restarts a runtime beside a keeper that cannot be reached: it is ended, and nothing of it stays.
+func TestDeafKeeper(t *testing.T) {
+	h := newHost(t)
+	pod := h.runPod(h.pod("deaf"))
+	h.run(pod, ctr("main", "sleep", "1h"))
+	dir := filepath.Join(h.deps.Run, "keepers", pod)
+	pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	if err := os.Remove(filepath.Join(dir, "sock")); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	await(t, "the keeper to end", func() bool {
+		command, _ := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/cmdline")
+		return len(command) == 0
+	})
+	if _, err := h.rt.RemovePodSandbox(t.Context(), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: pod}); err != nil {
+		t.Fatal(err)
+	}
+	h.leftovers()
+}
+
 // TestSweep lets a runtime find what a crash in the middle leaves.
 func TestSweep(t *testing.T) {
 	h := newHost(t)
