@@ -75,7 +75,7 @@ func (c *cluster) kubectl(args ...string) string {
 func (c *cluster) apply(manifest string) {
 	c.t.Helper()
 	cmd := c.Command("kubectl", "apply", "-f", "-")
-	cmd.Stdin = strings.NewReader(manifest)
+	cmd.Stdin = strings.NewReader("---\n" + manifest) // older kubectl takes what begins with a brace for JSON
 	if out, err := cmd.CombinedOutput(); err != nil {
 		c.t.Fatalf("kubectl apply: %v\n%s", err, out)
 	}
