@@ -26,7 +26,7 @@ func TestContainerd(t *testing.T) {
 		if _, err := exec.LookPath(program); err == nil {
 			continue
 		}
-		out, err := exec.Command("apt-get", "install", "-y", "--no-install-recommends", "containerd", "containernetworking-plugins", "runc").CombinedOutput()
+		out, err := exec.Command("sh", "-c", "apt-get -q update && apt-get -qy install --no-install-recommends containerd containernetworking-plugins runc").CombinedOutput()
 		if err != nil {
 			t.Fatalf("install containerd: %v\n%s", err, out)
 		}
