@@ -56,10 +56,11 @@ func (b *Binary) Spawn(ctx context.Context, s Spec, born func(pid int) error) (*
 		err = wire.WriteFrame(conn, wire.KindSetup, s.Setup.Encode())
 	}
 	if err == nil {
-		err = born(pid)
-	}
-	if err == nil {
-		_, err = answer(ctx, conn)
+		if err = born(pid); err == nil {
+			_, err = answer(ctx, conn)
+		} else {
+			err = cause(ctx, conn, pid, err)
+		}
 	}
 	if err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL) // still ours, so the number is right
@@ -70,6 +71,17 @@ func (b *Binary) Spawn(ctx context.Context, s Spec, born func(pid int) error) (*
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
 	return &Keeper{dir: s.Setup.Dir, PID: pid, watch: conn, child: true}, nil
+}
+
+// cause is why a keeper could not be started when what was done beside its birth went wrong: a keeper that refused its setup is
+// gone before its namespaces can be pinned, and then its own word is the reason.
+func cause(ctx context.Context, conn net.Conn, pid int, born error) error {
+	_ = unix.Kill(pid, unix.SIGKILL) // not waited for yet, so the number is right; what it has said can still be read
+	var own Error
+	if _, err := answer(ctx, conn); errors.As(err, &own) {
+		return own
+	}
+	return born
 }
 
 // fork clones the keeper into its namespaces and cgroups.
