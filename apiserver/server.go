@@ -50,6 +50,7 @@ type Deps struct {
 	FrontProxyCA []byte
 
 	Services Services
+	Plugins  []admission.Plugin                                 // what is admitted beyond what apiserver/admission looks at itself
 	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
 	Audit    *audit.Log                                         // nil: no audit log
 	Log      *slog.Logger
@@ -112,7 +113,8 @@ func New(d Deps) (*Server, error) {
 		}
 	}
 	s.start, err = admission.New(admission.Deps{View: view, Authz: s.authz, Ranges: d.Services.Ranges, NodePorts: d.Services.NodePorts,
-		Advertise: d.Services.Advertise, ClientCA: d.ClientCA, FrontProxyCA: d.FrontProxyCA, Log: s.log})
+		Advertise: d.Services.Advertise, ClientCA: d.ClientCA, FrontProxyCA: d.FrontProxyCA, Log: s.log,
+		Self: func() client.Client { return s.Local(Self()) }, Kinds: func() []*kinds.Kind { return d.Kinds }, Plugins: d.Plugins})
 	if err != nil {
 		return nil, err
 	}

@@ -1,16 +1,21 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	core "k8s.io/api/core/v1"
 
 	"proa.dev/apiserver/authz"
 	"proa.dev/client"
+	"proa.dev/kinds"
+	"proa.dev/kit/run"
 	"proa.dev/object"
 )
 
@@ -23,6 +28,13 @@ type Deps struct {
 	Advertise netip.AddrPort // where the API server is reached; zero: no default/kubernetes service
 	Log       *slog.Logger
 
+	// Self is the API as the server itself uses it, and Kinds is what is served now. Both are for use while requests are answered,
+	// not before.
+	Self  func() client.Client
+	Kinds func() []*kinds.Kind
+	// Plugins are the parts of admission that stand in folders of their own.
+	Plugins []Plugin
+
 	ClientCA, FrontProxyCA []byte // PEM; nil: not published
 }
 
@@ -31,6 +43,26 @@ type Start struct {
 	deps      Deps
 	view      client.View
 	addresses *addresses
+	chain     Chain
+	runs      []run.Component
+}
+
+// Plugin makes a part of admission.
+type Plugin func(Deps) (Part, error)
+
+// Part is some steps, and what runs beside them while the server does.
+type Part struct {
+	Steps []Step
+	Run   func(ctx context.Context) error // nil: nothing
+}
+
+// order is in which order steps run: Kubernetes' own, with ours where they belong. Every step stands in it.
+var order = [...]string{
+	"NamespaceLifecycle", "LimitRanger", "ServiceAccount", "NodeRestriction", "TaintNodesByCondition", "PodSecurity", "Priority",
+	"DefaultTolerationSeconds", "DefaultStorageClass", "StorageObjectInUseProtection", "PersistentVolumeClaimResize", "RuntimeClass",
+	"CertificateApproval", "CertificateSigning", "ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass",
+	"PodTopologyLabels", "NodeDeclaredFeatureValidator", "PodResizeValidator", "ServiceAddresses", "RoleEscalation",
+	"MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook", "ResourceQuota",
 }
 
 // New checks the ranges. It starts nothing.
@@ -42,12 +74,34 @@ func New(d Deps) (*Start, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Start{deps: d, view: d.View, addresses: a}, nil
+	s := &Start{deps: d, view: d.View, addresses: a}
+	steps := s.own()
+	for _, plugin := range d.Plugins {
+		part, err := plugin(d)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, part.Steps...)
+		if part.Run != nil {
+			s.runs = append(s.runs, run.Component{Name: part.Steps[0].Name, Run: part.Run})
+		}
+	}
+	for _, step := range steps {
+		if !slices.Contains(order[:], step.Name) {
+			return nil, fmt.Errorf("admission step %s has no place in the order", step.Name)
+		}
+	}
+	slices.SortStableFunc(steps, func(a, b Step) int {
+		return cmp.Compare(slices.Index(order[:], a.Name), slices.Index(order[:], b.Name))
+	})
+	s.chain = steps
+	s.runs = append(s.runs, run.Component{Name: "service addresses", Run: s.follow})
+	return s, nil
 }
 
-// Chain is the steps, in the order in which they run.
-func (s *Start) Chain() Chain {
-	return Chain{
+// own is the steps that stand in this package.
+func (s *Start) own() []Step {
+	return []Step{
 		{Name: "NamespaceLifecycle", Admit: s.namespaceLifecycle},
 		{Name: "NodeRestriction", Admit: s.nodeRestriction},
 		{Name: "ServiceAccount", Admit: s.serviceAccount},
@@ -60,8 +114,14 @@ func (s *Start) Chain() Chain {
 	}
 }
 
-// Run keeps what services have in step with the services there are, until ctx ends.
-func (s *Start) Run(ctx context.Context) error {
+// Chain is the steps, in the order in which they run.
+func (s *Start) Chain() Chain { return s.chain }
+
+// Run runs what stands beside the steps, until ctx ends.
+func (s *Start) Run(ctx context.Context) error { return run.All(ctx, s.runs...) }
+
+// follow keeps what services have in step with the services there are.
+func (s *Start) follow(ctx context.Context) error {
 	if !carries(s.view, object.ResourceOf[core.Service]()) {
 		<-ctx.Done()
 		return ctx.Err()
