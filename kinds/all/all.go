@@ -9,6 +9,7 @@ import (
 	"proa.dev/kinds/coordination"
 	"proa.dev/kinds/core"
 	"proa.dev/kinds/discovery"
+	"proa.dev/kinds/flowcontrol"
 	"proa.dev/kinds/networking"
 	"proa.dev/kinds/node"
 	"proa.dev/kinds/rbac"
@@ -48,6 +49,9 @@ func Kinds() []*kinds.Kind {
 		coordination.Lease.Kind(),
 
 		discovery.EndpointSlice.Kind(),
+
+		flowcontrol.FlowSchema.Kind(),
+		flowcontrol.PriorityLevelConfiguration.Kind(),
 
 		networking.IngressClass.Kind(),
 		networking.Ingress.Kind(),
