@@ -127,10 +127,12 @@ func (s *Server) audit(next http.Handler) http.Handler {
 			id = string(uuid.NewUUID())
 		}
 		w.Header().Set("Audit-Id", id)
-		next.ServeHTTP(w, r)
 		if s.deps.Audit == nil {
+			next.ServeHTTP(w, r)
 			return
 		}
+		ctx, record := audit.With(r.Context())
+		next.ServeHTTP(w, r.WithContext(ctx))
 		q := requestOf(r.Context())
 		e := audit.Event{AuditID: id, Stage: "ResponseComplete", RequestURI: r.URL.RequestURI(), Verb: q.verb, User: audit.UserOf(q.user),
 			UserAgent: r.UserAgent(), ResponseStatus: audit.Status{Code: q.code}, Received: audit.Time(q.began), Staged: audit.Time(time.Now())}
@@ -146,8 +148,9 @@ func (s *Server) audit(next http.Handler) http.Handler {
 			e.Object = &audit.Object{Resource: t.Resource.Resource, Namespace: t.Namespace, Name: t.Name, APIGroup: t.Group, APIVersion: t.Version, Subresource: t.Sub}
 		}
 		if q.decision != "" {
-			e.Annotations = map[string]string{"authorization.k8s.io/decision": q.decision}
+			audit.Annotate(ctx, "authorization.k8s.io/decision", q.decision)
 		}
+		e.Annotations = record.Annotations()
 		if err := s.deps.Audit.Write(e); err != nil {
 			s.log.Error("audit", "err", err)
 		}
