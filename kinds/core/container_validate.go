@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/resources"
 )
 
 func (c *podCheck) containers(p *field.Path) {
@@ -159,7 +160,7 @@ func (c *podCheck) container(p *field.Path, ctr *core.Container) {
 	c.mounts(p.Child("volumeMounts"), ctr)
 	c.devices(p.Child("volumeDevices"), ctr)
 	validatePullPolicy(c.Errors, p.Child("imagePullPolicy"), ctr.ImagePullPolicy)
-	c.requirements(p.Child("resources"), &ctr.Resources, containerResource)
+	c.requirements(p.Child("resources"), &ctr.Resources, resources.OfContainer)
 	c.resizePolicy(p.Child("resizePolicy"), ctr.ResizePolicy)
 	c.security(p.Child("securityContext"), ctr.SecurityContext)
 }

@@ -6,6 +6,7 @@ import (
 	core "k8s.io/api/core/v1"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/resources"
 )
 
 // Node is v1 Node: a machine that runs pods.
@@ -35,8 +36,8 @@ func defaultNode(n *core.Node) {
 	if len(n.Spec.PodCIDRs) > 0 {
 		n.Spec.PodCIDR = n.Spec.PodCIDRs[0]
 	}
-	roundUp(n.Status.Capacity)
-	roundUp(n.Status.Allocatable)
+	resources.RoundUp(n.Status.Capacity)
+	resources.RoundUp(n.Status.Allocatable)
 	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
 		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
 	}

@@ -12,6 +12,7 @@ import (
 	netutils "k8s.io/utils/net"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/resources"
 )
 
 func validateNode(n *core.Node) field.ErrorList {
@@ -37,7 +38,7 @@ func validateNode(n *core.Node) field.ErrorList {
 func nodeResources(e *check.Errors, n *core.Node) {
 	each := func(p *field.Path, list core.ResourceList) {
 		for _, r := range slices.Sorted(maps.Keys(list)) {
-			ResourceValue(e, p.Child(string(r)), r, list[r])
+			resources.Value(e, p.Child(string(r)), r, list[r])
 		}
 	}
 	each(statusPath.Child("capacity"), n.Status.Capacity)

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/resources"
 )
 
 // PersistentVolume is v1 PersistentVolume: storage that outlives pods, before anyone claims it and after.
@@ -35,7 +36,7 @@ func defaultVolumeObject(v *core.PersistentVolume) {
 	orElse(&v.Status.Phase, core.VolumePending)
 	orElse(&v.Spec.PersistentVolumeReclaimPolicy, core.PersistentVolumeReclaimRetain)
 	orPtr(&v.Spec.VolumeMode, core.PersistentVolumeFilesystem)
-	roundUp(v.Spec.Capacity)
+	resources.RoundUp(v.Spec.Capacity)
 	switch s := &v.Spec.PersistentVolumeSource; {
 	case s.HostPath != nil:
 		orPtr(&s.HostPath.Type, core.HostPathUnset)

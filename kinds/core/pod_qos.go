@@ -3,6 +3,8 @@ package core
 import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
+
+	"proa.dev/kinds/core/resources"
 )
 
 // QOS is the quality-of-service class of a pod by its requests and limits of cpu and memory: Guaranteed when every container has
@@ -63,7 +65,7 @@ func defaultPodLevelLimits(p *core.Pod) {
 	for name, q := range resource.AggregateContainerLimits(p, resource.PodResourcesOptions{}) {
 		_, requested := r.Requests[name]
 		_, limited := r.Limits[name]
-		if !isHugePages(name) || !resource.IsSupportedPodLevelResource(name) || requested || limited {
+		if !resources.HugePages(name) || !resource.IsSupportedPodLevelResource(name) || requested || limited {
 			continue
 		}
 		if r.Limits == nil {
@@ -82,7 +84,7 @@ func defaultPodLevelRequests(p *core.Pod) {
 	}
 	fill := func(from core.ResourceList, overcommitOnly bool) {
 		for name, q := range from {
-			if _, ok := r.Requests[name]; ok || !resource.IsSupportedPodLevelResource(name) || overcommitOnly && isHugePages(name) {
+			if _, ok := r.Requests[name]; ok || !resource.IsSupportedPodLevelResource(name) || overcommitOnly && resources.HugePages(name) {
 				continue
 			}
 			if r.Requests == nil {

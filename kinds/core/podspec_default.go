@@ -4,8 +4,9 @@ import (
 	"strings"
 
 	core "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
+
+	"proa.dev/kinds/core/resources"
 )
 
 // DefaultPodTemplate fills what the author of a pod template left out. Pods get more: see DefaultPod.
@@ -35,7 +36,7 @@ func DefaultPodSpec(s *core.PodSpec) {
 	for i := range s.EphemeralContainers {
 		defaultContainer((*core.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon))
 	}
-	roundUp(s.Overhead)
+	resources.RoundUp(s.Overhead)
 	if s.Resources != nil {
 		defaultResources(s.Resources)
 	}
@@ -99,18 +100,8 @@ func defaultHTTPGet(a *core.HTTPGetAction) {
 }
 
 func defaultResources(r *core.ResourceRequirements) {
-	roundUp(r.Limits)
-	roundUp(r.Requests)
-}
-
-// roundUp rounds to a thousandth, the finest step that Kubernetes keeps.
-func roundUp(l core.ResourceList) {
-	for name, q := range l {
-		if q.RoundUp(resource.Milli) {
-			continue // nothing was lost
-		}
-		l[name] = q
-	}
+	resources.RoundUp(r.Limits)
+	resources.RoundUp(r.Requests)
 }
 
 // pullPolicy is Always for images that are tagged latest or not at all, else IfNotPresent. A reference with a digest and without a

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/resources"
 )
 
 // podCheck is the validation of one pod spec: what has been found wrong, and what its parts have to know of the whole.
@@ -112,7 +113,7 @@ func (c *podCheck) classes(p *field.Path) {
 		PreemptionPolicy(c.Errors, p.Child("preemptionPolicy"), *s.PreemptionPolicy)
 	}
 	if s.Overhead != nil {
-		c.requirements(p.Child("overhead"), &core.ResourceRequirements{Limits: s.Overhead}, containerResource)
+		c.requirements(p.Child("overhead"), &core.ResourceRequirements{Limits: s.Overhead}, resources.OfContainer)
 	}
 }
 

@@ -8,11 +8,11 @@ import (
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	podresource "k8s.io/component-helpers/resource"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/resources"
 )
 
 // requirements checks requests and limits at p; name checks the names of their resources.
@@ -20,11 +20,11 @@ func (c *podCheck) requirements(p *field.Path, r *core.ResourceRequirements, nam
 	computed, huge := false, false
 	one := func(p *field.Path, n core.ResourceName, q resource.Quantity) {
 		name(c.Errors, p, n)
-		ResourceValue(c.Errors, p, n, q)
+		resources.Value(c.Errors, p, n, q)
 		computed = computed || n == core.ResourceCPU || n == core.ResourceMemory
-		if isHugePages(n) {
+		if resources.HugePages(n) {
 			huge = true
-			if !divisibleByPage(n, q) {
+			if !resources.DivisibleByPage(n, q) {
 				c.Invalid(p, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), n))
 			}
 		}
@@ -35,7 +35,7 @@ func (c *podCheck) requirements(p *field.Path, r *core.ResourceRequirements, nam
 	for _, n := range slices.Sorted(maps.Keys(r.Requests)) {
 		q := r.Requests[n]
 		limit, limited := r.Limits[n]
-		overcommit := isNative(n) && !isHugePages(n)
+		overcommit := resources.Overcommit(n)
 		switch {
 		case limited && !overcommit && q.Cmp(limit) != 0:
 			c.Invalid(p.Child("requests"), q.String(), fmt.Sprintf("must be equal to %s limit of %s", n, limit.String()))
@@ -95,7 +95,7 @@ func (c *podCheck) podResources(p *field.Path) {
 	if r.Claims != nil {
 		c.Forbidden(p.Child("claims"), "claims may not be set for Resources at pod-level")
 	}
-	c.requirements(p, r, podResource)
+	c.requirements(p, r, resources.OfPod)
 	pod := &core.Pod{Spec: *c.spec}
 	sum := podresource.AggregateContainerRequests(pod, podresource.PodResourcesOptions{})
 	for _, n := range slices.Sorted(maps.Keys(sum)) {
@@ -108,7 +108,7 @@ func (c *podCheck) podResources(p *field.Path) {
 	sum = podresource.AggregateContainerLimits(pod, podresource.PodResourcesOptions{})
 	for _, n := range slices.Sorted(maps.Keys(sum)) {
 		of, all := sum[n], r.Limits[n]
-		if _, ok := r.Limits[n]; ok && isHugePages(n) && of.Cmp(all) > 0 {
+		if _, ok := r.Limits[n]; ok && resources.HugePages(n) && of.Cmp(all) > 0 {
 			c.Invalid(p.Child("limits").Key(string(n)), all.String(),
 				fmt.Sprintf("must be greater than or equal to aggregate container limits of %s", of.String()))
 		}
@@ -124,80 +124,8 @@ func (c *podCheck) podResources(p *field.Path) {
 	}
 }
 
-// ResourceValue checks an amount of a resource.
-func ResourceValue(e *check.Errors, p *field.Path, n core.ResourceName, q resource.Quantity) {
-	e.NonNegativeQuantity(p, q)
-	if isInteger(n) && q.MilliValue()%1000 != 0 {
-		e.Invalid(p, q, "must be an integer")
-	}
-}
-
-// resourceName checks the name of any resource.
-func resourceName(e *check.Errors, p *field.Path, n core.ResourceName) bool {
-	msgs := utilvalidation.IsQualifiedName(string(n))
-	e.Invalids(p, n, msgs)
-	if len(msgs) == 0 && !strings.Contains(string(n), "/") && !isStandard(n) {
-		e.Invalid(p, n, "must be a standard resource type or fully qualified")
-		return false
-	}
-	return len(msgs) == 0
-}
-
-func containerResource(e *check.Errors, p *field.Path, n core.ResourceName) {
-	resourceName(e, p, n)
-	switch {
-	case !strings.Contains(string(n), "/"):
-		if n != core.ResourceCPU && n != core.ResourceMemory && n != core.ResourceEphemeralStorage && !isHugePages(n) {
-			e.Invalid(p, n, "must be a standard resource for containers")
-		}
-	case !isNative(n) && !isExtended(n):
-		e.Invalid(p, n, "doesn't follow extended resource name standard")
-	}
-}
-
-func podResource(e *check.Errors, p *field.Path, n core.ResourceName) {
-	if resourceName(e, p, n) && !podresource.IsSupportedPodLevelResource(n) {
-		all := podresource.SupportedPodLevelResources().UnsortedList()
-		slices.Sort(all)
-		e.Add(field.NotSupported(p, n, all))
-	}
-}
-
-// isNative says that a resource is one of Kubernetes' own.
-func isNative(n core.ResourceName) bool {
-	return !strings.Contains(string(n), "/") || strings.Contains(string(n), core.ResourceDefaultNamespacePrefix)
-}
-
-// isExtended says that a resource is one that devices or administrators bring.
-func isExtended(n core.ResourceName) bool {
-	return !isNative(n) && !strings.HasPrefix(string(n), core.DefaultResourceRequestsPrefix) &&
-		len(utilvalidation.IsQualifiedName(core.DefaultResourceRequestsPrefix+string(n))) == 0
-}
-
-// counted are resources that are numbers of objects.
-var counted = []core.ResourceName{core.ResourcePods, core.ResourceServices, core.ResourceReplicationControllers, core.ResourceQuotas,
-	core.ResourceSecrets, core.ResourceConfigMaps, core.ResourcePersistentVolumeClaims, core.ResourceServicesNodePorts,
-	core.ResourceServicesLoadBalancers}
-
-// measured are resources that are amounts.
-var measured = []core.ResourceName{core.ResourceCPU, core.ResourceMemory, core.ResourceEphemeralStorage, core.ResourceRequestsCPU,
-	core.ResourceRequestsMemory, core.ResourceRequestsEphemeralStorage, core.ResourceLimitsCPU, core.ResourceLimitsMemory,
-	core.ResourceLimitsEphemeralStorage, core.ResourceStorage, core.ResourceRequestsStorage}
-
-func isStandard(n core.ResourceName) bool {
-	return slices.Contains(measured, n) || slices.Contains(counted, n) || isHugePages(n) ||
-		strings.HasPrefix(string(n), core.ResourceRequestsHugePagesPrefix)
-}
-
-func isInteger(n core.ResourceName) bool { return slices.Contains(counted, n) || isExtended(n) }
-
-func divisibleByPage(n core.ResourceName, q resource.Quantity) bool {
-	page, err := resource.ParseQuantity(strings.TrimPrefix(string(n), core.ResourceHugePagesPrefix))
-	return err == nil && page.Sign() > 0 && page.MilliValue()%1000 == 0 && q.Value()%page.Value() == 0
-}
-
 // ValidateResources checks requests and limits of a container.
 func ValidateResources(e *check.Errors, p *field.Path, r *core.ResourceRequirements) {
 	c := &podCheck{Errors: e}
-	c.requirements(p, r, containerResource)
+	c.requirements(p, r, resources.OfContainer)
 }

@@ -21,10 +21,6 @@ func NamesAndImages(list []core.Container) (names, images string) {
 	return strings.Join(n, ","), strings.Join(i, ",")
 }
 
-func isHugePages(name core.ResourceName) bool {
-	return strings.HasPrefix(string(name), core.ResourceHugePagesPrefix)
-}
-
 // difference shows how b differs from a, for people.
 func difference(a, b any) string { return diff.Diff(a, b) }
 

@@ -3,6 +3,8 @@ package core
 import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"proa.dev/kinds/core/resources"
 )
 
 func defaultVolume(v *core.Volume) {
@@ -75,6 +77,6 @@ func defaultAzureDisk(d *core.AzureDiskVolumeSource) {
 // DefaultClaimSpec fills the spec of a claim, of a claim template and of an ephemeral volume.
 func DefaultClaimSpec(s *core.PersistentVolumeClaimSpec) {
 	orPtr(&s.VolumeMode, core.PersistentVolumeFilesystem)
-	roundUp(s.Resources.Limits)
-	roundUp(s.Resources.Requests)
+	resources.RoundUp(s.Resources.Limits)
+	resources.RoundUp(s.Resources.Requests)
 }
