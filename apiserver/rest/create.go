@@ -87,7 +87,6 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	if generate {
 		o.SetName(GenerateName(o.GetGenerateName()))
 	}
-	r.Key = object.KeyOf(o)
 	o.SetUID(uuid.NewUUID())
 	o.SetCreationTimestamp(metav1.Time{Time: a.now().Truncate(1e9)})
 	if s.Kind.Status && !s.Kind.CreateStatus {
@@ -97,6 +96,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 		o.SetGeneration(1)
 	}
 	s.Kind.Prepare(o, nil)
+	r.Key = object.KeyOf(o)
 	if errs := slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o)); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), o.GetName(), errs)
 	}

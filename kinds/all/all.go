@@ -8,10 +8,12 @@ import (
 	"proa.dev/kinds/batch"
 	"proa.dev/kinds/coordination"
 	"proa.dev/kinds/core"
+	"proa.dev/kinds/core/limits"
 	"proa.dev/kinds/discovery"
 	"proa.dev/kinds/flowcontrol"
 	"proa.dev/kinds/networking"
 	"proa.dev/kinds/node"
+	"proa.dev/kinds/policy"
 	"proa.dev/kinds/rbac"
 	"proa.dev/kinds/scheduling"
 	"proa.dev/kinds/storage"
@@ -24,6 +26,7 @@ func Kinds() []*kinds.Kind {
 		core.ConfigMap.Kind(),
 		core.Endpoints.Kind(),
 		core.Event.Kind(),
+		limits.LimitRange.Kind(),
 		core.Namespace.Kind(),
 		core.Node.Kind(),
 		core.PersistentVolumeClaim.Kind(),
@@ -31,6 +34,7 @@ func Kinds() []*kinds.Kind {
 		core.Pod.Kind(),
 		core.PodTemplate.Kind(),
 		core.ReplicationController.Kind(),
+		limits.ResourceQuota.Kind(),
 		core.Secret.Kind(),
 		core.ServiceAccount.Kind(),
 		core.Service.Kind(),
@@ -57,6 +61,8 @@ func Kinds() []*kinds.Kind {
 		networking.Ingress.Kind(),
 
 		node.RuntimeClass.Kind(),
+
+		policy.PodDisruptionBudget.Kind(),
 
 		rbac.ClusterRoleBinding.Kind(),
 		rbac.ClusterRole.Kind(),
