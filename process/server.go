@@ -145,6 +145,7 @@ func (s *server) buildAPI() error {
 		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
 		Connect: &streams, Discovery: discovery.New, OpenAPI: openapi.New, Routes: map[string]http.Handler{authn.DiscoveryPath: keys, authn.KeysPath: keys},
 		Listener: listener, TLS: s.serverTLS(),
+		Plugins:  plugins(),
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, s.dnsService},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
