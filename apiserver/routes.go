@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 
 	"proa.dev/apiserver/codec"
-	"proa.dev/kinds"
 )
 
 // gitVersion is the Kubernetes version whose API this is, as clients compare it, with proa's mark.
@@ -18,16 +17,15 @@ const gitVersion = "v1.37.2+proa"
 
 // routes answers everything that has passed the chain.
 func (s *Server) routes() http.Handler {
-	list := func() []*kinds.Kind { return s.deps.Kinds }
 	mux := http.NewServeMux()
 	if s.deps.Discovery != nil {
-		h := s.deps.Discovery(list)
+		h := s.deps.Discovery(s.Kinds)
 		for _, p := range []string{"/api", "/api/", "/apis", "/apis/"} {
 			mux.Handle(p, h)
 		}
 	}
 	if s.deps.OpenAPI != nil {
-		mux.Handle("/openapi/", s.deps.OpenAPI(list))
+		mux.Handle("/openapi/", s.deps.OpenAPI(s.Kinds))
 	}
 	for path, h := range s.deps.Routes {
 		mux.Handle(path, h)
@@ -59,7 +57,7 @@ func (s *Server) version(w http.ResponseWriter, r *http.Request) {
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	paths := []string{"/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
 	seen := map[string]bool{}
-	for _, k := range s.deps.Kinds {
+	for _, k := range s.Kinds() {
 		for _, p := range []string{"/apis/" + k.Group, "/apis/" + k.GroupVersion().String()} {
 			if k.Group != "" && !seen[p] {
 				seen[p] = true

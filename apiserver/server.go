@@ -49,12 +49,21 @@ type Deps struct {
 	ClientCA     []byte // PEM of what signs client certificates and front proxies, for extension servers; nil: not published
 	FrontProxyCA []byte
 
+	// Custom serves kinds that come and go at run time; nil: none do. The function self is not for use before Run.
+	Custom func(api *rest.API, view client.View, self func() client.Client, log *slog.Logger) Custom
+
 	Services Services
 	Plugins  []admission.Plugin                                 // what is admitted beyond what apiserver/admission looks at itself
 	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
 	Audit    *audit.Log                                         // nil: no audit log
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
+}
+
+// Custom serves kinds at run time by the verbs that it was made with.
+type Custom interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{} // closed when the kinds that were defined at the start are served
 }
 
 // Services says where services live.
@@ -77,6 +86,7 @@ type Server struct {
 	metrics *metrics
 	handler http.Handler
 	start   *admission.Start
+	custom  Custom
 
 	ready  chan struct{} // closed when the server answers everything
 	ending chan struct{} // closed when it begins to end
@@ -114,12 +124,15 @@ func New(d Deps) (*Server, error) {
 	}
 	s.start, err = admission.New(admission.Deps{View: view, Authz: s.authz, Ranges: d.Services.Ranges, NodePorts: d.Services.NodePorts,
 		Advertise: d.Services.Advertise, ClientCA: d.ClientCA, FrontProxyCA: d.FrontProxyCA, Log: s.log,
-		Self: func() client.Client { return s.Local(Self()) }, Kinds: func() []*kinds.Kind { return d.Kinds }, Plugins: d.Plugins})
+		Self: func() client.Client { return s.Local(Self()) }, Kinds: s.Kinds, Plugins: d.Plugins})
 	if err != nil {
 		return nil, err
 	}
 	s.rest = rest.New(rest.Deps{Cache: s.cache, Store: st, Kinds: d.Kinds, Admission: s.start.Chain(), Authz: s.authz, Authn: s.authn,
 		Issuer: issuer, Log: s.log, Now: d.Now})
+	if d.Custom != nil {
+		s.custom = d.Custom(s.rest, view, func() client.Client { return s.Local(Self()) }, s.log)
+	}
 	s.checks = s.healthChecks()
 	s.handler = s.chain(s.routes())
 	return s, nil
@@ -130,6 +143,10 @@ func (s *Server) Handler() http.Handler { return s.handler }
 
 // View is every object, shared and frozen. It is filled once Run has begun.
 func (s *Server) View() client.View { return s.cache.View() }
+
+// Kinds is what is served now: the same slice as long as nothing changes, so that its first element's address says whether something
+// has. Nobody writes to it.
+func (s *Server) Kinds() []*kinds.Kind { return s.rest.Kinds() }
 
 // Ready is closed when the server answers everything.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
@@ -154,6 +171,9 @@ func (s *Server) Run(ctx context.Context) error {
 		{Name: "begin", Run: func(ctx context.Context) error { return s.begin(ctx) }},
 		{Name: "admission", Run: s.start.Run},
 		{Name: "expiry", Run: s.expiry},
+	}
+	if s.custom != nil {
+		parts = append(parts, run.Component{Name: "custom kinds", Run: s.custom.Run})
 	}
 	parts = append(parts, run.Component{Name: "http", Run: func(inner context.Context) error {
 		defer stop()
@@ -185,6 +205,13 @@ func (s *Server) begin(ctx context.Context) error {
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("make the first objects: %w", err)
+	}
+	if s.custom != nil {
+		select {
+		case <-s.custom.Ready():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	close(s.ready)
 	s.log.Info("API server ready", "took", time.Since(began).Round(time.Millisecond))

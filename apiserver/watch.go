@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -74,14 +75,14 @@ type feed struct {
 	out    http.ResponseWriter
 	ctl    *http.ResponseController
 	q      *request
-	done   <-chan struct{}
+	ctx    context.Context // of the request
 	buf    []byte
 	tables codec.TableOptions
 	dirty  bool
 }
 
 func newFeed(s *Server, w http.ResponseWriter, r *http.Request, q *request) *feed {
-	f := &feed{server: s, out: w, ctl: http.NewResponseController(w), q: q, done: r.Context().Done()}
+	f := &feed{server: s, out: w, ctl: http.NewResponseController(w), q: q, ctx: r.Context()}
 	f.tables = codec.TableOptions{Include: metav1.IncludeObjectPolicy(q.query.Get("includeObject")), Version: q.want.Version}
 	if q.want.Form == codec.YAML {
 		q.want.Form = codec.JSON // as Kubernetes: no watch in YAML
@@ -178,11 +179,16 @@ func (f *feed) run(w *rest.Watch, limit time.Duration) {
 			tick.Reset(max(min(bookmarkEvery, left-lastBookmark), time.Second))
 		case <-end.C:
 			return
-		case <-f.done:
+		case <-f.ctx.Done():
 			return
 		case <-f.server.ending:
 			return
 		case <-w.Cut():
+			return
+		case <-w.Gone(): // the kind is served no more, or otherwise
+			if take() == nil {
+				_ = f.flush()
+			}
 			return
 		}
 	}
@@ -229,6 +235,11 @@ func (f *feed) events(list []cache.Event) error {
 
 // event appends one event to the buffer.
 func (f *feed) event(kind string, it *cache.Item) error {
+	it, err := f.q.served.Item(f.ctx, it)
+	if err != nil {
+		f.status(err)
+		return err
+	}
 	e, err := f.encode(it)
 	if err != nil {
 		f.server.log.Error("encode a watch event", "kind", it.Object.GetObjectKind().GroupVersionKind().Kind, "key", it.Key, "err", err)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -59,6 +60,24 @@ type View interface {
 	// Resources are those that the View carries now, one version each, sorted.
 	Resources() []object.Resource
 }
+
+// Changing is a View whose resources come and go while it is used.
+type Changing interface {
+	// Changed is closed when the resources are others than they were. Take it before looking at Resources.
+	Changed() <-chan struct{}
+}
+
+// Changed is v's, or a channel that never closes if v carries the same resources for ever.
+func Changed(v View) <-chan struct{} {
+	if c, ok := v.(Changing); ok {
+		return c.Changed()
+	}
+	return nil
+}
+
+// ErrGone ends a View.Watch whose resource the View does not carry any more, or carries anew: watch again if Resources still
+// has it.
+var ErrGone = errors.New("the resource is gone")
 
 // Select narrows a View.List; the zero value is everything. Of the fields that are set all must match.
 type Select struct {

@@ -117,6 +117,7 @@ type Kind struct {
 	Subs         []Sub
 	Also         []Other
 	Columns      []Column
+	Custom       *Custom // nil: a kind with a Go type
 
 	New            func() object.Object
 	Default        func(object.Object)

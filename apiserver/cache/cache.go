@@ -32,15 +32,17 @@ type Deps struct {
 
 // Cache is every object that the store holds, decoded once.
 type Cache struct {
-	store    store.Store
-	log      *slog.Logger
-	keep     *Keeper
-	byRes    map[client.Resource]*Shelf
-	byPrefix map[string]*Shelf // "pods", "services/specs"
-	ready    chan struct{}     // closed when the first list is in
-	ended    chan struct{}     // closed when Run returns
+	store store.Store
+	log   *slog.Logger
+	keep  *Keeper
+	table atomic.Pointer[table]
+	ready chan struct{} // closed when the first list is in
+	ended chan struct{} // closed when Run returns
 
 	rev atomic.Int64 // everything up to here is on the shelves
+
+	feeding sync.Mutex // held while events go onto the shelves, and while the table changes; guards loading
+	loading *loading   // the shelf that is being filled, if any
 
 	mu      sync.Mutex // guards below
 	waiting []waiter
@@ -57,6 +59,7 @@ type waiter struct {
 // pending is a write that has been, or is about to be, given to the store.
 type pending struct {
 	obj   object.Object // nil for a delete
+	shelf *Shelf
 	value []byte
 	item  *Item         // what the event made of it
 	done  chan struct{} // closed when item is on its shelf
@@ -65,22 +68,21 @@ type pending struct {
 // New makes a cache of the kinds that are stored.
 func New(d Deps) *Cache {
 	c := &Cache{
-		store: d.Store, log: d.Log, keep: &Keeper{}, byRes: map[client.Resource]*Shelf{}, byPrefix: map[string]*Shelf{},
+		store: d.Store, log: d.Log, keep: &Keeper{},
 		ready: make(chan struct{}), ended: make(chan struct{}), pending: map[string][]*pending{},
 	}
+	t := newTable()
 	for _, k := range d.Kinds {
-		if k.Virtual {
-			continue
+		if !k.Virtual {
+			t.add(newShelf(k, c.keep), k.GroupVersionResource)
 		}
-		s := newShelf(k, c.keep)
-		c.byRes[k.GroupVersionResource] = s
-		c.byPrefix[k.Storage] = s
 	}
+	c.table.Store(t)
 	return c
 }
 
 // Shelf is where the objects of a resource are, in the version that is stored. Nil if the cache does not carry it.
-func (c *Cache) Shelf(r client.Resource) *Shelf { return c.byRes[r] }
+func (c *Cache) Shelf(r client.Resource) *Shelf { return c.table.Load().byRes[r] }
 
 // Keeper bounds the memory of encodings.
 func (c *Cache) Keeper() *Keeper { return c.keep }
@@ -141,9 +143,12 @@ func (c *Cache) endedBecause() error {
 // feed takes one batch of the store's watch.
 func (c *Cache) feed(b store.Batch) error {
 	now := time.Now()
+	c.feeding.Lock()
 	for i := range b.Events {
+		c.delay(&b.Events[i])
 		c.event(&b.Events[i], now)
 	}
+	c.feeding.Unlock()
 	c.advance(b.Rev)
 	return nil
 }
@@ -151,12 +156,18 @@ func (c *Cache) feed(b store.Batch) error {
 // event brings one change onto its shelf, and lets the writer go on if it was written here.
 func (c *Cache) event(e *store.Event, now time.Time) {
 	s, key := c.locate(e.Key)
-	if s == nil {
+	p := c.claim(e)
+	if s == nil && p == nil {
 		return
 	}
-	p := c.claim(e)
 	var it *Item
 	switch {
+	case s == nil: // written while its kind was withdrawn
+		it = p.loose(key, e.Rev)
+	case s.behind(e): // it was loaded with the shelf, or will be
+		if p != nil {
+			it = p.loose(key, e.Rev)
+		}
 	case e.Delete:
 		change, ok := s.remove(key, e.Rev, now)
 		if ok {
@@ -235,11 +246,12 @@ func (c *Cache) locate(key string) (*Shelf, object.Key) {
 	if !ok {
 		return nil, object.Key{}
 	}
+	t := c.table.Load()
 	for i := 0; i < len(rest); i++ {
 		if rest[i] != '/' {
 			continue
 		}
-		if s := c.byPrefix[rest[:i]]; s != nil {
+		if s := t.byPrefix[rest[:i]]; s != nil {
 			k := object.ParseKey(rest[i+1:])
 			if (k.Namespace != "") == s.Kind.Namespaced {
 				return s, k

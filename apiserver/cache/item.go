@@ -30,6 +30,11 @@ func Loose(k *kinds.Kind, o object.Object) *Item {
 	return &Item{Key: object.KeyOf(o), Object: o, kind: k}
 }
 
+// As is it as another version of its kind has it: o.
+func (it *Item) As(k *kinds.Kind, o object.Object) *Item {
+	return &Item{Key: it.Key, Rev: it.Rev, Object: o, kind: k}
+}
+
 // Encoded is the object in JSON or protobuf. It is encoded once and kept as long as memory allows.
 func (it *Item) Encoded(f codec.Form, keep *Keeper) (codec.Encoded, error) {
 	if f > codec.Protobuf {

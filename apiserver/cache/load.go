@@ -62,16 +62,20 @@ func (c *Cache) fill(kvs []store.KV) {
 		if s == nil {
 			continue
 		}
-		it, err := decode(s, key, &kvs[i])
-		if err != nil {
-			c.log.Error("decode a stored object", "key", kvs[i].Key, "rev", kvs[i].Rev, "err", err)
-			continue
-		}
-		it.prove()
-		s.mu.Lock()
-		s.replace(it)
-		s.mu.Unlock()
+		c.fillOne(s, key, &kvs[i])
 	}
+}
+
+func (c *Cache) fillOne(s *Shelf, key object.Key, kv *store.KV) {
+	it, err := decode(s, key, kv)
+	if err != nil {
+		c.log.Error("decode a stored object", "key", kv.Key, "rev", kv.Rev, "err", err)
+		return
+	}
+	it.prove()
+	s.mu.Lock()
+	s.replace(it)
+	s.mu.Unlock()
 }
 
 // Decode makes the object of a stored value: decoded, defaulted, with its resourceVersion.

@@ -28,6 +28,10 @@ type Shelf struct {
 	Kind   *kinds.Kind
 	prefix string // "/registry/pods/"
 	keep   *Keeper
+	served client.Resource // by which the View names it; empty: not served
+	from   int64           // it was loaded at this revision: events up to there are in it
+	gone   chan struct{}   // closed when it is taken away
+	next   *Shelf          // what takes its place, if anything does; set before gone is closed
 
 	mu       sync.RWMutex // guards below
 	items    index
@@ -46,7 +50,7 @@ type Shelf struct {
 
 func newShelf(k *kinds.Kind, keep *Keeper) *Shelf {
 	return &Shelf{
-		Kind: k, prefix: "/registry/" + k.Storage + "/", keep: keep,
+		Kind: k, prefix: "/registry/" + k.Storage + "/", keep: keep, gone: make(chan struct{}),
 		items: index{}, owners: map[types.UID]index{}, nodes: map[string]index{}, perSpace: map[string]int{},
 		sorted:   btree.NewG(treeDegree, func(a, b *Item) bool { return less(a.Key, b.Key) }),
 		log:      newLog(0),

@@ -18,7 +18,7 @@ func (c *Cache) View() View { return View{c} }
 
 // Lookup implements client.View.
 func (v View) Lookup(r client.Resource, key object.Key) (object.Object, bool) {
-	s := v.cache.byRes[r]
+	s := v.cache.Shelf(r)
 	if s == nil {
 		return nil, false
 	}
@@ -31,7 +31,7 @@ func (v View) Lookup(r client.Resource, key object.Key) (object.Object, bool) {
 
 // List implements client.View.
 func (v View) List(r client.Resource, sel client.Select) []object.Object {
-	s := v.cache.byRes[r]
+	s := v.cache.Shelf(r)
 	if s == nil {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (v View) List(r client.Resource, sel client.Select) []object.Object {
 
 // Watch implements client.View. It waits for the cache to be filled first.
 func (v View) Watch(ctx context.Context, r client.Resource, fn func(client.Event)) error {
-	s := v.cache.byRes[r]
+	s := v.cache.Shelf(r)
 	if s == nil {
 		return fmt.Errorf("watch %s: not a resource of this view", r)
 	}
@@ -59,19 +59,27 @@ func (v View) Watch(ctx context.Context, r client.Resource, fn func(client.Event
 	return v.cache.follow(ctx, s, fn)
 }
 
+// Changed implements client.Changing.
+func (v View) Changed() <-chan struct{} { return v.cache.table.Load().changed }
+
 // Resources implements client.View.
 func (v View) Resources() []object.Resource {
 	var out []object.Resource
 	for _, s := range v.cache.shelves() {
-		out = append(out, s.Kind.Resource)
+		if s.served != (client.Resource{}) {
+			r := s.Kind.Resource
+			r.GroupVersionResource = s.served
+			out = append(out, r)
+		}
 	}
 	return out
 }
 
 // shelves is all of them, sorted by resource.
 func (c *Cache) shelves() []*Shelf {
-	out := make([]*Shelf, 0, len(c.byRes))
-	for _, s := range c.byRes {
+	t := c.table.Load()
+	out := make([]*Shelf, 0, len(t.byPrefix))
+	for _, s := range t.byPrefix {
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b *Shelf) int {

@@ -74,6 +74,9 @@ func (w *Watcher) Bell() <-chan struct{} { return w.bell }
 // Cut is closed when the watcher has been cut off because it was too slow.
 func (w *Watcher) Cut() <-chan struct{} { return w.cut }
 
+// Gone is closed when the resource is not served any more, or in another way.
+func (w *Watcher) Gone() <-chan struct{} { return w.shelf.gone }
+
 // Take appends what has happened since the last call, at most limit events, and how far the watcher has now seen: no event up to
 // that revision is still to come. 0 means that there is more to take.
 func (w *Watcher) Take(into []Event, limit int) (events []Event, upTo int64) {
@@ -189,11 +192,11 @@ func (c *Cache) WatchFrom(s *Shelf, sel Selection, rev int64) (*Watcher, error) 
 	return s.open(c, sel, at, rev, false), nil
 }
 
-// follow is View.Watch on one shelf.
+// follow is View.Watch on one shelf, and on those that take its place.
 func (c *Cache) follow(ctx context.Context, s *Shelf, fn func(client.Event)) error {
 	sn := s.snapshot(c.Rev(), "")
 	w := s.open(c, Selection{}, sn.tail, sn.Rev, true)
-	defer w.Close()
+	defer func() { w.Close() }()
 	sn.Walk("", object.Key{}, func(it *Item) bool {
 		fn(client.Event{Type: client.Added, Object: it.Object})
 		return ctx.Err() == nil
@@ -203,32 +206,77 @@ func (c *Cache) follow(ctx context.Context, s *Shelf, fn func(client.Event)) err
 	}
 	sn = Snapshot{} // or it would keep every old state alive
 	fn(client.Event{Type: client.Synced})
-	var events []Event
 	for {
+		gone := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.ended:
 			return c.endedBecause()
+		case <-w.shelf.gone:
+			gone = true
 		case <-w.bell:
 		}
-		for more := true; more; {
-			var upTo int64
-			events, upTo = w.Take(events[:0], 256)
-			more = upTo == 0
-			for _, e := range events {
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				v := client.Event{Type: e.Type, Object: e.Item.Object}
-				if e.Old != nil {
-					v.Old = e.Old.Object
-				}
-				fn(v)
-			}
-			clear(events)
+		if err := w.drain(ctx, fn); err != nil {
+			return err
+		}
+		switch {
+		case !gone:
+		case w.shelf.next == nil:
+			return fmt.Errorf("watch %s: %w", s.Kind.GroupVersionResource, client.ErrGone)
+		default:
+			was := w
+			w = c.moveOn(was.shelf, fn)
+			was.Close()
 		}
 	}
+}
+
+// drain tells all that has happened.
+func (w *Watcher) drain(ctx context.Context, fn func(client.Event)) error {
+	var events []Event
+	for more := true; more; {
+		var upTo int64
+		events, upTo = w.Take(events[:0], 256)
+		more = upTo == 0
+		for _, e := range events {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			v := client.Event{Type: e.Type, Object: e.Item.Object}
+			if e.Old != nil {
+				v.Old = e.Old.Object
+			}
+			fn(v)
+		}
+		clear(events)
+	}
+	return nil
+}
+
+// moveOn tells how the shelf that takes the place of was differs from it, and goes on with that one.
+func (c *Cache) moveOn(was *Shelf, fn func(client.Event)) *Watcher {
+	s := was.next
+	sn := s.snapshot(c.Rev(), "")
+	w := s.open(c, Selection{}, sn.tail, sn.Rev, true)
+	kept := map[object.Key]bool{}
+	sn.Walk("", object.Key{}, func(it *Item) bool {
+		kept[it.Key] = true
+		switch old, ok := was.Get(it.Key); {
+		case !ok:
+			fn(client.Event{Type: client.Added, Object: it.Object})
+		case old.Rev != it.Rev:
+			fn(client.Event{Type: client.Modified, Object: it.Object, Old: old.Object})
+		}
+		return true
+	})
+	was.snapshot(0, "").Walk("", object.Key{}, func(it *Item) bool {
+		if !kept[it.Key] {
+			fn(client.Event{Type: client.Deleted, Object: it.Object, Old: it.Object})
+		}
+		return true
+	})
+	return w
 }
 
 // tooLarge is what a wait for a revision ends with.

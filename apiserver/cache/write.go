@@ -18,13 +18,13 @@ func (c *Cache) Write(ctx context.Context, s *Shelf, key object.Key, o object.Ob
 	if err != nil {
 		return nil, err
 	}
-	return c.apply(ctx, store.Write{Key: s.StoreKey(key), If: was, Value: value}, &pending{obj: o, value: value})
+	return c.apply(ctx, store.Write{Key: s.StoreKey(key), If: was, Value: value}, &pending{obj: o, shelf: s, value: value})
 }
 
 // Remove deletes key if it is at revision was, and returns its last state at the revision of the delete; nil if the cache had
 // not seen it.
 func (c *Cache) Remove(ctx context.Context, s *Shelf, key object.Key, was int64) (*Item, error) {
-	return c.apply(ctx, store.Write{Key: s.StoreKey(key), If: was, Delete: true}, &pending{})
+	return c.apply(ctx, store.Write{Key: s.StoreKey(key), If: was, Delete: true}, &pending{shelf: s})
 }
 
 func (c *Cache) apply(ctx context.Context, w store.Write, p *pending) (*Item, error) {

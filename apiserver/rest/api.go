@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -52,7 +53,7 @@ type API struct {
 	issuer    Issuer
 	log       *slog.Logger
 	now       func() time.Time
-	served    map[client.Resource]*Served
+	table     atomic.Pointer[table]
 	fields    *trackers
 }
 
@@ -60,33 +61,14 @@ type API struct {
 func New(d Deps) *API {
 	a := &API{
 		cache: d.Cache, store: d.Store, admission: d.Admission, authz: d.Authz, authn: d.Authn, issuer: d.Issuer, log: d.Log,
-		now: d.Now, served: map[client.Resource]*Served{}, fields: newTrackers(d.Kinds),
+		now: d.Now, fields: newTrackers(d.Kinds),
 	}
 	if a.now == nil {
 		a.now = time.Now
 	}
-	for _, k := range d.Kinds {
-		hub := &Served{Resource: k.Resource, Kind: k, Shelf: d.Cache.Shelf(k.GroupVersionResource)} // no shelf: virtual
-		a.served[k.GroupVersionResource] = hub
-		for i := range k.Also {
-			s := &Served{Resource: kinds.ParsePath(k.Also[i].Path), Kind: k, Also: &k.Also[i], Shelf: hub.Shelf}
-			s.Resource.Kind, s.Namespaced = k.Resource.Kind, k.Namespaced
-			a.served[s.GroupVersionResource] = s
-		}
-	}
+	a.table.Store(newTable(d.Kinds, d.Cache))
 	return a
 }
-
-// Served is one resource in one version, as the API serves it.
-type Served struct {
-	object.Resource
-	Kind  *kinds.Kind
-	Also  *kinds.Other // nil: the version that is stored
-	Shelf *cache.Shelf // nil: a virtual kind
-}
-
-// Find is the resource, or nil if it is not served.
-func (a *API) Find(r client.Resource) *Served { return a.served[r] }
 
 // New is a new object of the served version.
 func (s *Served) New() object.Object {

@@ -38,6 +38,8 @@ type change struct {
 	status bool
 	// apply says that the managed fields in the new object are to be kept as they are.
 	apply bool
+	// migrates says that the object is stored in an old version, so that a write without a change is one all the same.
+	migrates bool
 }
 
 // do makes the change, again and again while others are faster, unless the client asked for a resourceVersion.
@@ -54,10 +56,15 @@ func (a *API) do(ctx context.Context, s *Served, c change) (Answer, error) {
 		if err != nil {
 			return Answer{}, err
 		}
+		stored := old
+		if old, err = s.Item(ctx, old); err != nil {
+			return Answer{}, err
+		}
 		o, err := c.next(ctx, old)
 		if err != nil {
 			return Answer{}, failure(err)
 		}
+		c.migrates = s.Kind.Custom != nil && !s.Kind.Custom.Stored.Current(stored.Object)
 		asked := o.GetResourceVersion()
 		if asked != "" && asked != formatRV(old.Rev) {
 			if again, err := a.behind(ctx, s, old); err != nil || again && try < changeTries {
@@ -139,7 +146,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if err != nil {
 		return Answer{}, err
 	}
-	if same {
+	if same && !c.migrates {
 		if again, err := a.behind(ctx, s, old); err != nil || again {
 			return Answer{}, conflictOr(err, s, old)
 		}
@@ -149,7 +156,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if r.DryRun {
 		return Answer{Item: cache.Loose(s.Kind, o)}, nil
 	}
-	it, err := a.cache.Write(ctx, s.Shelf, old.Key, o, old.Rev)
+	it, err := a.write(ctx, s, old.Key, o, old.Rev)
 	return Answer{Item: it}, err
 }
 

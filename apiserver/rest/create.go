@@ -113,7 +113,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 		}
 		return cache.Loose(s.Kind, o), nil
 	}
-	it, err := a.cache.Write(ctx, s.Shelf, r.Key, o, store.Absent)
+	it, err := a.write(ctx, s, r.Key, o, store.Absent)
 	if _, taken := cache.ErrConflict(err); taken {
 		return nil, apierrors.NewAlreadyExists(s.group(), r.Key.Name)
 	}

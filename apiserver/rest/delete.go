@@ -32,6 +32,9 @@ func (a *API) Delete(ctx context.Context, s *Served, t client.Target, opt metav1
 		if err != nil {
 			return Answer{}, err
 		}
+		if old, err = s.Item(ctx, old); err != nil {
+			return Answer{}, err
+		}
 		answer, err := a.deleteOnce(ctx, s, old, opt)
 		_, lost := cache.ErrConflict(err)
 		if !lost && !apierrors.IsConflict(err) || try == changeTries {
@@ -82,7 +85,7 @@ func (a *API) deleteOnce(ctx context.Context, s *Served, old *cache.Item, opt me
 	case r.DryRun:
 		return Answer{Item: cache.Loose(s.Kind, next), Pending: true}, nil
 	}
-	it, err := a.cache.Write(ctx, s.Shelf, old.Key, next, old.Rev)
+	it, err := a.write(ctx, s, old.Key, next, old.Rev)
 	return Answer{Item: it, Pending: true}, err
 }
 
@@ -154,6 +157,9 @@ func (a *API) finish(ctx context.Context, s *Served, old *cache.Item, last objec
 	} else {
 		var err error
 		if it, err = a.cache.Remove(ctx, s.Shelf, old.Key, old.Rev); err != nil {
+			return Answer{}, err
+		}
+		if it, err = s.Item(ctx, it); err != nil {
 			return Answer{}, err
 		}
 	}

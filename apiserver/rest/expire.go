@@ -30,7 +30,7 @@ func (a *API) Expire(ctx context.Context) error {
 // expireOnce deletes what is due, and says how long nothing else will be.
 func (a *API) expireOnce(ctx context.Context) time.Duration {
 	now, next := a.now(), 24*time.Hour
-	for _, s := range a.served {
+	for _, s := range a.table.Load().served {
 		if s.Also != nil || s.Shelf == nil || s.Kind.TTL == 0 {
 			continue
 		}

@@ -30,6 +30,15 @@ type Listing struct {
 // List reads objects. Everything that asks for the current state comes from the cache; a further page, and an exact old
 // revision, from the store at that revision.
 func (a *API) List(ctx context.Context, s *Served, t client.Target, opt metav1.ListOptions) (*Listing, error) {
+	l, err := a.list(ctx, s, t, opt)
+	if err != nil {
+		return nil, err
+	}
+	l.Items, err = s.Items(ctx, l.Items)
+	return l, err
+}
+
+func (a *API) list(ctx context.Context, s *Served, t client.Target, opt metav1.ListOptions) (*Listing, error) {
 	if s.Shelf == nil {
 		return nil, apierrors.NewMethodNotSupported(s.group(), "list")
 	}

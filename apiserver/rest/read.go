@@ -23,6 +23,10 @@ func (a *API) Get(ctx context.Context, s *Served, t client.Target, opt metav1.Ge
 	if !ok {
 		return Answer{}, notFound(s, t.Name)
 	}
+	it, err := s.Item(ctx, it)
+	if err != nil {
+		return Answer{}, err
+	}
 	switch t.Sub {
 	case "", "status", "resize", "ephemeralcontainers", "approval":
 		return Answer{Item: it}, nil

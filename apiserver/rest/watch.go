@@ -51,6 +51,10 @@ func (a *API) Watch(ctx context.Context, s *Served, t client.Target, opt metav1.
 		if !initial {
 			w.Initial = nil
 		}
+		if w.Initial, err = s.Items(ctx, w.Initial); err != nil {
+			w.Close()
+			return nil, err
+		}
 		return w, nil
 	}
 	w.Watcher, err = a.cache.WatchFrom(s.Shelf, sel, rev)

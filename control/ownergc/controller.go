@@ -2,6 +2,7 @@ package ownergc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -48,16 +50,8 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 func (c *Controller) watches(ctx context.Context) []run.Component {
-	var synced sync.WaitGroup
-	var parts []run.Component
-	for _, r := range c.learn() {
-		synced.Add(1)
-		parts = append(parts, run.Component{Name: "watch " + r.GroupVersionResource.Resource, Run: func(ctx context.Context) error {
-			return c.watch(ctx, r.GroupVersionResource, sync.OnceFunc(synced.Done))
-		}})
-	}
 	ready := make(chan struct{})
-	go func() { synced.Wait(); close(ready) }() // every watch counts down, at the latest when it ends
+	parts := []run.Component{{Name: "resources", Run: func(ctx context.Context) error { return c.follow(ctx, func() { close(ready) }) }}}
 	for range workers {
 		parts = append(parts, run.Component{Name: "worker", Run: func(ctx context.Context) error {
 			select {
@@ -72,18 +66,65 @@ func (c *Controller) watches(ctx context.Context) []run.Component {
 	return parts
 }
 
+// follow watches every resource that the View carries, those that come later too. ready is called when the first ones have told
+// what exists.
+func (c *Controller) follow(ctx context.Context, ready func()) error {
+	g, ctx := errgroup.WithContext(ctx)
+	ended := make(chan client.Resource)
+	running := map[client.Resource]bool{}
+	var synced sync.WaitGroup
+	for first := true; ; first = false {
+		changed := client.Changed(c.deps.View)
+		for _, r := range c.learn() {
+			r := r.GroupVersionResource
+			if running[r] {
+				continue
+			}
+			running[r] = true
+			done := func() {}
+			if first {
+				synced.Add(1)
+				done = sync.OnceFunc(synced.Done)
+			}
+			g.Go(func() error {
+				err := c.watch(ctx, r, done)
+				if !errors.Is(err, client.ErrGone) {
+					return err
+				}
+				select {
+				case ended <- r:
+				case <-ctx.Done():
+				}
+				return nil
+			})
+		}
+		if first {
+			g.Go(func() error { synced.Wait(); ready(); return nil }) // every watch counts down, at the latest when it ends
+		}
+		select {
+		case <-changed:
+		case r := <-ended:
+			delete(running, r)
+		case <-ctx.Done():
+			return g.Wait()
+		}
+	}
+}
+
 // learn is the resources that are watched: all that the View carries but events, which have no owners and are many.
 func (c *Controller) learn() []object.Resource {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	kinds := map[schema.GroupKind]object.Resource{}
 	var out []object.Resource
 	for _, r := range c.deps.View.Resources() {
 		if r.Kind == "Event" {
 			continue
 		}
-		c.kinds[schema.GroupKind{Group: r.Group, Kind: r.Kind}] = r
+		kinds[schema.GroupKind{Group: r.Group, Kind: r.Kind}] = r
 		out = append(out, r)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kinds = kinds
 	return out
 }
 
