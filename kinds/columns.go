@@ -6,11 +6,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Columns makes table heads in short form: "Name", "Desired:integer" (the type; else string), "Node+" (only with -o wide).
+// Columns makes table heads in short form: "Name", "Desired:integer" (the type; else string), "Node+" (only with -o wide). What stands
+// behind a "|" is the description.
 func Columns(heads ...string) []Column {
 	out := make([]Column, len(heads))
 	for i, h := range heads {
 		c := Column{Type: "string"}
+		h, c.Description, _ = strings.Cut(h, "|")
 		if name, ok := strings.CutSuffix(h, "+"); ok {
 			h, c.Priority = name, 1
 		}

@@ -5,6 +5,7 @@ import (
 	"proa.dev/kinds/apps"
 	"proa.dev/kinds/authentication"
 	"proa.dev/kinds/authorization"
+	"proa.dev/kinds/autoscaling"
 	"proa.dev/kinds/batch"
 	"proa.dev/kinds/coordination"
 	"proa.dev/kinds/core"
@@ -23,6 +24,7 @@ import (
 func Kinds() []*kinds.Kind {
 	return []*kinds.Kind{
 		core.Binding.Kind(),
+		core.ComponentStatus.Kind(),
 		core.ConfigMap.Kind(),
 		core.Endpoints.Kind(),
 		core.Event.Kind(),
@@ -47,6 +49,8 @@ func Kinds() []*kinds.Kind {
 		authorization.SelfSubjectRulesReview.Kind(),
 		authorization.SubjectAccessReview.Kind(),
 
+		autoscaling.HorizontalPodAutoscaler.Kind(),
+
 		batch.CronJob.Kind(),
 		batch.Job.Kind(),
 
@@ -59,6 +63,9 @@ func Kinds() []*kinds.Kind {
 
 		networking.IngressClass.Kind(),
 		networking.Ingress.Kind(),
+		networking.IPAddress.Kind(),
+		networking.NetworkPolicy.Kind(),
+		networking.ServiceCIDR.Kind(),
 
 		node.RuntimeClass.Kind(),
 
@@ -76,6 +83,7 @@ func Kinds() []*kinds.Kind {
 		storage.CSIStorageCapacity.Kind(),
 		storage.StorageClass.Kind(),
 		storage.VolumeAttachment.Kind(),
+		storage.VolumeAttributesClass.Kind(),
 
 		apps.ControllerRevision.Kind(),
 		apps.DaemonSet.Kind(),

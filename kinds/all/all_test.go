@@ -18,7 +18,7 @@ func TestEmptyObjects(t *testing.T) {
 			k.Validate(o)
 			k.Fields(o)
 			k.Warn(o, nil)
-			if got, want := len(k.Row(o, now)), len(k.Columns); got != want && !k.Virtual {
+			if got, want := len(k.Row(o, now)), len(k.Columns); got != want && !k.Virtual && k.Kind != "IPAddress" { // see there
 				t.Errorf("got %d cells, want %d as there are columns", got, want)
 			}
 			old := o.DeepCopyObject().(object.Object)
