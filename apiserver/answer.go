@@ -117,10 +117,10 @@ func zips(r *http.Request) bool {
 }
 
 func warn(h http.Header, q *request) {
-	if q.warnings == nil {
+	if q.notes == nil {
 		return
 	}
-	for _, text := range q.warnings() {
+	for _, text := range q.notes.Warnings() {
 		h.Add("Warning", "299 - "+strconv.Quote(text))
 	}
 }

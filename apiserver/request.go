@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/fields"
 
+	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
 	"proa.dev/apiserver/codec"
@@ -27,9 +28,9 @@ type request struct {
 	want     codec.Wanted
 	began    time.Time
 	user     authn.User
-	actual   *authn.User // who impersonates user; nil: nobody
-	warnings func() []string
-	code     int // what it was answered with
+	actual   *authn.User      // who impersonates user; nil: nobody
+	notes    *admission.Notes // what was said beside the answer; nil: nothing can be
+	code     int              // what it was answered with
 	decision string
 }
 

@@ -4,9 +4,7 @@ import (
 	"net/http"
 	"runtime"
 	"sort"
-	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/version"
 
 	"proa.dev/apiserver/codec"
@@ -78,29 +76,3 @@ func (s *Server) plain(w http.ResponseWriter, r *http.Request, v any) {
 	}
 	s.send(w, r, http.StatusOK, codec.Wanted{}, b)
 }
-
-// connect hands a subresource that streams to whoever serves those.
-func (s *Server) connect(w http.ResponseWriter, r *http.Request, q *request) {
-	if s.deps.Connect == nil {
-		s.fail(w, r, apierrors.NewGenericServerResponse(http.StatusNotImplemented, q.verb, q.served.GroupVersionResource.GroupResource(),
-			q.target.Name, "this server does not serve "+strings.ToLower(q.target.Sub), 0, false))
-		return
-	}
-	if q.target.Name == "" {
-		s.fail(w, r, apierrors.NewBadRequest("the request names no object"))
-		return
-	}
-	if q.verb == "get" && opensProcess(q.target.Sub) {
-		// A WebSocket begins with a GET, whatever it is for. Who may only read must not get in that way.
-		a := q.attributes(r.URL.Path)
-		a.Verb = "create"
-		if err := s.allow(r.Context(), a); err != nil {
-			s.fail(w, r, err)
-			return
-		}
-	}
-	s.deps.Connect.Connect(w, r, q.about())
-}
-
-// opensProcess says whether a subresource of pods lets its user do things in the pod.
-func opensProcess(sub string) bool { return sub == "exec" || sub == "attach" || sub == "portforward" }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/codec"
 	"proa.dev/apiserver/patch"
 	"proa.dev/apiserver/rest"
@@ -62,7 +63,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
-	ctx, q.warnings = rest.CollectWarnings(ctx)
+	ctx, q.notes = admission.WithNotes(ctx)
 	code, answer, listing, err := s.do(ctx, r, q)
 	switch {
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"proa.dev/apiserver/authn"
@@ -23,16 +24,23 @@ const (
 	Connect Operation = "CONNECT"
 )
 
-// Request is one write on its way to the store.
+// Request is one write on its way to the store, or a connection about to be opened.
 type Request struct {
 	Op     Operation
-	Kind   *kinds.Kind   // of the stored object
-	Sub    string        // subresource, or ""
-	Key    object.Key    // the name may be missing on create
-	Object object.Object // what is to be stored, or the body of the subresource; nil for Delete. Admit may change it.
-	Old    object.Object // what is stored now, frozen; nil for Create
-	User   authn.User
-	DryRun bool
+	Kind   *kinds.Kind             // of the stored object
+	Served object.Resource         // as the request names it: resource, version and kind
+	Sub    string                  // subresource, or ""
+	Body   schema.GroupVersionKind // what Object is: Served's kind, or that of the subresource's own body ("autoscaling/v1 Scale")
+	Key    object.Key              // the name may be missing on create
+	// Object is what is to be stored, in the stored version, or the body of the subresource; nil for Delete. Admit may change it and put
+	// another one in its place.
+	Object  object.Object
+	Old     object.Object  // what is there now, frozen; nil for Create and Connect
+	Options runtime.Object // CreateOptions, UpdateOptions or DeleteOptions with their kind; nil for Connect
+	User    authn.User
+	DryRun  bool
+	// Collection says that the request deletes many objects, and names none.
+	Collection bool
 
 	undo []func()
 }

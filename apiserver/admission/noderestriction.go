@@ -20,7 +20,7 @@ import (
 // the node authoriser's.
 func (s *Start) nodeRestriction(_ context.Context, r *Request) error {
 	node, ok := strings.CutPrefix(r.User.Name, authn.NodePrefix)
-	if !ok || !slices.Contains(r.User.Groups, authn.NodesGroup) {
+	if !ok || r.Op == Connect || !slices.Contains(r.User.Groups, authn.NodesGroup) {
 		return nil
 	}
 	switch {

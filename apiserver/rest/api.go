@@ -173,27 +173,5 @@ func (a *API) current(ctx context.Context, s *Served, key object.Key) (*cache.It
 	return nil, notFound(s, key.Name)
 }
 
-// warnings collects what goes into Warning headers.
-type warnings struct{ texts []string }
-
-type warningsKey struct{}
-
-// CollectWarnings is ctx with a place for warnings, and a function that tells them.
-func CollectWarnings(ctx context.Context) (context.Context, func() []string) {
-	w := &warnings{}
-	return context.WithValue(ctx, warningsKey{}, w), func() []string { return w.texts }
-}
-
-// Warn adds a warning to the answer of the request, once. A request has one goroutine.
-func Warn(ctx context.Context, text string) {
-	w, ok := ctx.Value(warningsKey{}).(*warnings)
-	if !ok || text == "" {
-		return
-	}
-	for _, t := range w.texts {
-		if t == text {
-			return
-		}
-	}
-	w.texts = append(w.texts, text)
-}
+// Warn adds a warning to the answer of the request, once.
+func Warn(ctx context.Context, text string) { admission.Warn(ctx, text) }

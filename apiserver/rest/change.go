@@ -8,10 +8,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/apiserver/admission"
-	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/cache"
 	"proa.dev/apiserver/codec"
 	"proa.dev/client"
@@ -36,10 +36,21 @@ type change struct {
 	counts bool
 	// status says that the target's subresource writes the status and not the rest.
 	status bool
+	// body is what admission gets to see where the subresource has a kind of its own; nil: the whole object.
+	body *subBody
+	// admitted says that admission has seen the request that this change is a part of.
+	admitted bool
 	// apply says that the managed fields in the new object are to be kept as they are.
 	apply bool
 	// migrates says that the object is stored in an old version, so that a write without a change is one all the same.
 	migrates bool
+}
+
+// subBody is the body of a subresource that stands for a part of the object.
+type subBody struct {
+	gvk  schema.GroupVersionKind
+	of   func(o object.Object) object.Object // a new one
+	into func(body, o object.Object) error   // sets the part in o
 }
 
 // do makes the change, again and again while others are faster, unless the client asked for a resourceVersion.
@@ -104,8 +115,8 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if err := a.matchUpdate(s, c.target, old, o); err != nil {
 		return Answer{}, err
 	}
-	user, _ := authn.From(ctx)
-	r := &admission.Request{Op: admission.Update, Kind: s.Kind, Sub: c.target.Sub, Key: old.Key, Object: o, Old: old.Object, User: user, DryRun: dry(c.options.DryRun)}
+	r := updateWith(request(ctx, s, admission.Update, c.target.Sub), c.options)
+	r.Key = old.Key
 	defer func() {
 		if err != nil || r.DryRun {
 			r.Failed()
@@ -117,7 +128,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 		s.Kind.Default(o)
 	}
 	a.trackFields(ctx, s, c, old.Object, o)
-	if err := a.admission.Admit(ctx, r); err != nil {
+	if o, err = a.admitChange(ctx, r, c, old.Object, o); err != nil {
 		return Answer{}, err
 	}
 	keepMeta(o, old.Object)
@@ -136,7 +147,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 			Warn(ctx, w)
 		}
 	}
-	if err := a.admission.Check(ctx, r); err != nil {
+	if err := a.checkAdmission(ctx, r, c, o); err != nil {
 		return Answer{}, err
 	}
 	if o.GetDeletionTimestamp() != nil && goneAfter(o) {
@@ -158,6 +169,36 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	}
 	it, err := a.write(ctx, s, old.Key, o, old.Rev)
 	return Answer{Item: it}, err
+}
+
+// admitChange is what admission makes of o.
+func (a *API) admitChange(ctx context.Context, r *admission.Request, c change, old, o object.Object) (object.Object, error) {
+	r.Object, r.Old = o, old
+	if c.body != nil {
+		r.Object, r.Old, r.Body = c.body.of(o), c.body.of(old), c.body.gvk
+	}
+	if c.admitted {
+		return o, nil
+	}
+	if err := a.admission.Admit(ctx, r); err != nil {
+		return nil, err
+	}
+	if c.body != nil {
+		return o, c.body.into(r.Object, o)
+	}
+	return r.Object, nil
+}
+
+// checkAdmission lets admission judge o as it is going to be stored.
+func (a *API) checkAdmission(ctx context.Context, r *admission.Request, c change, o object.Object) error {
+	if c.admitted {
+		return nil
+	}
+	r.Object = o
+	if c.body != nil {
+		r.Object = c.body.of(o)
+	}
+	return a.admission.Check(ctx, r)
 }
 
 // prepareChange sets what this kind of write may not change.

@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/apiserver/admission"
-	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/cache"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -73,9 +72,10 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 }
 
 func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1.CreateOptions, generate bool) (_ *cache.Item, err error) {
-	user, _ := authn.From(ctx)
 	s.Kind.Default(o)
-	r := &admission.Request{Op: admission.Create, Kind: s.Kind, Key: object.KeyOf(o), Object: o, User: user, DryRun: dry(opt.DryRun)}
+	o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+	r := createWith(request(ctx, s, admission.Create, ""), opt)
+	r.Key, r.Object = object.KeyOf(o), o
 	defer func() {
 		if err != nil || r.DryRun {
 			r.Failed()
@@ -84,7 +84,8 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	if err := a.admission.Admit(ctx, r); err != nil {
 		return nil, failure(err)
 	}
-	if generate {
+	o = r.Object
+	if generate && o.GetName() == "" {
 		o.SetName(GenerateName(o.GetGenerateName()))
 	}
 	o.SetUID(uuid.NewUUID())
@@ -106,7 +107,6 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	if err := a.admission.Check(ctx, r); err != nil {
 		return nil, failure(err)
 	}
-	o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
 	if r.DryRun {
 		if it, ok := s.Shelf.Get(r.Key); ok {
 			return nil, apierrors.NewAlreadyExists(s.group(), it.Key.Name)

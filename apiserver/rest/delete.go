@@ -13,7 +13,6 @@ import (
 	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 
 	"proa.dev/apiserver/admission"
-	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/cache"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -21,6 +20,29 @@ import (
 
 // Delete deletes an object, or marks it as being deleted where it has finalizers or a grace period.
 func (a *API) Delete(ctx context.Context, s *Served, t client.Target, opt metav1.DeleteOptions) (Answer, error) {
+	return a.delete(ctx, s, t, opt, a.admitDelete)
+}
+
+// admit judges a delete.
+type admit func(context.Context, *admission.Request) error
+
+func (a *API) admitDelete(ctx context.Context, r *admission.Request) error {
+	if err := a.admission.Admit(ctx, r); err != nil {
+		return err
+	}
+	return a.admission.Check(ctx, r)
+}
+
+// admitCollected is admitDelete for a request that names no object.
+func (a *API) admitCollected(ctx context.Context, r *admission.Request) error {
+	r.Collection = true
+	return a.admitDelete(ctx, r)
+}
+
+// admitted is for deletes that are a part of a request which admission has seen.
+func admitted(context.Context, *admission.Request) error { return nil }
+
+func (a *API) delete(ctx context.Context, s *Served, t client.Target, opt metav1.DeleteOptions, ask admit) (Answer, error) {
 	if errs := mvalidation.ValidateDeleteOptions(&opt); len(errs) > 0 {
 		return Answer{}, apierrors.NewInvalid(optionsKind("DeleteOptions"), "", errs)
 	}
@@ -35,7 +57,7 @@ func (a *API) Delete(ctx context.Context, s *Served, t client.Target, opt metav1
 		if old, err = s.Item(ctx, old); err != nil {
 			return Answer{}, err
 		}
-		answer, err := a.deleteOnce(ctx, s, old, opt)
+		answer, err := a.deleteOnce(ctx, s, old, opt, ask)
 		_, lost := cache.ErrConflict(err)
 		if !lost && !apierrors.IsConflict(err) || try == changeTries {
 			if lost {
@@ -60,16 +82,13 @@ func conflictFirst(fresh, err error) error {
 	return failure(err)
 }
 
-func (a *API) deleteOnce(ctx context.Context, s *Served, old *cache.Item, opt metav1.DeleteOptions) (_ Answer, err error) {
+func (a *API) deleteOnce(ctx context.Context, s *Served, old *cache.Item, opt metav1.DeleteOptions, ask admit) (_ Answer, err error) {
 	if err := preconditions(s, old.Object, opt.Preconditions); err != nil {
 		return Answer{}, err
 	}
-	user, _ := authn.From(ctx)
-	r := &admission.Request{Op: admission.Delete, Kind: s.Kind, Key: old.Key, Old: old.Object, User: user, DryRun: dry(opt.DryRun)}
-	if err := a.admission.Admit(ctx, r); err != nil {
-		return Answer{}, err
-	}
-	if err := a.admission.Check(ctx, r); err != nil {
+	r := deleteWith(request(ctx, s, admission.Delete, ""), opt)
+	r.Key, r.Old = old.Key, old.Object
+	if err := ask(ctx, r); err != nil {
 		return Answer{}, err
 	}
 	if opt.GracePeriodSeconds != nil && *opt.GracePeriodSeconds < 0 {
@@ -239,7 +258,7 @@ func (a *API) DeleteCollection(ctx context.Context, s *Served, t client.Target, 
 	g.SetLimit(deletesAtOnce)
 	for _, it := range l.Items {
 		g.Go(func() error {
-			_, err := a.Delete(gctx, s, client.Target{Resource: t.Resource, Key: it.Key}, opt)
+			_, err := a.delete(gctx, s, client.Target{Resource: t.Resource, Key: it.Key}, opt, a.admitCollected)
 			if apierrors.IsNotFound(err) {
 				return nil // somebody was faster
 			}

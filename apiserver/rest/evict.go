@@ -23,7 +23,8 @@ func (a *API) evict(ctx context.Context, s *Served, t client.Target, e *policy.E
 	if e.Name != "" && e.Name != t.Name {
 		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
-	if err := a.admitSub(ctx, s, t, e, opt); err != nil {
+	e, err := admitSub(ctx, a, s, t, e, opt)
+	if err != nil {
 		return Answer{}, err
 	}
 	it, err := a.current(ctx, s, t.Key)
@@ -51,7 +52,7 @@ func (a *API) evict(ctx context.Context, s *Served, t client.Target, e *policy.E
 			how.Preconditions = &metav1.Preconditions{UID: p.UID}
 		}
 	}
-	if _, err := a.Delete(ctx, s, client.Target{Resource: t.Resource, Key: t.Key}, how); err != nil {
+	if _, err := a.delete(ctx, s, client.Target{Resource: t.Resource, Key: t.Key}, how, admitted); err != nil {
 		return Answer{}, err
 	}
 	return Answer{Other: created(), Created: true}, nil
@@ -64,7 +65,7 @@ func wanted(pod *core.Pod, p *metav1.Preconditions) bool {
 
 // markEvicted says in the pod's status why it goes, for those who judge how it ended.
 func (a *API) markEvicted(ctx context.Context, s *Served, t client.Target) error {
-	_, err := a.do(ctx, s, change{target: t, status: true, raw: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+	_, err := a.do(ctx, s, change{target: t, status: true, raw: true, admitted: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
 		p := object.Clone(old.Object.(*core.Pod))
 		p.ResourceVersion = ""
 		is := func(c core.PodCondition) bool { return c.Type == core.DisruptionTarget }
@@ -109,7 +110,7 @@ func (a *API) spendBudget(ctx context.Context, pod *core.Pod, dryRun bool) error
 	}
 	key := object.KeyOf(covering[0])
 	t := client.Target{Resource: pdb.GroupVersionResource, Key: key, Sub: "status"}
-	_, err := a.do(ctx, pdb, change{target: t, status: true, raw: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+	_, err := a.do(ctx, pdb, change{target: t, status: true, raw: true, admitted: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
 		b := old.Object.(*policy.PodDisruptionBudget)
 		if b.Status.ObservedGeneration < b.Generation {
 			return nil, tooManyEvictions(b, "The disruption budget "+b.Name+" is still being processed by the server.", 10)

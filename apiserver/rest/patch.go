@@ -27,7 +27,7 @@ func (a *API) Patch(ctx context.Context, s *Served, t client.Target, p client.Pa
 	if t.Sub == "scale" {
 		return a.patchScale(ctx, s, t, p, opt)
 	}
-	c := change{target: t, options: metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager}}
+	c := change{target: t, options: metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager, FieldValidation: opt.FieldValidation}}
 	if p.Type == types.ApplyYAMLPatchType {
 		a.prepareApply(ctx, s, t, p, opt, &c)
 	} else {
@@ -107,7 +107,7 @@ func (a *API) prepareApply(ctx context.Context, s *Served, t client.Target, p cl
 		wipeMeta(o)
 		o.SetResourceVersion("")
 		o.SetManagedFields(fields)
-		it, err := a.create(ctx, s, o, metav1.CreateOptions{DryRun: opt.DryRun}, false)
+		it, err := a.create(ctx, s, o, metav1.CreateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager, FieldValidation: opt.FieldValidation}, false)
 		return Answer{Item: it, Created: true}, err
 	}
 }

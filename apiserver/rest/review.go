@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
 	"proa.dev/client"
@@ -30,8 +31,23 @@ func (a *API) review(ctx context.Context, s *Served, t client.Target, o object.O
 			return Answer{}, err
 		}
 	}
+	o.GetObjectKind().SetGroupVersionKind(s.GVK())
+	q := createWith(request(ctx, s, admission.Create, ""), opt)
+	q.Key, q.Object = object.KeyOf(o), o
+	_, bind := o.(*core.Binding) // which is admitted as pods/binding
+	if !bind {
+		if err := a.admission.Admit(ctx, q); err != nil {
+			return Answer{}, failure(err)
+		}
+		o = q.Object
+	}
 	if errs := s.Kind.Validate(o); len(errs) > 0 {
 		return Answer{}, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), "", errs)
+	}
+	if !bind {
+		if err := a.admission.Check(ctx, q); err != nil {
+			return Answer{}, failure(err)
+		}
 	}
 	user, _ := authn.From(ctx)
 	var err error

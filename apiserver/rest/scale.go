@@ -46,7 +46,7 @@ func (a *API) updateScale(ctx context.Context, s *Served, t client.Target, o obj
 }
 
 func (a *API) patchScale(ctx context.Context, s *Served, t client.Target, p client.Patch, opt metav1.PatchOptions) (Answer, error) {
-	update := metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager}
+	update := metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager, FieldValidation: opt.FieldValidation}
 	return a.scale(ctx, s, t, update, func(ctx context.Context, cur *autoscaling.Scale) (*autoscaling.Scale, error) {
 		sc := &autoscaling.Scale{}
 		strict, err := patch.Apply(cur, p, sc)
@@ -68,7 +68,17 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.
 	if s.Kind.Scale == nil {
 		return Answer{}, apierrors.NewNotFound(s.group(), "scale")
 	}
-	answer, err := a.do(ctx, s, change{target: t, options: opt, next: func(ctx context.Context, old *cache.Item) (object.Object, error) {
+	body := &subBody{gvk: scaleGVK,
+		of: func(o object.Object) object.Object { return scaleOf(s, o) },
+		into: func(body, o object.Object) error {
+			sc := body.(*autoscaling.Scale)
+			if err := checkScale(sc, t.Name); err != nil {
+				return err
+			}
+			s.Kind.Scale.Set(o, sc.Spec.Replicas)
+			return nil
+		}}
+	answer, err := a.do(ctx, s, change{target: t, options: opt, body: body, next: func(ctx context.Context, old *cache.Item) (object.Object, error) {
 		sc, err := next(ctx, scaleOf(s, old.Object))
 		if err != nil {
 			return nil, err
@@ -76,9 +86,8 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.
 		if sc.Name != "" && sc.Name != t.Name {
 			return nil, apierrors.NewBadRequest("the name of the Scale (" + sc.Name + ") does not match the name on the URL (" + t.Name + ")")
 		}
-		if sc.Spec.Replicas < 0 {
-			return nil, apierrors.NewInvalid(scaleGVK.GroupKind(), t.Name, field.ErrorList{
-				field.Invalid(field.NewPath("spec", "replicas"), sc.Spec.Replicas, "must be greater than or equal to 0")})
+		if err := checkScale(sc, t.Name); err != nil {
+			return nil, err
 		}
 		o := old.Object.DeepCopyObject().(object.Object)
 		o.SetResourceVersion(sc.ResourceVersion)
@@ -92,6 +101,14 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.
 		return Answer{}, err
 	}
 	return Answer{Other: scaleOf(s, answer.Item.Object)}, nil
+}
+
+func checkScale(sc *autoscaling.Scale, name string) error {
+	if sc.Spec.Replicas >= 0 {
+		return nil
+	}
+	return apierrors.NewInvalid(scaleGVK.GroupKind(), name, field.ErrorList{
+		field.Invalid(field.NewPath("spec", "replicas"), sc.Spec.Replicas, "must be greater than or equal to 0")})
 }
 
 // Body is what a request to a subresource (or to the resource itself, if sub is empty) carries: a new object to decode into. Nil if

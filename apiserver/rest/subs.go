@@ -14,8 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"proa.dev/apiserver/admission"
-	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/cache"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -51,21 +49,6 @@ func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o objec
 	return Answer{}, apierrors.NewMethodNotSupported(s.group(), "create")
 }
 
-// admitSub takes the body of a subresource through admission.
-func (a *API) admitSub(ctx context.Context, s *Served, t client.Target, o object.Object, opt metav1.CreateOptions) error {
-	user, _ := authn.From(ctx)
-	r := &admission.Request{Op: admission.Create, Kind: s.Kind, Sub: t.Sub, Key: t.Key, Object: o, User: user, DryRun: dry(opt.DryRun)}
-	if err := a.admission.Admit(ctx, r); err != nil {
-		r.Failed()
-		return failure(err)
-	}
-	if err := a.admission.Check(ctx, r); err != nil {
-		r.Failed()
-		return failure(err)
-	}
-	return nil
-}
-
 // bind assigns a pod to a node.
 func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Binding, opt metav1.CreateOptions) (Answer, error) {
 	if b.Name != "" && b.Name != t.Name {
@@ -82,7 +65,8 @@ func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Bind
 	if len(errs) > 0 {
 		return Answer{}, apierrors.NewInvalid(core.SchemeGroupVersion.WithKind("Binding").GroupKind(), t.Name, errs)
 	}
-	if err := a.admitSub(ctx, s, t, b, opt); err != nil {
+	b, err := admitSub(ctx, a, s, t, b, opt)
+	if err != nil {
 		return Answer{}, err
 	}
 	refuse := func(format string, args ...any) error {
@@ -91,7 +75,7 @@ func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Bind
 		return apierrors.NewConflict(res, t.Name, fmt.Errorf(format, args...))
 	}
 	pod := client.Target{Resource: t.Resource, Key: t.Key}
-	_, err := a.do(ctx, s, change{target: pod, raw: true, options: metav1.UpdateOptions{DryRun: opt.DryRun}, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+	_, err = a.do(ctx, s, change{target: pod, raw: true, admitted: true, options: metav1.UpdateOptions{DryRun: opt.DryRun}, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
 		p := old.Object.(*core.Pod)
 		switch {
 		case b.UID != "" && b.UID != p.UID:

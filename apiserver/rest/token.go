@@ -61,7 +61,7 @@ func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authen
 	case n > maxTokenSeconds:
 		return Answer{}, apierrors.NewInvalid(gk, "", field.ErrorList{field.Invalid(life, n, "may not specify a duration larger than 2^32 seconds")})
 	}
-	if err := a.admitSub(ctx, s, t, req, opt); err != nil {
+	if req, err = admitSub(ctx, a, s, t, req, opt); err != nil {
 		return Answer{}, err
 	}
 	text, expires, err := a.issuer.Issue(ctx, account, req.Spec)

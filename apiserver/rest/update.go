@@ -50,7 +50,7 @@ func (a *API) Update(ctx context.Context, s *Served, t client.Target, o object.O
 				return Answer{}, err
 			}
 			return a.Create(ctx, s, client.Target{Resource: t.Resource, Key: object.Key{Namespace: t.Namespace}}, out,
-				metav1.CreateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager})
+				metav1.CreateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager, FieldValidation: opt.FieldValidation})
 		}
 	}
 	if err := subWrites(s, t.Sub, &c); err != nil {
