@@ -25,11 +25,11 @@ type seen struct {
 }
 
 func (s *seen) plugin(admission.Deps) (admission.Part, error) {
-	return admission.Part{Steps: []admission.Step{{Name: "ValidatingAdmissionWebhook", Check: func(_ context.Context, r *admission.Request) error {
+	return admission.Part{Steps: []admission.Step{{Name: "ValidatingAdmissionWebhook", Check: func(ctx context.Context, r *admission.Request) error {
 		kind := func(o interface{ GetName() string }) string { return strings.TrimPrefix(fmt.Sprintf("%T", o), "*") }
 		object, old, options := "-", "-", "-"
 		if r.Object != nil {
-			o, err := r.Out(r.Object, r.BodyIn(r.Served.GroupVersionResource))
+			o, err := r.Out(ctx, r.Object, r.BodyIn(r.Served.GroupVersionResource))
 			if err != nil {
 				return err
 			}
@@ -119,17 +119,17 @@ func TestAdmissionChangesConnection(t *testing.T) {
 	s := apitest.Start(t, func(d *apiserver.Deps) {
 		d.Connect = nowhere{}
 		d.Plugins = append(d.Plugins, func(admission.Deps) (admission.Part, error) {
-			return admission.Part{Steps: []admission.Step{{Name: "MutatingAdmissionWebhook", Admit: func(_ context.Context, r *admission.Request) error {
+			return admission.Part{Steps: []admission.Step{{Name: "MutatingAdmissionWebhook", Admit: func(ctx context.Context, r *admission.Request) error {
 				if r.Op != admission.Connect {
 					return nil
 				}
-				o, err := r.Out(r.Object, r.Body)
+				o, err := r.Out(ctx, r.Object, r.Body)
 				if err != nil {
 					return err
 				}
 				exec := o.DeepCopyObject().(*core.PodExecOptions)
 				exec.Container, exec.Command = "other", []string{"a b", "c"}
-				return r.Replace(exec, r.Body)
+				return r.Replace(ctx, exec, r.Body)
 			}}}}, nil
 		})
 	})

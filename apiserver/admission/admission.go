@@ -28,6 +28,7 @@ const (
 type Request struct {
 	Op     Operation
 	Kind   *kinds.Kind             // of the stored object
+	Kinds  []*kinds.Kind           // all that are served, where Kind is a custom one
 	Served object.Resource         // as the request names it: resource, version and kind
 	Sub    string                  // subresource, or ""
 	Body   schema.GroupVersionKind // what Object is: Served's kind, or that of the subresource's own body ("autoscaling/v1 Scale")
@@ -41,9 +42,28 @@ type Request struct {
 	DryRun  bool
 	// Collection says that the request deletes many objects, and names none.
 	Collection bool
+	// Again says that the steps run for the second time, because one of them had something changed by others.
+	Again bool
 
-	undo []func()
+	undo   []func()
+	again  bool
+	memory map[string]any
 }
+
+// RunAgain has all steps run a second time, since somebody who is no part of the API server has changed the object: what the steps
+// fill in and refuse is to hold for that, too.
+func (r *Request) RunAgain() { r.again = true }
+
+// Remember keeps what a step wants to know when the steps run again. Recall is what it was; nil: nothing.
+func (r *Request) Remember(step string, what any) {
+	if r.memory == nil {
+		r.memory = map[string]any{}
+	}
+	r.memory[step] = what
+}
+
+// Recall is what the step has remembered.
+func (r *Request) Recall(step string) any { return r.memory[step] }
 
 // Is says whether the request is about a resource itself, not one of its subresources.
 func (r *Request) Is(group, resource string) bool {
@@ -77,6 +97,7 @@ type Step struct {
 	Name  string
 	Admit func(context.Context, *Request) error // may change Request.Object; runs before validation
 	Check func(context.Context, *Request) error // after validation; changes nothing
+	Last  bool                                  // Admit runs once, when all others have run for the last time
 }
 
 // Chain is the steps in their order.
@@ -84,8 +105,21 @@ type Chain []Step
 
 // Admit runs the changing part of every step, until one refuses.
 func (c Chain) Admit(ctx context.Context, r *Request) error {
+	if err := c.admit(ctx, r, false); err != nil {
+		return err
+	}
+	if r.again {
+		r.Again = true
+		if err := c.admit(ctx, r, false); err != nil {
+			return err
+		}
+	}
+	return c.admit(ctx, r, true)
+}
+
+func (c Chain) admit(ctx context.Context, r *Request, last bool) error {
 	for i := range c {
-		if f := c[i].Admit; f != nil {
+		if f := c[i].Admit; f != nil && c[i].Last == last {
 			if err := f(ctx, r); err != nil {
 				return err
 			}

@@ -109,7 +109,7 @@ func (s *Start) own() []Step {
 		{Name: "Priority", Admit: s.priority},
 		{Name: "DefaultStorageClass", Admit: s.defaultStorageClass},
 		{Name: "RuntimeClass", Admit: s.runtimeClass, Check: s.runtimeOverhead},
-		{Name: "ServiceAddresses", Admit: s.addresses.admit},
+		{Name: "ServiceAddresses", Admit: s.addresses.admit, Last: true}, // what webhooks make of a service counts
 		{Name: "RoleEscalation", Check: s.roleEscalation},
 	}
 }

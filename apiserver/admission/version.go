@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,22 +12,26 @@ import (
 	"proa.dev/object"
 )
 
-// Version is one of the versions in which the objects of a request are served.
-type Version struct {
-	schema.GroupVersionResource
-	Kind string // of the resource itself
-
-	other *kinds.Other // nil: the stored version
-}
-
-// Versions are all in which the kind of the request is served, the stored one first.
-func (r *Request) Versions() []Version {
-	out := []Version{{GroupVersionResource: r.Kind.GroupVersionResource, Kind: r.Kind.Resource.Kind}}
+// Versions are all in which the objects of the request are served: the one of Kind first.
+func (r *Request) Versions() []schema.GroupVersionResource {
+	out := []schema.GroupVersionResource{r.Kind.GroupVersionResource}
 	for i := range r.Kind.Also {
-		o := &r.Kind.Also[i]
-		out = append(out, Version{GroupVersionResource: kinds.ParsePath(o.Path).GroupVersionResource, Kind: r.Kind.Resource.Kind, other: o})
+		out = append(out, kinds.ParsePath(r.Kind.Also[i].Path).GroupVersionResource)
+	}
+	if r.Kind.Custom == nil {
+		return out
+	}
+	for _, k := range r.Kinds {
+		if r.sibling(k) && k.GroupVersionResource != r.Kind.GroupVersionResource {
+			out = append(out, k.GroupVersionResource)
+		}
 	}
 	return out
+}
+
+// sibling says whether k is the custom kind of the request in one of its versions.
+func (r *Request) sibling(k *kinds.Kind) bool {
+	return k.Custom != nil && k.Group == r.Kind.Group && k.Resource.Resource == r.Kind.Resource.Resource
 }
 
 // Whole says whether Object is the object itself, not the body of a subresource that has a kind of its own.
@@ -40,17 +45,20 @@ func (r *Request) BodyIn(v schema.GroupVersionResource) schema.GroupVersionKind 
 	return v.GroupVersion().WithKind(r.Body.Kind)
 }
 
-// Out is o, which is Object or Old, in the group and version of gvk. The result says its kind; it is frozen.
-func (r *Request) Out(o object.Object, gvk schema.GroupVersionKind) (runtime.Object, error) {
-	other, err := r.other(gvk)
-	if o == nil || err != nil {
-		return nil, err
+// Out is o, which is Object or Old, in the group and version of gvk; nil is nil. The result says its kind; it is frozen.
+func (r *Request) Out(ctx context.Context, o object.Object, gvk schema.GroupVersionKind) (runtime.Object, error) {
+	if o == nil {
+		return nil, nil
 	}
 	if c, ok := o.(*Connection); ok {
 		return c.Object, nil
 	}
-	if other != nil {
-		if o, err = other.To(o); err != nil {
+	if r.Whole() && gvk.GroupVersion() != r.Kind.GroupVersion() {
+		v, err := r.version(gvk)
+		if err != nil {
+			return nil, err
+		}
+		if o, err = v.out(ctx, o); err != nil {
 			return nil, fmt.Errorf("convert %s to %s: %w", r.Kind.Resource.Kind, gvk.GroupVersion(), err)
 		}
 	}
@@ -62,43 +70,74 @@ func (r *Request) Out(o object.Object, gvk schema.GroupVersionKind) (runtime.Obj
 }
 
 // Replace puts made, an object of kind gvk, in the place of Object, with what the kind fills in where something is left out.
-func (r *Request) Replace(made runtime.Object, gvk schema.GroupVersionKind) error {
+func (r *Request) Replace(ctx context.Context, made runtime.Object, gvk schema.GroupVersionKind) error {
 	if r.Op == Connect {
 		r.Object = &Connection{Object: made}
 		return nil
-	}
-	other, err := r.other(gvk)
-	if err != nil {
-		return err
 	}
 	o, ok := made.(object.Object)
 	if !ok {
 		return fmt.Errorf("a %T has no metadata", made)
 	}
-	if other != nil {
-		if o, err = other.From(o); err != nil {
+	if !r.Whole() {
+		r.Object = o
+		return nil
+	}
+	if gvk.GroupVersion() != r.Kind.GroupVersion() {
+		v, err := r.version(gvk)
+		if err != nil {
+			return err
+		}
+		if o, err = v.in(ctx, r.Kind, o); err != nil {
 			return fmt.Errorf("convert %s from %s: %w", r.Kind.Resource.Kind, gvk.GroupVersion(), err)
 		}
 	}
-	if r.Whole() {
-		o.GetObjectKind().SetGroupVersionKind(r.Kind.GVK())
-		r.Kind.Default(o)
-	}
+	o.GetObjectKind().SetGroupVersionKind(r.Kind.GVK())
+	r.Kind.Default(o)
 	r.Object = o
 	return nil
 }
 
-// other is the conversion from and to the version of gvk; nil where Object has that version already.
-func (r *Request) other(gvk schema.GroupVersionKind) (*kinds.Other, error) {
-	if !r.Whole() || gvk.GroupVersion() == r.Kind.GroupVersion() {
-		return nil, nil
+// version is another version of the kind of a request: one of the fields is set.
+type version struct {
+	other *kinds.Other
+	kind  *kinds.Kind // of a custom kind
+}
+
+func (v version) out(ctx context.Context, o object.Object) (object.Object, error) {
+	if v.kind != nil {
+		return converted(ctx, v.kind, o)
 	}
-	for _, v := range r.Versions() {
-		if v.GroupVersion() == gvk.GroupVersion() {
-			return v.other, nil
+	return v.other.To(o)
+}
+
+func (v version) in(ctx context.Context, to *kinds.Kind, o object.Object) (object.Object, error) {
+	if v.kind != nil {
+		return converted(ctx, to, o)
+	}
+	return v.other.From(o)
+}
+
+func converted(ctx context.Context, to *kinds.Kind, o object.Object) (object.Object, error) {
+	out, err := to.Custom.Convert(ctx, []object.Object{o})
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
+
+func (r *Request) version(gvk schema.GroupVersionKind) (version, error) {
+	for i := range r.Kind.Also {
+		if o := &r.Kind.Also[i]; kinds.ParsePath(o.Path).GroupVersion() == gvk.GroupVersion() {
+			return version{other: o}, nil
 		}
 	}
-	return nil, fmt.Errorf("%s is not served in version %s", r.Kind.Resource.Kind, gvk.GroupVersion())
+	for _, k := range r.Kinds {
+		if r.sibling(k) && k.GroupVersion() == gvk.GroupVersion() {
+			return version{kind: k}, nil
+		}
+	}
+	return version{}, fmt.Errorf("%s is not served in version %s", r.Kind.Resource.Kind, gvk.GroupVersion())
 }
 
 // Namespace is the namespace that the request is about. A request for a namespace itself is about that one.

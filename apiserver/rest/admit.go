@@ -14,9 +14,13 @@ import (
 )
 
 // request is what admission gets to see of a request, but for the objects.
-func request(ctx context.Context, s *Served, op admission.Operation, sub string) *admission.Request {
+func (a *API) request(ctx context.Context, s *Served, op admission.Operation, sub string) *admission.Request {
 	user, _ := authn.From(ctx)
-	return &admission.Request{Op: op, Kind: s.Kind, Served: s.Resource, Sub: sub, Body: s.GVK(), User: user}
+	r := &admission.Request{Op: op, Kind: s.Kind, Served: s.Resource, Sub: sub, Body: s.GVK(), User: user}
+	if s.Kind.Custom != nil {
+		r.Kinds = a.Kinds()
+	}
+	return r
 }
 
 // createWith, updateWith and deleteWith add what the client asked for beside the object.
@@ -42,7 +46,7 @@ func withKind(r *admission.Request, kind string) *admission.Request {
 
 // admitSub takes the body of a subresource through admission, and returns what admission has made of it.
 func admitSub[P object.Object](ctx context.Context, a *API, s *Served, t client.Target, body P, opt metav1.CreateOptions) (P, error) {
-	r := createWith(request(ctx, s, admission.Create, t.Sub), opt)
+	r := createWith(a.request(ctx, s, admission.Create, t.Sub), opt)
 	r.Key, r.Object, r.Body = t.Key, body, object.KindOf(body)
 	body.GetObjectKind().SetGroupVersionKind(r.Body)
 	err := a.admission.Admit(ctx, r)
@@ -63,7 +67,7 @@ func admitSub[P object.Object](ctx context.Context, a *API, s *Served, t client.
 // Connect takes the opening of a connection through admission. options say what is to be connected, as Kubernetes names it
 // (PodExecOptions ...); the result is what admission has made of them.
 func (a *API) Connect(ctx context.Context, s *Served, t client.Target, options runtime.Object) (runtime.Object, error) {
-	r := request(ctx, s, admission.Connect, t.Sub)
+	r := a.request(ctx, s, admission.Connect, t.Sub)
 	r.Key, r.Object, r.Body = t.Key, &admission.Connection{Object: options}, options.GetObjectKind().GroupVersionKind()
 	err := a.admission.Admit(ctx, r)
 	if err == nil {
@@ -73,6 +77,6 @@ func (a *API) Connect(ctx context.Context, s *Served, t client.Target, options r
 		r.Failed()
 		return nil, failure(err)
 	}
-	made, err := r.Out(r.Object, r.Body)
+	made, err := r.Out(ctx, r.Object, r.Body)
 	return made, failure(err)
 }

@@ -115,7 +115,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if err := a.matchUpdate(s, c.target, old, o); err != nil {
 		return Answer{}, err
 	}
-	r := updateWith(request(ctx, s, admission.Update, c.target.Sub), c.options)
+	r := updateWith(a.request(ctx, s, admission.Update, c.target.Sub), c.options)
 	r.Key = old.Key
 	defer func() {
 		if err != nil || r.DryRun {

@@ -74,7 +74,7 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1.CreateOptions, generate bool) (_ *cache.Item, err error) {
 	s.Kind.Default(o)
 	o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
-	r := createWith(request(ctx, s, admission.Create, ""), opt)
+	r := createWith(a.request(ctx, s, admission.Create, ""), opt)
 	r.Key, r.Object = object.KeyOf(o), o
 	defer func() {
 		if err != nil || r.DryRun {

@@ -86,7 +86,7 @@ func (a *API) deleteOnce(ctx context.Context, s *Served, old *cache.Item, opt me
 	if err := preconditions(s, old.Object, opt.Preconditions); err != nil {
 		return Answer{}, err
 	}
-	r := deleteWith(request(ctx, s, admission.Delete, ""), opt)
+	r := deleteWith(a.request(ctx, s, admission.Delete, ""), opt)
 	r.Key, r.Old = old.Key, old.Object
 	if err := ask(ctx, r); err != nil {
 		return Answer{}, err

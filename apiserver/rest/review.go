@@ -32,7 +32,7 @@ func (a *API) review(ctx context.Context, s *Served, t client.Target, o object.O
 		}
 	}
 	o.GetObjectKind().SetGroupVersionKind(s.GVK())
-	q := createWith(request(ctx, s, admission.Create, ""), opt)
+	q := createWith(a.request(ctx, s, admission.Create, ""), opt)
 	q.Key, q.Object = object.KeyOf(o), o
 	_, bind := o.(*core.Binding) // which is admitted as pods/binding
 	if !bind {

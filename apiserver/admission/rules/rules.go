@@ -38,14 +38,14 @@ func find(r *admission.Request, n int, policy *registration.MatchPolicyType, one
 			return Match{asked, r.Body}, true
 		}
 	}
-	if policy == nil || *policy != registration.Equivalent || len(r.Kind.Also) == 0 {
+	if policy == nil || *policy != registration.Equivalent || len(r.Kind.Also) == 0 && r.Kind.Custom == nil {
 		return Match{}, false
 	}
 	versions := r.Versions()
 	for i := range n { // an earlier rule wins
 		for _, v := range versions {
-			if v.GroupVersionResource != asked && one(i, v.GroupVersionResource) {
-				return Match{v.GroupVersionResource, r.BodyIn(v.GroupVersionResource)}, true
+			if v != asked && one(i, v) {
+				return Match{v, r.BodyIn(v)}, true
 			}
 		}
 	}
