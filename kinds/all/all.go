@@ -2,6 +2,7 @@ package all
 
 import (
 	"proa.dev/kinds"
+	"proa.dev/kinds/admissionregistration"
 	"proa.dev/kinds/apps"
 	"proa.dev/kinds/authentication"
 	"proa.dev/kinds/authorization"
@@ -40,6 +41,11 @@ func Kinds() []*kinds.Kind {
 		core.Secret.Kind(),
 		core.ServiceAccount.Kind(),
 		core.Service.Kind(),
+
+		admissionregistration.MutatingAdmissionPolicy.Kind(),
+		admissionregistration.MutatingAdmissionPolicyBinding.Kind(),
+		admissionregistration.ValidatingAdmissionPolicy.Kind(),
+		admissionregistration.ValidatingAdmissionPolicyBinding.Kind(),
 
 		authentication.SelfSubjectReview.Kind(),
 		authentication.TokenReview.Kind(),
