@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
+	"proa.dev/apiserver/flow"
 	"proa.dev/apiserver/rest"
 )
 
@@ -202,24 +202,6 @@ func impersonates(h http.Header) bool {
 	return false
 }
 
-// share refuses requests when too many are under way: 429. Administrators, watches and streams are exempt.
-func (s *Server) share(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := requestOf(r.Context())
-		if q.long() || !q.resource || slices.Contains(q.user.Groups, authn.Masters) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		leave, ok := s.flow.Enter(r.Method != http.MethodGet && r.Method != http.MethodHead)
-		if !ok {
-			s.fail(w, r, apierrors.NewTooManyRequests("too many requests, please try again later", 1))
-			return
-		}
-		defer leave()
-		next.ServeHTTP(w, r)
-	})
-}
-
 // authorise asks whether the user may do it: 403 if not.
 func (s *Server) authorise(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -249,6 +231,9 @@ func (s *Server) allow(ctx context.Context, a authz.Attributes) error {
 
 // gate is the chain's stages for calls without a wire.
 type gate struct{ s *Server }
+
+// Begin implements local.Gate.
+func (g gate) Begin() (leave flow.Ticket) { return g.s.flow.Own() }
 
 // Allow implements local.Gate.
 func (g gate) Allow(ctx context.Context, a authz.Attributes) error { return g.s.allow(ctx, a) }

@@ -44,6 +44,8 @@ type metrics struct {
 	long      sync.Map // label without code -> *atomic.Int64: watches and streams that are open
 	store     sync.Map // operation -> *histogram
 	panics    atomic.Int64
+	reading   atomic.Int64 // requests under way
+	writing   atomic.Int64
 }
 
 func newMetrics() *metrics { return &metrics{} }
@@ -125,12 +127,10 @@ func (s *Server) metricsPage(w http.ResponseWriter, _ *http.Request) {
 	for _, sh := range s.cache.Shelves() {
 		fmt.Fprintf(&b, "apiserver_storage_objects{resource=%q} %d\n", sh.Kind.GroupVersionResource.GroupResource(), sh.Len())
 	}
-	reads, writes := s.flow.InFlight()
-	head("apiserver_current_inflight_requests", "gauge", "Requests under way that count against the bounds.")
-	fmt.Fprintf(&b, "apiserver_current_inflight_requests{request_kind=\"readOnly\"} %d\napiserver_current_inflight_requests{request_kind=\"mutating\"} %d\n", reads, writes)
-	reads, writes = s.flow.Refused()
-	head("apiserver_dropped_requests_total", "counter", "Requests refused with 429.")
-	fmt.Fprintf(&b, "apiserver_dropped_requests_total{request_kind=\"readOnly\"} %d\napiserver_dropped_requests_total{request_kind=\"mutating\"} %d\n", reads, writes)
+	head("apiserver_current_inflight_requests", "gauge", "Requests under way, without watches and streams.")
+	fmt.Fprintf(&b, "apiserver_current_inflight_requests{request_kind=\"mutating\"} %d\napiserver_current_inflight_requests{request_kind=\"readOnly\"} %d\n",
+		s.metrics.writing.Load(), s.metrics.reading.Load())
+	s.flow.WriteMetrics(&b)
 	head("apiserver_request_panics_total", "counter", "Requests answered with 500 because of a panic.")
 	fmt.Fprintf(&b, "apiserver_request_panics_total %d\n", s.metrics.panics.Load())
 	head("go_goroutines", "gauge", "Goroutines.")

@@ -13,6 +13,7 @@ import (
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
 	"proa.dev/apiserver/codec"
+	"proa.dev/apiserver/flow"
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -32,6 +33,7 @@ type request struct {
 	notes    *admission.Notes // what was said beside the answer; nil: nothing can be
 	code     int              // what it was answered with
 	decision string
+	ticket   flow.Ticket // of its fair share; left when it ends, or when a watch has begun
 }
 
 type requestKey struct{}

@@ -56,6 +56,7 @@ type Deps struct {
 	Plugins  []admission.Plugin                                 // what is admitted beyond what apiserver/admission looks at itself
 	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
 	Audit    *audit.Log                                         // nil: no audit log
+	Seats    int                                                // requests at once, shared out by package flow; 0: flow.Seats
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
@@ -82,7 +83,7 @@ type Server struct {
 	rest    *rest.API
 	authn   authn.Authenticator
 	authz   authz.Authorizer
-	flow    flow.Limiter
+	flow    *flow.Sharer
 	metrics *metrics
 	handler http.Handler
 	start   *admission.Start
@@ -99,7 +100,7 @@ func New(d Deps) (*Server, error) {
 	if d.Store == nil || d.Authn == nil || d.Authz == nil || len(d.Kinds) == 0 {
 		return nil, errors.New("an API server needs a store, kinds, an authenticator and an authorizer")
 	}
-	s := &Server{deps: d, log: d.Log, now: d.Now, metrics: newMetrics(), ready: make(chan struct{}), ending: make(chan struct{}), ended: make(chan struct{})}
+	s := &Server{deps: d, log: d.Log, now: d.Now, metrics: newMetrics(), flow: flow.New(d.Seats), ready: make(chan struct{}), ending: make(chan struct{}), ended: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -171,6 +172,7 @@ func (s *Server) Run(ctx context.Context) error {
 		{Name: "begin", Run: func(ctx context.Context) error { return s.begin(ctx) }},
 		{Name: "admission", Run: s.start.Run},
 		{Name: "expiry", Run: s.expiry},
+		{Name: "fairness", Run: s.fairness},
 	}
 	if s.custom != nil {
 		parts = append(parts, run.Component{Name: "custom kinds", Run: s.custom.Run})
@@ -200,7 +202,7 @@ func (s *Server) begin(ctx context.Context) error {
 		return fmt.Errorf("make the first namespaces: %w", err)
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	for _, f := range append([]func(context.Context, client.Client) error{s.start.Begin}, s.deps.Begin...) {
+	for _, f := range append([]func(context.Context, client.Client) error{s.start.Begin, s.shareObjects}, s.deps.Begin...) {
 		g.Go(func() error { return f(gctx, self) })
 	}
 	if err := g.Wait(); err != nil {

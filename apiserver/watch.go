@@ -128,6 +128,7 @@ func (f *feed) run(w *rest.Watch, limit time.Duration) {
 	if f.initial(w) != nil {
 		return
 	}
+	f.q.ticket.Leave() // from here on it is the writes that pay
 	tick := time.NewTimer(min(bookmarkEvery, max(limit-lastBookmark, limit/2)))
 	defer tick.Stop()
 	if !w.Bookmark {

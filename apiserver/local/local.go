@@ -11,6 +11,7 @@ import (
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
 	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/flow"
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -21,6 +22,8 @@ const limit = 60 * time.Second
 
 // Gate is what a call passes before and after the verb.
 type Gate interface {
+	// Begin counts a call as under way; whoever made it calls the ticket's Leave.
+	Begin() flow.Ticket
 	// Allow is nil if the authoriser allows it, else the 403.
 	Allow(ctx context.Context, a authz.Attributes) error
 	// Done counts and audits a call that began at a time and ended with err.
@@ -61,6 +64,8 @@ func (c *Client) call(ctx context.Context, verb string, t client.Target, do func
 		return apierrors.NewServiceUnavailable(errEnded.Error())
 	default:
 	}
+	ticket := c.Gate.Begin()
+	defer ticket.Leave()
 	began := time.Now()
 	a := authz.Attributes{User: c.User, Verb: verb, Group: t.Group, Version: t.Version, Resource: t.Resource.Resource, Sub: t.Sub,
 		Namespace: t.Namespace, Name: t.Name, ResourceRequest: true}
