@@ -110,7 +110,8 @@ func (e *OverlapError) Error() string {
 	return fmt.Sprintf("%s %s overlaps the host's route %s by %s: choose another range", e.Key, e.Range, e.Route, e.Link)
 }
 
-// overlap finds a route of the host within, or around, a range. Default routes overlap nothing, nor do our own.
+// overlap finds a route of the host within, or around, a range. Default routes overlap nothing, nor do our own, nor those that lead
+// nowhere: whoever set one of those wants what we want.
 func overlap(cfg Config, have []netlink.Route, links map[int]string) error {
 	own := map[string]bool{}
 	for _, name := range cfg.OwnLinks {
@@ -119,7 +120,7 @@ func overlap(cfg Config, have []netlink.Route, links map[int]string) error {
 	for _, h := range have {
 		dst, ok := prefixOf(h.Dst)
 		name := links[h.LinkIndex]
-		if !ok || dst.Bits() == 0 || h.Protocol == Protocol || own[name] {
+		if !ok || dst.Bits() == 0 || h.Protocol == Protocol || own[name] || leadsNowhere(h) {
 			continue
 		}
 		for _, p := range cfg.Pods {
@@ -134,6 +135,10 @@ func overlap(cfg Config, have []netlink.Route, links map[int]string) error {
 		}
 	}
 	return nil
+}
+
+func leadsNowhere(r netlink.Route) bool {
+	return r.Type == unix.RTN_UNREACHABLE || r.Type == unix.RTN_BLACKHOLE || r.Type == unix.RTN_PROHIBIT
 }
 
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"proa.dev/kit/roottest"
 	"proa.dev/network/nettest"
 )
@@ -60,6 +63,31 @@ func TestOverlapNamesRouteAndKey(t *testing.T) {
 	}
 	if left, _ := r.Leftovers(); len(left) != 0 {
 		t.Errorf("routes were set in spite of the overlap: %v", left)
+	}
+}
+
+func TestRoutesThatLeadNowhereAreNoOverlap(t *testing.T) {
+	roottest.Need(t, "sets routes")
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nl.Close()
+	theirs := unreachable(netip.MustParsePrefix("10.42.0.0/16"))
+	theirs.Protocol, theirs.Priority = unix.RTPROT_STATIC, 4000
+	if err := nl.RouteAdd(theirs); err != nil {
+		t.Fatal(err)
+	}
+	r, err := New(config("10.42.0.0/16", "10.43.0.0/16"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := errors.Join(r.Set(t.Context()), r.Cleanup(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if err := nl.RouteDel(theirs); err != nil {
+		t.Errorf("the host's own route after Cleanup: %v", err)
 	}
 }
 
