@@ -6,13 +6,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func main() {
@@ -25,6 +29,8 @@ func main() {
 	flag.StringVar(&r.out, "out", "conformance", "folder for logs, reports and summary.md")
 	flag.StringVar(&r.skip, "skip", "", "pattern of names to leave out besides")
 	flag.BoolVar(&r.dryRun, "dry-run", false, "only list the tests")
+	flag.IntVar(&r.procs, "procs", 1, "how many tests run at a time; those that say [Serial] run by themselves, after the others")
+	flag.Int64Var(&r.seed, "seed", 0, "order of the tests, with more than one process; 0: a random one, which is printed")
 	flag.DurationVar(&r.timeout, "timeout", time.Hour, "time for one package")
 	flag.Parse()
 	if err := r.run(ctx, flag.Args()); err != nil {
@@ -37,6 +43,8 @@ type runner struct {
 	e2e, kubeconfig, kubectl, out, skip string
 	dryRun                              bool
 	timeout                             time.Duration
+	procs                               int
+	seed                                int64
 }
 
 // run runs the packages of these names, all if there are none. It fails if a test does.
@@ -48,6 +56,10 @@ func (r *runner) run(ctx context.Context, names []string) error {
 	}
 	if err := os.MkdirAll(r.out, 0o755); err != nil {
 		return err
+	}
+	if r.procs > 1 && r.seed == 0 {
+		r.seed = rand.Int64()
+		fmt.Println("seed", r.seed)
 	}
 	var results []result
 	var failed int
@@ -76,14 +88,70 @@ func (r *runner) run(ctx context.Context, names []string) error {
 
 // pack runs one package and returns its tests. That tests fail is no error.
 func (r *runner) pack(ctx context.Context, p pack) ([]spec, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout+time.Minute)
-	defer cancel()
-	report := filepath.Join(r.out, p.name+".json")
-	log, err := os.Create(filepath.Join(r.out, p.name+".log"))
+	if r.procs <= 1 || r.dryRun {
+		return r.process(ctx, p, p.name, r.dryRun)
+	}
+	listed, err := r.process(ctx, p, p.name+".list", true)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, r.e2e, r.args(p, report)...)
+	side, alone := share(listed, r.procs, rand.New(rand.NewPCG(uint64(r.seed), 0)))
+	parts := make([][]spec, len(side))
+	var g errgroup.Group
+	for i, names := range side {
+		g.Go(func() (err error) {
+			parts[i], err = r.process(ctx, only(p, names), fmt.Sprintf("%s.%d", p.name, i+1), false)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if len(alone) > 0 {
+		last, err := r.process(ctx, only(p, alone), p.name+".serial", false)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, last)
+	}
+	return slices.Concat(parts...), nil
+}
+
+// share deals the tests out in random order: those that can run side by side to n processes, and those that cannot.
+func share(specs []spec, n int, random *rand.Rand) (side [][]string, alone []string) {
+	side = make([][]string, min(n, len(specs)))
+	dealt := 0
+	for _, i := range random.Perm(len(specs)) {
+		name := specs[i].name
+		if strings.Contains(name, "[Serial]") {
+			alone = append(alone, name)
+			continue
+		}
+		side[dealt%len(side)] = append(side[dealt%len(side)], name)
+		dealt++
+	}
+	return slices.DeleteFunc(side, func(names []string) bool { return len(names) == 0 }), alone
+}
+
+// only is the package with just the tests of these names.
+func only(p pack, names []string) pack {
+	for i, name := range names {
+		names[i] = regexp.QuoteMeta(name)
+	}
+	p.exact = "(^| )(" + strings.Join(names, "|") + ")$" // the name of the suite stands before
+	return p
+}
+
+// process runs tests of a package in one process, whose log and report are called name.
+func (r *runner) process(ctx context.Context, p pack, name string, dry bool) ([]spec, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout+time.Minute)
+	defer cancel()
+	report := filepath.Join(r.out, name+".json")
+	log, err := os.Create(filepath.Join(r.out, name+".log"))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, r.e2e, r.args(p, report, dry)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it cleans up and reports
 	cmd.WaitDelay = time.Minute
@@ -98,16 +166,22 @@ func (r *runner) pack(ctx context.Context, p pack) ([]spec, error) {
 	return specs, nil
 }
 
-func (r *runner) args(p pack, report string) []string {
+func (r *runner) args(p pack, report string, dry bool) []string {
 	focus := `\[Conformance\]`
 	if p.focus != "" {
 		focus = "(" + p.focus + ").*" + focus
+	}
+	if p.exact != "" {
+		focus = p.exact
 	}
 	args := []string{
 		"--provider=skeleton", "--kubeconfig=" + r.kubeconfig, "--kubectl-path=" + r.kubectl, "--num-nodes=1",
 		"--allowed-not-ready-nodes=0", "--disable-log-dump", "--dump-logs-on-failure=false",
 		"--ginkgo.no-color", "--ginkgo.v", "--ginkgo.timeout=" + r.timeout.String(), "--ginkgo.json-report=" + report,
-		"--ginkgo.focus=" + focus, "--ginkgo.dry-run=" + fmt.Sprint(r.dryRun),
+		"--ginkgo.focus=" + focus, "--ginkgo.dry-run=" + fmt.Sprint(dry),
+	}
+	if p.exact != "" {
+		args = append(args, "--ginkgo.randomize-all", fmt.Sprintf("--ginkgo.seed=%d", r.seed))
 	}
 	for _, f := range p.files {
 		args = append(args, "--ginkgo.focus-file=test/e2e/(common/)?"+f+`\.go`)

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +24,34 @@ func TestPackages(t *testing.T) {
 	}
 	if sum != 446 {
 		t.Errorf("got %d tests in all packages, want 446", sum)
+	}
+}
+
+func TestShare(t *testing.T) {
+	var specs []spec
+	for i := range 7 {
+		specs = append(specs, spec{name: fmt.Sprintf("[sig-a] %d (x)", i)})
+	}
+	specs = append(specs, spec{name: "[sig-a] all nodes [Serial]"})
+	side, alone := share(specs, 3, rand.New(rand.NewPCG(1, 0)))
+	if len(side) != 3 || !cmp.Equal(alone, []string{"[sig-a] all nodes [Serial]"}) {
+		t.Errorf("got %d processes and %q alone", len(side), alone)
+	}
+	dealt := slices.Concat(side...)
+	slices.Sort(dealt)
+	if len(slices.Compact(dealt)) != 7 {
+		t.Errorf("not every test has one process: %q", side)
+	}
+	for _, names := range side {
+		if n := len(names); n < 2 || n > 3 {
+			t.Errorf("a process has %d of 7 tests", n)
+		}
+		p := regexp.MustCompile(only(pack{}, slices.Clone(names)).exact)
+		for _, s := range specs {
+			if got := p.MatchString(s.name); got != slices.Contains(names, s.name) {
+				t.Errorf("%s matches %q: %v", p, s.name, got)
+			}
+		}
 	}
 }
 

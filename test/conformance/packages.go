@@ -7,6 +7,7 @@ type pack struct {
 	files       []string // ends of the paths of the test's source files, as patterns
 	focus       string   // pattern that the names must match, besides [Conformance]; "": all
 	skip        string   // pattern that the names must not match; "": none
+	exact       string   // pattern in place of focus; "": none
 }
 
 // packs are all 446 tests, each once.
