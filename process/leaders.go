@@ -9,6 +9,7 @@ import (
 	"proa.dev/control/cronjob"
 	"proa.dev/control/daemonset"
 	"proa.dev/control/deployment"
+	"proa.dev/control/disruption"
 	"proa.dev/control/endpointslice"
 	"proa.dev/control/job"
 	"proa.dev/control/namespace"
@@ -17,6 +18,7 @@ import (
 	"proa.dev/control/podcidr"
 	"proa.dev/control/podgc"
 	"proa.dev/control/replicaset"
+	"proa.dev/control/resourcequota"
 	"proa.dev/control/rootca"
 	"proa.dev/control/serviceaccount"
 	"proa.dev/control/statefulset"
@@ -56,6 +58,8 @@ func (s *server) controllers() []struct {
 		{"podgc", func(d control.Deps) (runner, error) { return podgc.New(d) }},
 		{"serviceaccount", func(d control.Deps) (runner, error) { return serviceaccount.New(d) }},
 		{"rootca", func(d control.Deps) (runner, error) { return rootca.New(d) }},
+		{"resourcequota", func(d control.Deps) (runner, error) { return resourcequota.New(d) }},
+		{"disruption", func(d control.Deps) (runner, error) { return disruption.New(d) }},
 		{"nodelife", func(d control.Deps) (runner, error) { return nodelife.New(d) }},
 		{"clusterrole aggregation", func(d control.Deps) (runner, error) {
 			return authz.Aggregator{Client: d.Client, View: d.View, Log: d.Log}, nil
