@@ -21,6 +21,7 @@ type Def[T any, P object.Ptr[T]] struct {
 	Verbs      []string // default: AllVerbs
 	Storage    string   // key prefix in the store without slashes; default: the resource's name
 	Generation bool     // metadata.generation counts changes of the spec
+	Versioned  bool     // a PUT must say which resourceVersion it changes
 	Status     bool     // has a /status subresource: only it changes the status, and nothing else does it change
 	Scale      *Scale[P]
 	Subs       []Sub   // further subresources, for discovery; their code stands in apiserver/rest
@@ -108,6 +109,7 @@ type Kind struct {
 	Verbs        []string
 	Storage      string
 	Generation   bool
+	Versioned    bool
 	Status       bool
 	Virtual      bool
 	CreateStatus bool
@@ -138,7 +140,7 @@ type Kind struct {
 func (d Def[T, P]) Kind() *Kind {
 	k := &Kind{
 		Singular: d.Singular, Short: d.Short, Categories: d.Categories, Verbs: d.Verbs, Storage: d.Storage,
-		Generation: d.Generation, Status: d.Status, Orphan: d.Orphan, TTL: d.TTL, Subs: d.Subs, Also: d.Also,
+		Generation: d.Generation, Versioned: d.Versioned, Status: d.Status, Orphan: d.Orphan, TTL: d.TTL, Subs: d.Subs, Also: d.Also,
 		Columns: d.Columns, Name: d.Name, Virtual: d.Virtual, CreateStatus: d.CreateStatus,
 		New: func() object.Object { return P(new(T)) },
 	}

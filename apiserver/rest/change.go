@@ -30,6 +30,8 @@ type change struct {
 	next func(ctx context.Context, old *cache.Item) (object.Object, error)
 	// create makes an object that does not exist; nil: 404.
 	create func(ctx context.Context, o object.Object) (Answer, error)
+	// put says that the client sends a whole object, and not a change of the current one.
+	put bool
 	// raw skips defaults and Prepare, checks metadata only, and counts no generation: for changes that the server makes itself.
 	raw bool
 	// counts has the generation counted all the same.
@@ -77,6 +79,10 @@ func (a *API) do(ctx context.Context, s *Served, c change) (Answer, error) {
 		}
 		c.migrates = s.Kind.Custom != nil && !s.Kind.Custom.Stored.Current(stored.Object)
 		asked := o.GetResourceVersion()
+		if asked == "" && c.put && s.Kind.Versioned {
+			return Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: s.Group, Kind: s.GroupVersionResource.Resource}, c.target.Name, field.ErrorList{
+				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
+		}
 		if asked != "" && asked != formatRV(old.Rev) {
 			if again, err := a.behind(ctx, s, old); err != nil || again && try < changeTries {
 				if err != nil {

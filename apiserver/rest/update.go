@@ -30,7 +30,7 @@ func (a *API) Update(ctx context.Context, s *Served, t client.Target, o object.O
 	if err != nil {
 		return Answer{}, err
 	}
-	c := change{target: t, options: opt}
+	c := change{target: t, options: opt, put: true}
 	first := true
 	c.next = func(_ context.Context, old *cache.Item) (object.Object, error) {
 		if old != nil && o.GetResourceVersion() == "" && mustName(s.group()) {

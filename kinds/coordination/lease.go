@@ -10,9 +10,10 @@ import (
 
 // Lease is coordination.k8s.io/v1 Lease: who holds a role, and until when; also the heartbeat of a node.
 var Lease = kinds.Def[coordination.Lease, *coordination.Lease]{
-	Path:     "coordination.k8s.io/v1/leases",
-	Validate: validateLease,
-	Columns:  kinds.Columns("Name", "Holder", "Age"),
+	Path:      "coordination.k8s.io/v1/leases",
+	Versioned: true,
+	Validate:  validateLease,
+	Columns:   kinds.Columns("Name", "Holder", "Age"),
 	Row: func(l *coordination.Lease, now time.Time) []any {
 		holder := ""
 		if l.Spec.HolderIdentity != nil {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	policy "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -19,6 +20,8 @@ var PodDisruptionBudget = kinds.Def[policy.PodDisruptionBudget, *policy.PodDisru
 	Short:      []string{"pdb"},
 	Generation: true,
 	Status:     true,
+	Versioned:  true,
+	Name:       func(string, bool) []string { return nil }, // anything that can stand in a path
 	// A label value in the selector that was accepted once may stay.
 	ValidateCreate: func(b *policy.PodDisruptionBudget) field.ErrorList { return validateBudget(&b.Spec, strict) },
 	ValidateUpdate: func(b, old *policy.PodDisruptionBudget) field.ErrorList {
@@ -50,6 +53,16 @@ var PodDisruptionBudget = kinds.Def[policy.PodDisruptionBudget, *policy.PodDisru
 	},
 }
 
+// shown is a spec as errors show it: with the names of the Go fields.
+func shown(s *policy.PodDisruptionBudgetSpec) any {
+	return struct {
+		MinAvailable               *intstr.IntOrString
+		Selector                   *metav1.LabelSelector
+		MaxUnavailable             *intstr.IntOrString
+		UnhealthyPodEvictionPolicy *policy.UnhealthyPodEvictionPolicyType
+	}{s.MinAvailable, s.Selector, s.MaxUnavailable, s.UnhealthyPodEvictionPolicy}
+}
+
 var strict = metavalidation.LabelSelectorValidationOptions{}
 
 func orNone(n *intstr.IntOrString) string {
@@ -63,7 +76,7 @@ func validateBudget(s *policy.PodDisruptionBudgetSpec, how metavalidation.LabelS
 	return check.Run(func(e *check.Errors) {
 		p := field.NewPath("spec")
 		if s.MinAvailable != nil && s.MaxUnavailable != nil {
-			e.Invalid(p, *s, "minAvailable and maxUnavailable cannot be both set")
+			e.Invalid(p, shown(s), "minAvailable and maxUnavailable cannot be both set")
 		}
 		share(e, p.Child("minAvailable"), s.MinAvailable)
 		share(e, p.Child("maxUnavailable"), s.MaxUnavailable)

@@ -14,6 +14,7 @@ import (
 // CSIDriver is storage.k8s.io/v1 CSIDriver: what a driver is able to do and needs to be told.
 var CSIDriver = kinds.Def[storage.CSIDriver, *storage.CSIDriver]{
 	Path:       "storage.k8s.io/v1/csidrivers",
+	Versioned:  true,
 	Cluster:    true,
 	Generation: true,
 	Default:    defaultDriver,
@@ -73,8 +74,9 @@ func driverRow(d *storage.CSIDriver, now time.Time) []any {
 
 // CSINode is storage.k8s.io/v1 CSINode: the drivers on one node.
 var CSINode = kinds.Def[storage.CSINode, *storage.CSINode]{
-	Path:     "storage.k8s.io/v1/csinodes",
-	Validate: validateCSINode, ValidateUpdate: validateCSINodeUpdate,
+	Path:      "storage.k8s.io/v1/csinodes",
+	Versioned: true,
+	Validate:  validateCSINode, ValidateUpdate: validateCSINodeUpdate,
 	Cluster: true,
 	Columns: kinds.Columns("Name", "Drivers:integer", "Age"),
 	Row: func(n *storage.CSINode, now time.Time) []any {
@@ -84,8 +86,9 @@ var CSINode = kinds.Def[storage.CSINode, *storage.CSINode]{
 
 // CSIStorageCapacity is storage.k8s.io/v1 CSIStorageCapacity: how much room there is for one class in one part of the cluster.
 var CSIStorageCapacity = kinds.Def[storage.CSIStorageCapacity, *storage.CSIStorageCapacity]{
-	Path:     "storage.k8s.io/v1/csistoragecapacities",
-	Validate: validateCapacity, ValidateUpdate: validateCapacityUpdate,
+	Path:      "storage.k8s.io/v1/csistoragecapacities",
+	Versioned: true,
+	Validate:  validateCapacity, ValidateUpdate: validateCapacityUpdate,
 	Columns: kinds.Columns("Name", "StorageClassName", "Capacity"),
 	Row: func(c *storage.CSIStorageCapacity, _ time.Time) []any {
 		capacity := "<unset>"
@@ -105,8 +108,9 @@ func attachmentColumns() []kinds.Column {
 
 // VolumeAttachment is storage.k8s.io/v1 VolumeAttachment: a volume is to be attached to a node.
 var VolumeAttachment = kinds.Def[storage.VolumeAttachment, *storage.VolumeAttachment]{
-	Path:     "storage.k8s.io/v1/volumeattachments",
-	Validate: validateAttachment, ValidateUpdate: validateAttachmentUpdate, ValidateStatus: validateAttachmentStatus,
+	Path:      "storage.k8s.io/v1/volumeattachments",
+	Versioned: true,
+	Validate:  validateAttachment, ValidateUpdate: validateAttachmentUpdate, ValidateStatus: validateAttachmentStatus,
 	Cluster: true,
 	Status:  true,
 	Columns: attachmentColumns(),
