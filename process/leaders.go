@@ -17,6 +17,7 @@ import (
 	"proa.dev/control/ownergc"
 	"proa.dev/control/podcidr"
 	"proa.dev/control/podgc"
+	"proa.dev/control/protection"
 	"proa.dev/control/replicaset"
 	"proa.dev/control/resourcequota"
 	"proa.dev/control/rootca"
@@ -60,6 +61,7 @@ func (s *server) controllers() []struct {
 		{"rootca", func(d control.Deps) (runner, error) { return rootca.New(d) }},
 		{"resourcequota", func(d control.Deps) (runner, error) { return resourcequota.New(d) }},
 		{"disruption", func(d control.Deps) (runner, error) { return disruption.New(d) }},
+		{"protection", func(d control.Deps) (runner, error) { return protection.New(d) }},
 		{"nodelife", func(d control.Deps) (runner, error) { return nodelife.New(d) }},
 		{"clusterrole aggregation", func(d control.Deps) (runner, error) {
 			return authz.Aggregator{Client: d.Client, View: d.View, Log: d.Log}, nil

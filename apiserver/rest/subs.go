@@ -111,6 +111,13 @@ func bound(p *core.Pod, b *core.Binding) *core.Pod {
 		}
 		maps.Copy(n.Annotations, b.Annotations)
 	}
+	if len(b.Labels) > 0 {
+		n.Labels = maps.Clone(p.Labels)
+		if n.Labels == nil {
+			n.Labels = map[string]string{}
+		}
+		maps.Copy(n.Labels, b.Labels)
+	}
 	now := metav1.Now()
 	scheduled := core.PodCondition{Type: core.PodScheduled, Status: core.ConditionTrue, LastTransitionTime: now, ObservedGeneration: p.Generation}
 	n.Status.Conditions = nil

@@ -35,7 +35,7 @@ type output struct {
 	status  *core.ResourceQuotaStatus // nil: nothing to write
 	counted bool                      // the status is a count
 	gradual bool                      // the write may wait a little for others to join it
-	lapse   time.Time // when something that was counted counts no more although it is there, zero: nothing does
+	lapse   time.Time                 // when something that was counted counts no more although it is there, zero: nothing does
 	again   control.Again
 }
 
