@@ -117,7 +117,7 @@ func (c *podCheck) trustBundle(p *field.Path, b *core.ClusterTrustBundleProjecti
 		if *b.SignerName == "" {
 			c.Required(p.Child("signerName"), "must be a valid signer name")
 		}
-		signerName(c.Errors, p.Child("signerName"), *b.SignerName)
+		c.SignerName(p.Child("signerName"), *b.SignerName)
 		c.Selector(p.Child("labelSelector"), b.LabelSelector)
 	default:
 		c.Required(p, "either name or signerName must be specified")
@@ -137,7 +137,7 @@ const (
 )
 
 func (c *podCheck) podCertificate(p *field.Path, v *core.PodCertificateProjection, files *paths) {
-	signerName(c.Errors, p.Child("signerName"), v.SignerName)
+	c.SignerName(p.Child("signerName"), v.SignerName)
 	check.OneOf(c.Errors, p.Child("keyType"), v.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 	if s := v.MaxExpirationSeconds; s != nil {
 		limit := int32(maxCertificate)
@@ -163,22 +163,5 @@ func (c *podCheck) podCertificate(p *field.Path, v *core.PodCertificateProjectio
 	}
 	if n == 0 {
 		c.Required(p, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath")
-	}
-}
-
-// signerName wants "domain/path".
-func signerName(e *check.Errors, p *field.Path, name string) {
-	if name == "" {
-		e.Required(p, "")
-		return
-	}
-	domain, path, ok := strings.Cut(name, "/")
-	if !ok || path == "" {
-		e.Invalid(p, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
-		return
-	}
-	e.Invalids(p, domain, isSubdomain(domain))
-	for part := range strings.SplitSeq(path, ".") {
-		e.Invalids(p, path, isSubdomain(strings.ToLower(part)))
 	}
 }
