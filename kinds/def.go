@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	authentication "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -37,6 +38,8 @@ type Def[T any, P object.Ptr[T]] struct {
 	// Prepare sets what a client may not set, after Default and before validation. old is nil on create. Status and generation are
 	// already taken care of by the flags above.
 	Prepare func(obj, old P)
+	// Asked writes down who creates the object, for kinds that keep it; before Prepare.
+	Asked func(P, authentication.UserInfo)
 	// PrepareStatus does for a write to /status what Prepare does for the others.
 	PrepareStatus func(obj, old P)
 	// Validate checks an object by itself, on create and on update; ValidateCreate checks a new object, ValidateUpdate a change, in
@@ -82,6 +85,10 @@ type Sub struct {
 	GVK        string // kind of the body with its group and version: "v1/Binding", "autoscaling/v1/Scale"
 	Verbs      []string
 	Connecting bool // streams: exec, attach, portforward, proxy, log
+	// Status: a write takes the whole object and changes the status, as one to /status does.
+	Status bool
+	// Prepare does for a write with Status what PrepareStatus does for /status.
+	Prepare func(obj, old object.Object)
 	// Validate checks a write to a subresource that takes the whole object, in place of the kind's own checks; nil: nothing to check.
 	Validate func(obj, old object.Object) field.ErrorList
 }
@@ -124,6 +131,7 @@ type Kind struct {
 	New            func() object.Object
 	Default        func(object.Object)
 	Prepare        func(obj, old object.Object)
+	Asked          func(object.Object, authentication.UserInfo) // nil: the kind does not keep it
 	PrepareStatus  func(obj, old object.Object)
 	Validate       func(object.Object) field.ErrorList
 	ValidateCreate func(object.Object) field.ErrorList
@@ -168,6 +176,9 @@ func (d Def[T, P]) Kind() *Kind {
 	k.Default = one(d.Default)
 	k.Prepare = two(d.Prepare)
 	k.PrepareStatus = two(d.PrepareStatus)
+	if d.Asked != nil {
+		k.Asked = func(o object.Object, u authentication.UserInfo) { d.Asked(o.(P), u) }
+	}
 	k.Validate = oneTo[field.ErrorList](d.Validate)
 	k.ValidateCreate = oneTo[field.ErrorList](d.ValidateCreate)
 	k.ValidateUpdate = twoTo[field.ErrorList](d.ValidateUpdate)
@@ -183,6 +194,16 @@ func (d Def[T, P]) Kind() *Kind {
 		k.Grace = func(o object.Object, opt *metav1.DeleteOptions) int64 { return d.Grace(o.(P), opt) }
 	}
 	return k
+}
+
+// StatusSub is the subresource of this name that writes the status; nil if there is none.
+func (k *Kind) StatusSub(name string) *Sub {
+	for i := range k.Subs {
+		if k.Subs[i].Name == name && k.Subs[i].Status {
+			return &k.Subs[i]
+		}
+	}
+	return nil
 }
 
 // ValidateSub checks a write to the subresource of this name that takes the whole object.

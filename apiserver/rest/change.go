@@ -211,7 +211,11 @@ func (a *API) checkAdmission(ctx context.Context, r *admission.Request, c change
 func prepareChange(s *Served, c change, o, old object.Object) {
 	if c.status {
 		onlyStatus(o, old)
-		s.Kind.PrepareStatus(o, old)
+		if sub := s.Kind.StatusSub(c.target.Sub); sub == nil {
+			s.Kind.PrepareStatus(o, old)
+		} else if sub.Prepare != nil {
+			sub.Prepare(o, old)
+		}
 		return
 	}
 	if s.Kind.Status {
@@ -225,7 +229,7 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
 	switch {
-	case c.raw:
+	case c.raw, c.status && c.target.Sub != "status":
 		errs = append(errs, s.Kind.ValidateSub(c.target.Sub, o, old)...)
 	case c.status:
 		errs = append(errs, s.Kind.ValidateStatus(o, old)...)

@@ -96,6 +96,9 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	if s.Kind.Generation {
 		o.SetGeneration(1)
 	}
+	if s.Kind.Asked != nil {
+		s.Kind.Asked(o, userInfo(r.User))
+	}
 	s.Kind.Prepare(o, nil)
 	r.Key = object.KeyOf(o)
 	if errs := slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o)); len(errs) > 0 {

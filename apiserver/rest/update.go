@@ -81,7 +81,7 @@ func subWrites(s *Served, sub string, c *change) error {
 	case sub == "resize" && s.Kind.Kind == "Pod":
 		c.raw, c.counts = true, true
 		c.next = func(ctx context.Context, old *cache.Item) (object.Object, error) { return resizeOf(ctx, s, next, old) }
-	case sub == "approval" && s.Kind.Kind == "CertificateSigningRequest":
+	case s.Kind.StatusSub(sub) != nil:
 		c.status = true
 	default:
 		return apierrors.NewNotFound(s.group(), sub)

@@ -8,6 +8,7 @@ import (
 	"proa.dev/kinds/authorization"
 	"proa.dev/kinds/autoscaling"
 	"proa.dev/kinds/batch"
+	"proa.dev/kinds/certificates"
 	"proa.dev/kinds/coordination"
 	"proa.dev/kinds/core"
 	"proa.dev/kinds/core/limits"
@@ -59,6 +60,8 @@ func Kinds() []*kinds.Kind {
 
 		batch.CronJob.Kind(),
 		batch.Job.Kind(),
+
+		certificates.CertificateSigningRequest.Kind(),
 
 		coordination.Lease.Kind(),
 
