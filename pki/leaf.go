@@ -98,10 +98,21 @@ func (c *Cluster) Client(user string, groups []string) (certPEM, keyPEM []byte, 
 	return c.Issue(Leaf{Name: user, Groups: groups, Client: true})
 }
 
-// Sign makes a certificate for the key of somebody else's request; what the certificate says comes from l alone. The caller has
-// decided that the requester may have it.
-func (c *Cluster) Sign(public crypto.PublicKey, l Leaf) (certPEM []byte, err error) {
-	return c.ca.sign(public, l, time.Now())
+// SignTemplate makes a certificate for public that says what t says, but for the serial number, and an end that is never after that
+// of the authority. The caller has decided that the requester may have it.
+func (c *Cluster) SignTemplate(t *x509.Certificate, public crypto.PublicKey) (certPEM []byte, err error) {
+	end := c.ca.cert.NotAfter
+	if !t.NotBefore.Before(end) || !time.Now().Before(end) {
+		return nil, fmt.Errorf("issue certificate for %s: the authority ended at %s", t.Subject.CommonName, end)
+	}
+	if t.NotAfter.After(end) {
+		t.NotAfter = end
+	}
+	der, err := create(t, c.ca.cert, public, c.ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("issue certificate for %s: %w", t.Subject.CommonName, err)
+	}
+	return encodeCert(der), nil
 }
 
 func (a *authority) issue(l Leaf, now time.Time) (certPEM, keyPEM []byte, err error) {

@@ -7,6 +7,7 @@ import (
 	"proa.dev/client/record"
 	"proa.dev/control"
 	"proa.dev/control/cronjob"
+	"proa.dev/control/csr"
 	"proa.dev/control/daemonset"
 	"proa.dev/control/deployment"
 	"proa.dev/control/disruption"
@@ -62,6 +63,7 @@ func (s *server) controllers() []struct {
 		{"resourcequota", func(d control.Deps) (runner, error) { return resourcequota.New(d) }},
 		{"disruption", func(d control.Deps) (runner, error) { return disruption.New(d) }},
 		{"protection", func(d control.Deps) (runner, error) { return protection.New(d) }},
+		{"csr", func(d control.Deps) (runner, error) { return csr.New(d, csr.Config{Sign: s.cluster.SignTemplate}) }},
 		{"nodelife", func(d control.Deps) (runner, error) { return nodelife.New(d) }},
 		{"clusterrole aggregation", func(d control.Deps) (runner, error) {
 			return authz.Aggregator{Client: d.Client, View: d.View, Log: d.Log}, nil

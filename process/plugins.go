@@ -2,6 +2,7 @@ package process
 
 import (
 	"proa.dev/apiserver/admission"
+	"proa.dev/apiserver/admission/certificates"
 	"proa.dev/apiserver/admission/ingressclass"
 	"proa.dev/apiserver/admission/limitranger"
 	"proa.dev/apiserver/admission/nodes"
@@ -13,5 +14,5 @@ import (
 // plugins is the list of the parts of admission that stand in folders of their own. A new one is a folder and a line here; in which order
 // they run stands in apiserver/admission/list.go.
 func plugins() []admission.Plugin {
-	return []admission.Plugin{limitranger.New, nodes.New, podsecurity.New, volumes.New, ingressclass.New, resourcequota.New}
+	return []admission.Plugin{certificates.New, limitranger.New, nodes.New, podsecurity.New, volumes.New, ingressclass.New, resourcequota.New}
 }
