@@ -2,6 +2,7 @@ package authz
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,9 +25,11 @@ const (
 
 // verbs are the short words of policy.txt.
 var verbs = map[string][]string{
-	"read":      {"get", "list", "watch"},
-	"write":     {"create", "delete", "deletecollection", "patch", "update"},
-	"all-verbs": {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"},
+	"read":   {"get", "list", "watch"},
+	"follow": {"list", "watch"},
+	"amend":  {"patch", "update"},
+	"write":  {"create", "delete", "deletecollection", "patch", "update"},
+	"all":    {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"},
 }
 
 // Bootstrap makes the roles and bindings that every cluster begins with. The caller owns them. Aggregated roles have their rules.
@@ -40,42 +43,24 @@ func Bootstrap() []object.Object {
 
 // parsePolicy reads the notation that policy.txt explains.
 func parsePolicy(text string) ([]object.Object, error) {
-	var objects []object.Object
-	var rules *[]rbac.PolicyRule // of the role above
+	var p policyParser
 	for i, line := range strings.Split(text, "\n") {
 		words := strings.Fields(line)
 		if len(words) == 0 || words[0][0] == '#' {
 			continue
 		}
-		var o object.Object
 		var err error
-		switch {
-		case line[0] == ' ' && rules != nil:
-			var r rbac.PolicyRule
-			if r, err = parseRule(words); err == nil {
-				*rules = append(*rules, r)
-			}
-		case words[0] == "clusterrole" && len(words) > 1:
-			r := &rbac.ClusterRole{ObjectMeta: defaultMeta(words[1])}
-			o, rules, err = r, &r.Rules, parseAggregation(r, words[2:])
-		case words[0] == "role" && len(words) == 2:
-			r := &rbac.Role{ObjectMeta: defaultMeta(words[1])}
-			o, rules = r, &r.Rules
-		case words[0] == "binding" && len(words) > 2:
-			rules = nil
-			o, err = parseBinding(words[1], words[2], words[3:])
-		default:
-			err = fmt.Errorf("unknown words")
+		if line[0] == ' ' {
+			err = p.rule(words)
+		} else {
+			err = p.object(words)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("policy.txt:%d: %w: %q", i+1, err, line)
 		}
-		if o != nil {
-			objects = append(objects, o)
-		}
 	}
 	var all []*rbac.ClusterRole
-	for _, o := range objects {
+	for _, o := range p.objects {
 		if r, ok := o.(*rbac.ClusterRole); ok {
 			all = append(all, r)
 		}
@@ -88,7 +73,67 @@ func parsePolicy(text string) ([]object.Object, error) {
 			}
 		}
 	}
-	return objects, nil
+	return append(p.objects, p.bindings...), nil
+}
+
+// policyParser is what has been read so far.
+type policyParser struct {
+	objects, bindings []object.Object
+	rules             *[]rbac.PolicyRule // of the role above; nil: there is none
+}
+
+// object reads a line that begins a role or is a binding.
+func (p *policyParser) object(words []string) error {
+	if len(words) < 2 {
+		return errors.New("it names nothing")
+	}
+	kind, name, rest := words[0], words[1], words[2:]
+	p.rules = nil
+	var subjects []string
+	given := false
+	if i := slices.Index(rest, "for"); i >= 0 {
+		rest, subjects, given = rest[:i], rest[i+1:], true
+	}
+	switch kind {
+	case "clusterrole", "controller":
+		if kind == "controller" {
+			subjects, given = []string{"account:kube-system/" + name}, true
+			name = "system:controller:" + name
+		}
+		r := &rbac.ClusterRole{ObjectMeta: defaultMeta(name)}
+		p.objects, p.rules = append(p.objects, r), &r.Rules
+		if err := parseAggregation(r, rest); err != nil {
+			return err
+		}
+		kind = "clusterrole"
+	case "role":
+		r := &rbac.Role{ObjectMeta: defaultMeta(name)}
+		p.objects, p.rules = append(p.objects, r), &r.Rules
+	case "binding":
+		if len(rest) != 1 {
+			return errors.New("not one role")
+		}
+		return p.bind(name, rest[0], subjects)
+	default:
+		return errors.New("unknown words")
+	}
+	if !given {
+		return nil
+	}
+	return p.bind(name, kind+":"+object.ParseKey(name).Name, subjects)
+}
+
+// rule reads a line that belongs to the role above.
+func (p *policyParser) rule(words []string) error {
+	if p.rules == nil {
+		return errors.New("a rule without a role")
+	}
+	if len(words) == 1 && words[0] == "events" {
+		words = []string{"create,amend", "core,events.k8s.io:", "events"}
+	}
+	r, err := parseRule(words)
+	*p.rules = append(*p.rules, r)
+	return err
 }
 
 func defaultMeta(name string) metav1.ObjectMeta {
@@ -118,7 +163,7 @@ func parseAggregation(r *rbac.ClusterRole, words []string) error {
 // parseRule reads "<verbs> <groups>: <resources> [named <names>]" or "<verbs> url: <paths>".
 func parseRule(words []string) (rbac.PolicyRule, error) {
 	if len(words) < 3 || !strings.HasSuffix(words[1], ":") {
-		return rbac.PolicyRule{}, fmt.Errorf("not a rule")
+		return rbac.PolicyRule{}, errors.New("not a rule")
 	}
 	var r rbac.PolicyRule
 	for _, v := range strings.Split(words[0], ",") {
@@ -128,6 +173,7 @@ func parseRule(words []string) (rbac.PolicyRule, error) {
 			r.Verbs = append(r.Verbs, v)
 		}
 	}
+	slices.Sort(r.Verbs)
 	groups := strings.TrimSuffix(words[1], ":")
 	if groups == "url" {
 		r.NonResourceURLs = words[2:]
@@ -146,11 +192,9 @@ func parseRule(words []string) (rbac.PolicyRule, error) {
 	return r, nil
 }
 
-func parseBinding(name, role string, words []string) (object.Object, error) {
-	kind, roleName, ok := strings.Cut(role, ":")
-	if !ok {
-		return nil, fmt.Errorf("not a role: %q", role)
-	}
+// bind adds the binding of a role, "clusterrole:<name>" or "role:<name>", to subjects.
+func (p *policyParser) bind(name, role string, words []string) error {
+	kind, roleName, _ := strings.Cut(role, ":")
 	ref := rbac.RoleRef{APIGroup: rbac.GroupName, Kind: "ClusterRole", Name: roleName}
 	if kind == "role" {
 		ref.Kind = "Role"
@@ -166,15 +210,18 @@ func parseBinding(name, role string, words []string) (object.Object, error) {
 		case "account":
 			key := object.ParseKey(who)
 			subjects = append(subjects, rbac.Subject{Kind: rbac.ServiceAccountKind, Namespace: key.Namespace, Name: key.Name})
+		case "nobody":
 		default:
-			return nil, fmt.Errorf("not a subject: %q", w)
+			return fmt.Errorf("not a subject: %q", w)
 		}
 	}
 	m := defaultMeta(name)
 	if m.Namespace == "" {
-		return &rbac.ClusterRoleBinding{ObjectMeta: m, RoleRef: ref, Subjects: subjects}, nil
+		p.bindings = append(p.bindings, &rbac.ClusterRoleBinding{ObjectMeta: m, RoleRef: ref, Subjects: subjects})
+	} else {
+		p.bindings = append(p.bindings, &rbac.RoleBinding{ObjectMeta: m, RoleRef: ref, Subjects: subjects})
 	}
-	return &rbac.RoleBinding{ObjectMeta: m, RoleRef: ref, Subjects: subjects}, nil
+	return nil
 }
 
 // aggregated is the union of the rules of the roles that r selects, in their order.
