@@ -29,6 +29,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiregistration "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
 // Scheme maps the Go types of the API groups that proa serves to their group, version and kind, and back. It is built on
@@ -40,7 +41,7 @@ var Scheme = sync.OnceValue(func() *runtime.Scheme {
 		authorization.AddToScheme, autoscalingv1.AddToScheme, autoscalingv2.AddToScheme, certificates.AddToScheme,
 		coordination.AddToScheme, discovery.AddToScheme, events.AddToScheme, flowcontrol.AddToScheme,
 		networking.AddToScheme, node.AddToScheme, policy.AddToScheme, resource.AddToScheme, scheduling.AddToScheme,
-		storage.AddToScheme, admissionregistrationv1.AddToScheme,
+		storage.AddToScheme, admissionregistrationv1.AddToScheme, apiregistration.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(fmt.Sprintf("register API types: %v", err)) // only wrong code gets here

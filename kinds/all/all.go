@@ -3,6 +3,7 @@ package all
 import (
 	"proa.dev/kinds"
 	"proa.dev/kinds/admissionregistration"
+	"proa.dev/kinds/apiregistration"
 	"proa.dev/kinds/apps"
 	"proa.dev/kinds/authentication"
 	"proa.dev/kinds/authorization"
@@ -47,6 +48,8 @@ func Kinds() []*kinds.Kind {
 		admissionregistration.MutatingAdmissionPolicyBinding.Kind(),
 		admissionregistration.ValidatingAdmissionPolicy.Kind(),
 		admissionregistration.ValidatingAdmissionPolicyBinding.Kind(),
+
+		apiregistration.APIService.Kind(),
 
 		authentication.SelfSubjectReview.Kind(),
 		authentication.TokenReview.Kind(),

@@ -22,6 +22,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	list, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{.Dir}}", "k8s.io/api/...",
+		"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1",
 		"k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/runtime").Output()
 	if err != nil {
 		log.Fatalf("list packages: %v", err)
