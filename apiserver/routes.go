@@ -36,12 +36,34 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/metrics", s.metricsPage)
 	mux.HandleFunc("/{$}", s.index)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if requestOf(r.Context()).resource {
+		q := requestOf(r.Context())
+		if h := s.another(r, q); h != nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		if q.resource {
 			s.serve(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// another is who answers a request that is about a group version of another server; nil: this one.
+func (s *Server) another(r *http.Request, q *request) http.Handler {
+	if s.deps.Elsewhere == nil {
+		return nil
+	}
+	if q.resource {
+		return s.deps.Elsewhere.Serving(q.target.Group, q.target.Version)
+	}
+	switch parts := split(r.URL.Path); { // the resources of a version
+	case len(parts) == 2 && parts[0] == "api":
+		return s.deps.Elsewhere.Serving("", parts[1])
+	case len(parts) == 3 && parts[0] == "apis":
+		return s.deps.Elsewhere.Serving(parts[1], parts[2])
+	}
+	return nil
 }
 
 func (s *Server) version(w http.ResponseWriter, r *http.Request) {

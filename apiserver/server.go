@@ -42,6 +42,7 @@ type Deps struct {
 	Discovery func(func() []*kinds.Kind) http.Handler // /api and /apis
 	OpenAPI   func(func() []*kinds.Kind) http.Handler // /openapi/
 	Routes    map[string]http.Handler                 // further paths, exact: /.well-known/openid-configuration ...
+	Elsewhere Elsewhere                               // who answers for what this server does not; nil: nobody
 
 	Listener net.Listener // with TLS nil it speaks plain HTTP: tests only
 	TLS      *tls.Config
@@ -65,6 +66,14 @@ type Deps struct {
 type Custom interface {
 	Run(ctx context.Context) error
 	Ready() <-chan struct{} // closed when the kinds that were defined at the start are served
+}
+
+// Elsewhere knows which group versions other servers answer for.
+type Elsewhere interface {
+	// Serving is who answers for a group version, or nil: this server itself.
+	Serving(group, version string) http.Handler
+	// Run finds that out until ctx ends.
+	Run(ctx context.Context, v client.View, c client.Client) error
 }
 
 // Services says where services live.
@@ -174,6 +183,9 @@ func (s *Server) Run(ctx context.Context) error {
 		{Name: "expiry", Run: s.expiry},
 		{Name: "fairness", Run: s.fairness},
 	}
+	if s.deps.Elsewhere != nil {
+		parts = append(parts, run.Component{Name: "aggregation", Run: s.elsewhere})
+	}
 	if s.custom != nil {
 		parts = append(parts, run.Component{Name: "custom kinds", Run: s.custom.Run})
 	}
@@ -229,6 +241,16 @@ func (s *Server) expiry(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return s.rest.Expire(ctx)
+}
+
+// elsewhere follows what other servers answer for, once it is clear what this one does.
+func (s *Server) elsewhere(ctx context.Context) error {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.deps.Elsewhere.Run(ctx, s.View(), s.Local(Self()))
 }
 
 // Times of the end of a server.

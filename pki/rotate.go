@@ -69,6 +69,13 @@ func (c *Cluster) Rotating(path string, leaf Leaf, log *slog.Logger) (*Rotating,
 	})
 }
 
+// RotatingFrontProxy is a leaf of the authority of front proxies, which lives in memory.
+func (c *Cluster) RotatingFrontProxy(leaf Leaf, log *slog.Logger) (*Rotating, error) {
+	return NewRotating(context.Background(), Source{
+		Log: log, Issue: func(context.Context) ([]byte, []byte, error) { return c.IssueFrontProxy(leaf) },
+	})
+}
+
 // load takes the stored pair, or says why not.
 func (r *Rotating) load(now time.Time) error {
 	if r.src.Path == "" {

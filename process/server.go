@@ -19,8 +19,6 @@ import (
 	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
-	"proa.dev/apiserver/discovery"
-	"proa.dev/apiserver/openapi"
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/client/record"
@@ -61,6 +59,7 @@ type server struct {
 	cert       *pki.Rotating // of the API
 	nodeCert   *pki.Rotating // of the kubelet's API; nil without a node
 	toKubelets *pki.Rotating // by which kubelets know the API server
+	frontProxy *pki.Rotating // by which extension API servers know it
 	rbac       *authz.RBAC
 	api        *apiserver.Server
 	node       *node // nil where the kubelet is switched off
@@ -139,11 +138,15 @@ func (s *server) buildAPI() error {
 	if err != nil {
 		return err
 	}
+	others, err := s.aggregator()
+	if err != nil {
+		return err
+	}
 	var streams connector
 	s.api, err = apiserver.New(apiserver.Deps{
 		Store: s.store, Kinds: all.Kinds(),
 		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
-		Connect: &streams, Discovery: discovery.New, OpenAPI: openapi.New, Routes: map[string]http.Handler{authn.DiscoveryPath: keys, authn.KeysPath: keys},
+		Connect: &streams, Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Routes: map[string]http.Handler{authn.DiscoveryPath: keys, authn.KeysPath: keys},
 		Listener: listener, TLS: s.serverTLS(),
 		Plugins:  plugins(),
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
@@ -190,6 +193,7 @@ func (s *server) components() []run.Component {
 		{Name: "compaction", Run: etcd.Compactor{Store: s.store, Log: s.log}.Run},
 		{Name: "serving certificate", Run: s.cert.Run},
 		{Name: "certificate for kubelets", Run: s.toKubelets.Run},
+		{Name: "certificate for extension servers", Run: s.frontProxy.Run},
 		{Name: "role index", Run: s.rbac.Run},
 		{Name: "API server", Run: s.api.Run},
 		{Name: "steps", Run: s.follow},

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"proa.dev/apiserver/aggregate"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/rest"
 	"proa.dev/apiserver/stream"
@@ -86,6 +87,15 @@ type connector struct{ next rest.Connector }
 
 func (c *connector) Connect(w http.ResponseWriter, r *http.Request, t client.Target) {
 	c.next.Connect(w, r, t)
+}
+
+// aggregator is the way to extension API servers, with the certificate by which they know this one.
+func (s *server) aggregator() (_ *aggregate.Aggregator, err error) {
+	leaf := pki.Leaf{Name: "front-proxy-client", Client: true}
+	if s.frontProxy, err = s.cluster.RotatingFrontProxy(leaf, s.log); err != nil {
+		return nil, err
+	}
+	return aggregate.New(aggregate.Config{Certificate: s.frontProxy.GetClientCertificate, Log: s.log}), nil
 }
 
 // fill makes the streams, with the certificate by which kubelets know the API server.

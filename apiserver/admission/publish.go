@@ -21,6 +21,7 @@ func (s *Start) publishCAs(ctx context.Context, c client.Client) error {
 		data["requestheader-client-ca-file"] = string(s.deps.FrontProxyCA)
 		data["requestheader-allowed-names"] = `["front-proxy-client"]`
 		data["requestheader-username-headers"] = `["X-Remote-User"]`
+		data["requestheader-uid-headers"] = `["X-Remote-Uid"]`
 		data["requestheader-group-headers"] = `["X-Remote-Group"]`
 		data["requestheader-extra-headers-prefix"] = `["X-Remote-Extra-"]`
 	}

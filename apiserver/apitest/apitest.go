@@ -12,10 +12,9 @@ import (
 	"time"
 
 	"proa.dev/apiserver"
+	"proa.dev/apiserver/aggregate"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
-	"proa.dev/apiserver/discovery"
-	"proa.dev/apiserver/openapi"
 	"proa.dev/client"
 	"proa.dev/kinds/all"
 	"proa.dev/store"
@@ -52,8 +51,9 @@ func StartIn(t testing.TB, dir string, options ...Option) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	others := aggregate.New(aggregate.Config{Log: log})
 	d := apiserver.Deps{
-		Store: st, Kinds: all.Kinds(), Discovery: discovery.New, OpenAPI: openapi.New, Listener: ln, Log: log,
+		Store: st, Kinds: all.Kinds(), Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Listener: ln, Log: log,
 		Authn: func(client.View) (authn.Authenticator, error) { return Everybody{}, nil },
 		Authz: func(client.View) (authz.Authorizer, error) { return AllowAll{}, nil },
 		Services: apiserver.Services{

@@ -12,12 +12,20 @@ import (
 
 // handler answers below /api and /apis.
 type handler struct {
-	kinds func() []*kinds.Kind
+	kinds   func() []*kinds.Kind
+	remotes func() []Remote
 }
 
 // New is a handler for /api and /apis, with or without a slash at the end, and for what is below them down to a version.
 // list is called for every request; the kinds that it returns are only read.
-func New(list func() []*kinds.Kind) http.Handler { return handler{kinds: list} }
+func New(list func() []*kinds.Kind) http.Handler {
+	return NewMerged(list, func() []Remote { return nil })
+}
+
+// NewMerged is New that also shows what others serve. remotes is called for every request.
+func NewMerged(list func() []*kinds.Kind, remotes func() []Remote) http.Handler {
+	return handler{kinds: list, remotes: remotes}
+}
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -30,7 +38,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only application/json and application/vnd.kubernetes.protobuf are served here", http.StatusNotAcceptable)
 		return
 	}
-	groups := tree(h.kinds())
+	groups := tree(h.kinds(), h.remotes())
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
 	case path[0] == "api" && len(path) == 1:
@@ -66,7 +74,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func writeResources(w http.ResponseWriter, r *http.Request, form form, groups []group, name, version string) {
 	g, _ := find(groups, name)
 	for _, v := range g.versions {
-		if v.name == version {
+		if v.name == version && v.remote == nil {
 			write(w, r, form, &metav1.APIResourceList{GroupVersion: groupVersion(name, version), APIResources: resources(v)})
 			return
 		}

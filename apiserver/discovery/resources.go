@@ -89,6 +89,10 @@ func aggregate(groups ...group) []apidiscovery.APIGroupDiscovery {
 		}
 		d := apidiscovery.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: g.name}}
 		for _, v := range g.versions {
+			if v.remote != nil {
+				d.Versions = append(d.Versions, v.remote.shown())
+				continue
+			}
 			d.Versions = append(d.Versions, apidiscovery.APIVersionDiscovery{
 				Version: v.name, Freshness: apidiscovery.DiscoveryFreshnessCurrent, Resources: aggregateResources(v),
 			})

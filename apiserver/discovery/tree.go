@@ -11,25 +11,19 @@ import (
 	"proa.dev/object"
 )
 
-// order is the order in which Kubernetes shows its groups: clients try the kinds of earlier ones first. Groups that are not
-// named follow by name.
-var order = []string{
-	"", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch",
-	"certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
-	"admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
-	"discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
-}
-
 // group is one API group, its preferred version first.
 type group struct {
 	name     string
+	priority int32
 	versions []served
 }
 
 // served is one version of a group, its resources by name.
 type served struct {
 	name      string
+	priority  int32
 	resources []resource
+	remote    *Remote // another server serves it; nil: this one
 }
 
 // resource is one kind in one version.
@@ -39,8 +33,8 @@ type resource struct {
 	kind *kinds.Kind
 }
 
-// tree sorts kinds into groups and versions.
-func tree(list []*kinds.Kind) []group {
+// tree sorts kinds, and what others serve, into groups and versions.
+func tree(list []*kinds.Kind, remotes []Remote) []group {
 	var all []resource
 	for _, k := range list {
 		all = append(all, resource{k.GVK(), k.Resource.Resource, k})
@@ -51,31 +45,44 @@ func tree(list []*kinds.Kind) []group {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b resource) int {
-		return cmp.Or(
-			cmp.Compare(rank(a.Group), rank(b.Group)), cmp.Compare(a.Group, b.Group),
-			-version.CompareKubeAwareVersionStrings(a.Version, b.Version), cmp.Compare(a.name, b.name),
-		)
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version), cmp.Compare(a.name, b.name))
 	})
 	var out []group
 	for _, r := range all {
-		if len(out) == 0 || out[len(out)-1].name != r.Group {
-			out = append(out, group{name: r.Group})
-		}
-		g := &out[len(out)-1]
-		if len(g.versions) == 0 || g.versions[len(g.versions)-1].name != r.Version {
-			g.versions = append(g.versions, served{name: r.Version})
-		}
-		v := &g.versions[len(g.versions)-1]
+		gv := r.GroupVersion()
+		p, _ := PriorityOf(gv)
+		v := place(&out, gv, p)
 		v.resources = append(v.resources, r)
 	}
+	for i := range remotes {
+		v := place(&out, remotes[i].GroupVersion, remotes[i].Priority)
+		v.resources, v.remote = nil, &remotes[i]
+	}
+	for _, g := range out {
+		slices.SortStableFunc(g.versions, func(a, b served) int {
+			return cmp.Or(cmp.Compare(b.priority, a.priority), -version.CompareKubeAwareVersionStrings(a.name, b.name))
+		})
+	}
+	slices.SortStableFunc(out, func(a, b group) int { return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.name, b.name)) })
 	return out
 }
 
-func rank(group string) int {
-	if i := slices.Index(order, group); i >= 0 {
-		return i
+// place is the version gv in groups, which is added if it is not there. The priority of a group is the highest of its versions'.
+func place(groups *[]group, gv schema.GroupVersion, p Priority) *served {
+	i := slices.IndexFunc(*groups, func(g group) bool { return g.name == gv.Group })
+	if i < 0 {
+		i = len(*groups)
+		*groups = append(*groups, group{name: gv.Group})
 	}
-	return len(order)
+	g := &(*groups)[i]
+	g.priority = max(g.priority, p.Group)
+	j := slices.IndexFunc(g.versions, func(v served) bool { return v.name == gv.Version })
+	if j < 0 {
+		j = len(g.versions)
+		g.versions = append(g.versions, served{name: gv.Version})
+	}
+	g.versions[j].priority = p.Version
+	return &g.versions[j]
 }
 
 func find(groups []group, name string) (group, bool) {

@@ -41,20 +41,22 @@ func encodeV3(v version, protobuf bool) ([]byte, error) {
 	return proto.Marshal(d)
 }
 
-// encodeV2 makes the Swagger 2.0 document of all versions.
-func encodeV2(all []version, protobuf bool) ([]byte, error) {
+// encodeV2 makes the Swagger 2.0 document of all versions, and of what merge adds.
+func encodeV2(all []version, protobuf bool, merge func(tree)) ([]byte, error) {
 	s, paths, err := build(all, false)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := json.Marshal(tree{
+	doc := tree{
 		"swagger":             "2.0",
 		"info":                tree{"title": "Kubernetes", "version": "v1"},
 		"paths":               paths,
 		"definitions":         s.out,
 		"securityDefinitions": token,
 		"security":            []any{tree{"BearerToken": []any{}}},
-	})
+	}
+	merge(doc)
+	plain, err := json.Marshal(doc)
 	if err != nil || !protobuf {
 		return plain, err
 	}

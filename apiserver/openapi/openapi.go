@@ -19,6 +19,7 @@ import (
 // handler answers below /openapi.
 type handler struct {
 	kinds func() []*kinds.Kind
+	more  More   // nil: nothing
 	build string // names this program's code
 
 	mu   sync.Mutex
@@ -29,6 +30,23 @@ type handler struct {
 // only read. A change of the list shows at the next request.
 func New(list func() []*kinds.Kind) http.Handler {
 	return &handler{kinds: list, build: buildID(), docs: map[string]*document{}}
+}
+
+// More is what others serve, to be shown beside our own.
+type More interface {
+	// Hash names what MergeV2 adds now; "" where that is nothing.
+	Hash() string
+	// MergeV2 adds to a Swagger 2.0 document.
+	MergeV2(doc map[string]any)
+	// Index is where the OpenAPI 3 documents of versions are: "apis/apps/v1" to a path with a query.
+	Index() map[string]string
+	// Serve answers for the OpenAPI 3 document of a version, or says that it is none of theirs.
+	Serve(w http.ResponseWriter, r *http.Request, version string) bool
+}
+
+// NewMerged is New that also shows what others serve.
+func NewMerged(list func() []*kinds.Kind, more More) http.Handler {
+	return &handler{kinds: list, more: more, build: buildID(), docs: map[string]*document{}}
 }
 
 // buildID names the code that documents are made by: another build may make others.
@@ -71,10 +89,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gv, isDoc := strings.CutPrefix(path, "/openapi/v3/")
 	switch {
 	case path == "/openapi/v2":
-		h.serve(w, r, v2Formats, hashOf(h.build, groups), func(f format) ([]byte, error) { return encodeV2(groups, f.protobuf) })
+		hash, merge := h.hash(groups), func(tree) {}
+		if h.more != nil && h.more.Hash() != "" {
+			merge = h.more.MergeV2
+		}
+		h.serve(w, r, v2Formats, hash, func(f format) ([]byte, error) { return encodeV2(groups, f.protobuf, merge) })
 	case path == "/openapi/v3":
-		h.serve(w, r, indexForms, hashOf(h.build, groups), func(format) ([]byte, error) { return h.index(groups) })
+		h.serve(w, r, indexForms, h.hash(groups), func(format) ([]byte, error) { return h.index(groups) })
 	case isDoc:
+		if h.more != nil && h.more.Serve(w, r, gv) {
+			return
+		}
 		for i, g := range groups {
 			if g.path == gv {
 				h.serveVersion(w, r, groups[i])
@@ -112,11 +137,25 @@ func (h *handler) index(groups []version) ([]byte, error) {
 	for _, g := range groups {
 		out.Paths[g.path] = entry{address(g, hashOf(h.build, []version{g}))}
 	}
+	if h.more != nil {
+		for path, url := range h.more.Index() {
+			out.Paths[path] = entry{url}
+		}
+	}
 	return json.Marshal(out)
 }
 
 func address(g version, hash string) string {
 	return (&url.URL{Path: "/openapi/v3/" + g.path, RawQuery: url.Values{"hash": {hash}}.Encode()}).String()
+}
+
+// hash names what documents of everything will say.
+func (h *handler) hash(groups []version) string {
+	build := h.build
+	if h.more != nil {
+		build += h.more.Hash()
+	}
+	return hashOf(build, groups)
 }
 
 // hashOf names what a document will say without making it: the code, and what it is given.

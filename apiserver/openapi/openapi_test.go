@@ -201,7 +201,7 @@ func BenchmarkV3Core(b *testing.B) {
 func BenchmarkV2(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := encodeV2(split(all.Kinds()), false); err != nil {
+		if _, err := encodeV2(split(all.Kinds()), false, func(tree) {}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -210,7 +210,7 @@ func BenchmarkV2(b *testing.B) {
 func BenchmarkV2Protobuf(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := encodeV2(split(all.Kinds()), true); err != nil {
+		if _, err := encodeV2(split(all.Kinds()), true, func(tree) {}); err != nil {
 			b.Fatal(err)
 		}
 	}
