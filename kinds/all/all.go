@@ -46,8 +46,10 @@ func Kinds() []*kinds.Kind {
 
 		admissionregistration.MutatingAdmissionPolicy.Kind(),
 		admissionregistration.MutatingAdmissionPolicyBinding.Kind(),
+		admissionregistration.MutatingWebhookConfiguration.Kind(),
 		admissionregistration.ValidatingAdmissionPolicy.Kind(),
 		admissionregistration.ValidatingAdmissionPolicyBinding.Kind(),
+		admissionregistration.ValidatingWebhookConfiguration.Kind(),
 
 		apiregistration.APIService.Kind(),
 
