@@ -9,10 +9,13 @@ import (
 	"proa.dev/apiserver/admission/podsecurity"
 	"proa.dev/apiserver/admission/resourcequota"
 	"proa.dev/apiserver/admission/volumes"
+	"proa.dev/apiserver/admission/webhook"
 )
 
 // plugins is the list of the parts of admission that stand in folders of their own. A new one is a folder and a line here; in which order
 // they run stands in apiserver/admission/list.go.
 func plugins() []admission.Plugin {
-	return []admission.Plugin{certificates.New, limitranger.New, nodes.New, podsecurity.New, volumes.New, ingressclass.New, resourcequota.New}
+	return []admission.Plugin{
+		certificates.New, limitranger.New, nodes.New, podsecurity.New, volumes.New, webhook.New, ingressclass.New, resourcequota.New,
+	}
 }
