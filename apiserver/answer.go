@@ -39,6 +39,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if st.Code == 0 {
 		st.Code = http.StatusInternalServerError
 	}
+	if s.deps.Audit != nil {
+		noteFailure(r.Context(), st)
+	}
 	if st.Details != nil && st.Details.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(st.Details.RetryAfterSeconds)))
 	}
@@ -142,6 +145,9 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, code int, a rest
 		s.fail(w, r, err)
 		return
 	}
+	if s.deps.Audit != nil {
+		s.noteAnswer(r.Context(), q, a)
+	}
 	s.send(w, r, code, q.want, body)
 }
 
@@ -242,6 +248,9 @@ func (s *Server) table(q *request, items []*cache.Item, meta metav1.ListMeta, op
 // list answers with a page of objects.
 func (s *Server) list(w http.ResponseWriter, r *http.Request, l *rest.Listing) {
 	q := requestOf(r.Context())
+	if s.deps.Audit != nil {
+		s.noteList(r.Context(), q, l)
+	}
 	switch {
 	case q.want.Shape == codec.Table:
 		body, err := s.encodeTable(q, l.Items, l.Meta)

@@ -4,19 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
-	"proa.dev/apiserver/flow"
 	"proa.dev/apiserver/rest"
 )
 
@@ -26,8 +25,8 @@ func (s *Server) chain(routes http.Handler) http.Handler {
 	h = s.authorise(h)
 	h = s.share(h)
 	h = s.impersonate(h)
-	h = s.authenticate(h)
 	h = s.audit(h)
+	h = s.authenticate(h)
 	h = s.recoverPanics(h)
 	h = s.count(h)
 	h = s.identify(h)
@@ -38,6 +37,10 @@ func (s *Server) chain(routes http.Handler) http.Handler {
 func (s *Server) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := identify(r, s.rest.Find)
+		if q.id = r.Header.Get("Audit-Id"); q.id == "" {
+			q.id = string(uuid.NewUUID())
+		}
+		w.Header().Set("Audit-Id", q.id)
 		ctx := context.WithValue(r.Context(), requestKey{}, q)
 		ctx = rest.WithManager(ctx, managerOf(r.UserAgent()))
 		next.ServeHTTP(w, r.WithContext(ctx))
@@ -119,44 +122,6 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
-// audit writes the request down, if there is an audit log.
-func (s *Server) audit(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get("Audit-Id")
-		if id == "" {
-			id = string(uuid.NewUUID())
-		}
-		w.Header().Set("Audit-Id", id)
-		if s.deps.Audit == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		ctx, record := audit.With(r.Context())
-		next.ServeHTTP(w, r.WithContext(ctx))
-		q := requestOf(r.Context())
-		e := audit.Event{AuditID: id, Stage: "ResponseComplete", RequestURI: r.URL.RequestURI(), Verb: q.verb, User: audit.UserOf(q.user),
-			UserAgent: r.UserAgent(), ResponseStatus: audit.Status{Code: q.code}, Received: audit.Time(q.began), Staged: audit.Time(time.Now())}
-		if q.actual != nil {
-			as := e.User
-			e.User, e.Impersonated = audit.UserOf(*q.actual), &as
-		}
-		if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-			e.SourceIPs = []string{host}
-		}
-		if q.resource {
-			t := q.target
-			e.Object = &audit.Object{Resource: t.Resource.Resource, Namespace: t.Namespace, Name: t.Name, APIGroup: t.Group, APIVersion: t.Version, Subresource: t.Sub}
-		}
-		if q.decision != "" {
-			audit.Annotate(ctx, "authorization.k8s.io/decision", q.decision)
-		}
-		e.Annotations = record.Annotations()
-		if err := s.deps.Audit.Write(e); err != nil {
-			s.log.Error("audit", "err", err)
-		}
-	})
-}
-
 // authenticate finds out who asks: 401 if nobody knows.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -165,6 +130,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			if err != nil {
 				s.log.Debug("authentication", "path", r.URL.Path, "from", r.RemoteAddr, "err", err)
 			}
+			s.unknownUser(r)
 			s.fail(w, r, authn.Unauthorized())
 			return
 		}
@@ -189,6 +155,7 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 		}
 		actual := q.user
 		q.actual, q.user = &actual, as
+		audit.Of(r.Context()).Impersonated(audit.UserOf(as))
 		next.ServeHTTP(w, r.WithContext(authn.With(r.Context(), as)))
 	})
 }
@@ -208,11 +175,9 @@ func (s *Server) authorise(next http.Handler) http.Handler {
 		q := requestOf(r.Context())
 		a := q.attributes(r.URL.Path)
 		if err := s.allow(r.Context(), a); err != nil {
-			q.decision = "forbid"
 			s.fail(w, r, err)
 			return
 		}
-		q.decision = "allow"
 		next.ServeHTTP(w, r)
 	})
 }
@@ -220,6 +185,14 @@ func (s *Server) authorise(next http.Handler) http.Handler {
 // allow is nil if the authoriser allows it.
 func (s *Server) allow(ctx context.Context, a authz.Attributes) error {
 	d, err := s.authz.Authorize(ctx, a)
+	if s.deps.Audit != nil {
+		decision := "forbid"
+		if d.Allowed {
+			decision = "allow"
+		}
+		audit.Annotate(ctx, "authorization.k8s.io/decision", decision)
+		audit.Annotate(ctx, "authorization.k8s.io/reason", d.Reason)
+	}
 	if d.Allowed {
 		return nil
 	}
@@ -229,33 +202,11 @@ func (s *Server) allow(ctx context.Context, a authz.Attributes) error {
 	return authz.Forbidden(a, d.Reason)
 }
 
-// gate is the chain's stages for calls without a wire.
-type gate struct{ s *Server }
-
-// Begin implements local.Gate.
-func (g gate) Begin() (leave flow.Ticket) { return g.s.flow.Own() }
-
-// Allow implements local.Gate.
-func (g gate) Allow(ctx context.Context, a authz.Attributes) error { return g.s.allow(ctx, a) }
-
-// Done implements local.Gate.
-func (g gate) Done(a authz.Attributes, began time.Time, err error) {
-	code := http.StatusOK
-	if err != nil {
-		code = http.StatusInternalServerError
-		var e apierrors.APIStatus
-		if errors.As(err, &e) {
-			code = int(e.Status().Code)
-		}
+// apiStatus is the Status of an error of the API.
+func apiStatus(err error) (st metav1.Status, ok bool) {
+	var e apierrors.APIStatus
+	if errors.As(err, &e) {
+		return e.Status(), true
 	}
-	g.s.metrics.call(a, code, time.Since(began))
-	if g.s.deps.Audit == nil || a.Verb == "get" || a.Verb == "list" {
-		return
-	}
-	e := audit.Event{AuditID: string(uuid.NewUUID()), Stage: "ResponseComplete", Verb: a.Verb, User: audit.UserOf(a.User), UserAgent: "proa",
-		Object:         &audit.Object{Resource: a.Resource, Namespace: a.Namespace, Name: a.Name, APIGroup: a.Group, APIVersion: a.Version, Subresource: a.Sub},
-		ResponseStatus: audit.Status{Code: code}, Received: audit.Time(began), Staged: audit.Time(time.Now())}
-	if err := g.s.deps.Audit.Write(e); err != nil {
-		g.s.log.Error("audit", "err", err)
-	}
+	return st, false
 }

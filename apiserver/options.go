@@ -92,6 +92,9 @@ func deleteOptions(r *http.Request, v url.Values) (o metav1.DeleteOptions, err e
 	if err != nil {
 		return o, err
 	}
+	if form == codec.JSON || form == codec.YAML {
+		notePatch(r.Context(), body)
+	}
 	return codec.DecodeDeleteOptions(body, form)
 }
 

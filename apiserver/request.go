@@ -32,8 +32,8 @@ type request struct {
 	actual   *authn.User      // who impersonates user; nil: nobody
 	notes    *admission.Notes // what was said beside the answer; nil: nothing can be
 	code     int              // what it was answered with
-	decision string
-	ticket   flow.Ticket // of its fair share; left when it ends, or when a watch has begun
+	id       string           // of the audit log, and of the Audit-Id header
+	ticket   flow.Ticket      // of its fair share; left when it ends, or when a watch has begun
 }
 
 type requestKey struct{}

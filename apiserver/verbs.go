@@ -193,6 +193,7 @@ func (s *Server) body(ctx context.Context, r *http.Request, q *request) (object.
 	if err != nil {
 		return nil, err
 	}
+	noteBody(ctx, o, data, form)
 	return o, rest.FieldErrors(ctx, want, strict, q.query.Get("fieldValidation"))
 }
 
@@ -227,6 +228,7 @@ func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.A
 	if err != nil {
 		return rest.Answer{}, err
 	}
+	notePatch(ctx, data)
 	opt := metav1.PatchOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
 	if q.query.Has("force") {
 		force := isTrue(q.query.Get("force"))

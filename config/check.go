@@ -42,6 +42,9 @@ func (c *Config) Check() error {
 	if len(c.Etcd.Servers) > 0 && (c.Etcd.Cert == "") != (c.Etcd.Key == "") {
 		bad("etcd", "cert and key go together")
 	}
+	if !slices.Contains([]string{"", "blocking", "blocking-strict", "batch"}, c.API.Audit.Mode) {
+		bad("api.audit.mode", "%q is not blocking, blocking-strict or batch", c.API.Audit.Mode)
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
 	}

@@ -45,8 +45,33 @@ type API struct {
 	Address string `yaml:"address"`
 	// Names are further names and addresses that the serving certificate carries.
 	Names []string `yaml:"names"`
-	// AuditLog is a file for the audit log, one JSON line a request; empty: none.
+	// AuditLog is a file for the audit log, one JSON line a request; "-" is the standard output; empty: none. Without audit.policy every
+	// request is one line, without its objects.
 	AuditLog string `yaml:"auditLog"`
+	// Audit says what is written down, and how.
+	Audit Audit `yaml:"audit"`
+	// MaxRequests is how many requests run at once, shared out by flow schemas and priority levels. Default 600.
+	MaxRequests int `yaml:"maxRequests"`
+}
+
+// Audit is how requests are written down.
+type Audit struct {
+	// Policy is a file with an audit.k8s.io/v1 Policy.
+	Policy string `yaml:"policy"`
+	// MaxSize is the megabytes at which auditLog is put aside and begun anew. Default 100.
+	MaxSize int `yaml:"maxSize"`
+	// MaxAge and MaxBackups bound how many days and how many files are kept of what was put aside. Default: all.
+	MaxAge     int `yaml:"maxAge"`
+	MaxBackups int `yaml:"maxBackups"`
+	// Compress makes files that were put aside into .gz.
+	Compress bool `yaml:"compress"`
+	// Mode is when auditLog is written: blocking (before the answer goes), blocking-strict (a request that cannot be written down is
+	// refused) or batch (later). Default blocking.
+	Mode string `yaml:"mode"`
+	// Webhook is a kubeconfig file that says where events are posted; empty: nowhere. They are posted in batches, later.
+	Webhook string `yaml:"webhook"`
+	// MaxEventSize is the bytes beyond which an event loses its objects; 0: never.
+	MaxEventSize int `yaml:"maxEventSize"`
 }
 
 // Etcd names an existing etcd cluster. Without Servers, proa keeps its own store.

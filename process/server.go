@@ -63,6 +63,8 @@ type server struct {
 	rbac       *authz.RBAC
 	api        *apiserver.Server
 	node       *node // nil where the kubelet is switched off
+	trail      *audit.Log
+	parts      []run.Component // that only some configurations have
 	closers    []func() error
 }
 
@@ -121,12 +123,8 @@ func (s *server) buildAPI() error {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return stillOpen(listener.Close()) })
-	var trail *audit.Log
-	if path := s.config.API.AuditLog; path != "" {
-		if trail, err = audit.Open(path); err != nil {
-			return err
-		}
-		s.closers = append(s.closers, trail.Close)
+	if err := s.openAudit(); err != nil {
+		return err
 	}
 	first, last, err := s.config.Network.PortRange()
 	if err != nil {
@@ -152,7 +150,7 @@ func (s *server) buildAPI() error {
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, s.dnsService},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
-		Audit: trail, Log: s.log,
+		Audit: s.trail, Seats: s.config.API.MaxRequests, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -209,6 +207,7 @@ func (s *server) components() []run.Component {
 			}, func(ctx context.Context) error { return run.All(ctx, s.leaders(deps, scheduling)...) })
 		}},
 	}
+	parts = append(parts, s.parts...)
 	if s.node != nil {
 		parts = append(parts, run.Component{Name: "node's certificate", Run: s.nodeCert.Run})
 		parts = append(parts, s.node.components()...)

@@ -24,7 +24,7 @@ type level struct {
 	nominal  int        // seats, by the shares alone
 	dealt    int        // of the queues, those that requests are dealt to; 0: who cannot run is refused
 	hand     int
-	length   int // how many may wait in one queue
+	length   int      // how many may wait in one queue
 	queues   []*queue // nil: not used yet
 	robin    int
 	turn     uint // of cards, so that equal queues take turns

@@ -2,12 +2,14 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
 	"proa.dev/apiserver/cache"
@@ -22,12 +24,19 @@ const limit = 60 * time.Second
 
 // Gate is what a call passes before and after the verb.
 type Gate interface {
-	// Begin counts a call as under way; whoever made it calls the ticket's Leave.
-	Begin() flow.Ticket
+	// Begin counts a call as under way and begins to write it down.
+	Begin(ctx context.Context, a authz.Attributes) (context.Context, Call)
 	// Allow is nil if the authoriser allows it, else the 403.
 	Allow(ctx context.Context, a authz.Attributes) error
-	// Done counts and audits a call that began at a time and ended with err.
-	Done(a authz.Attributes, began time.Time, err error)
+	// Done ends what Begin began, of a call that ended with err.
+	Done(a authz.Attributes, c *Call, err error)
+}
+
+// Call is one call under way.
+type Call struct {
+	Ticket flow.Ticket
+	Record *audit.Record // nil: it is not written down
+	Began  time.Time
 }
 
 // Deps are what a Client is made of.
@@ -64,15 +73,13 @@ func (c *Client) call(ctx context.Context, verb string, t client.Target, do func
 		return apierrors.NewServiceUnavailable(errEnded.Error())
 	default:
 	}
-	ticket := c.Gate.Begin()
-	defer ticket.Leave()
-	began := time.Now()
 	a := authz.Attributes{User: c.User, Verb: verb, Group: t.Group, Version: t.Version, Resource: t.Resource.Resource, Sub: t.Sub,
 		Namespace: t.Namespace, Name: t.Name, ResourceRequest: true}
 	if a.Resource == "namespaces" && a.Group == "" {
 		a.Namespace = t.Name
 	}
-	defer func() { c.Gate.Done(a, began, err) }()
+	ctx, call := c.Gate.Begin(ctx, a)
+	defer func() { c.Gate.Done(a, &call, err) }()
 	s := c.API.Find(t.Resource)
 	if s == nil {
 		return apierrors.NewNotFound(t.Resource.GroupResource(), t.Name)
@@ -93,6 +100,29 @@ func out(s *rest.Served, a rest.Answer) (object.Object, error) {
 	}
 	obj, _ := o.(object.Object) // a Status is no object
 	return obj, nil
+}
+
+// note writes down the object of a call.
+func note(ctx context.Context, o object.Object) {
+	r := audit.Of(ctx)
+	if r == nil {
+		return
+	}
+	r.About(o)
+	if r.Wants(audit.Request) {
+		if b, err := json.Marshal(o); err == nil {
+			r.Request(b)
+		}
+	}
+}
+
+// answer writes down the object that a call returns.
+func answer(ctx context.Context, o object.Object) {
+	if r := audit.Of(ctx); r.Wants(audit.RequestResponse) {
+		if b, err := json.Marshal(o); err == nil {
+			r.Response(b)
+		}
+	}
 }
 
 // Get implements client.Client.
@@ -136,9 +166,11 @@ func objects(s *rest.Served, items []*cache.Item) ([]object.Object, error) {
 // Create implements client.Client.
 func (c *Client) Create(ctx context.Context, t client.Target, o object.Object, opt metav1.CreateOptions) (made object.Object, err error) {
 	err = c.call(ctx, "create", t, func(ctx context.Context, s *rest.Served) error {
+		note(ctx, o)
 		a, err := c.API.Create(ctx, s, t, o, opt)
 		if err == nil {
 			made, err = out(s, a)
+			answer(ctx, made)
 		}
 		return err
 	})
@@ -148,9 +180,11 @@ func (c *Client) Create(ctx context.Context, t client.Target, o object.Object, o
 // Update implements client.Client.
 func (c *Client) Update(ctx context.Context, t client.Target, o object.Object, opt metav1.UpdateOptions) (now object.Object, err error) {
 	err = c.call(ctx, "update", t, func(ctx context.Context, s *rest.Served) error {
+		note(ctx, o)
 		a, err := c.API.Update(ctx, s, t, o, opt)
 		if err == nil {
 			now, err = out(s, a)
+			answer(ctx, now)
 		}
 		return err
 	})
@@ -160,9 +194,13 @@ func (c *Client) Update(ctx context.Context, t client.Target, o object.Object, o
 // Patch implements client.Client.
 func (c *Client) Patch(ctx context.Context, t client.Target, p client.Patch, opt metav1.PatchOptions) (now object.Object, err error) {
 	err = c.call(ctx, "patch", t, func(ctx context.Context, s *rest.Served) error {
+		if r := audit.Of(ctx); r.Wants(audit.Request) {
+			r.Request(p.Data)
+		}
 		a, err := c.API.Patch(ctx, s, t, p, opt)
 		if err == nil {
 			now, err = out(s, a)
+			answer(ctx, now)
 		}
 		return err
 	})
