@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -44,24 +43,33 @@ func withKind(r *admission.Request, kind string) *admission.Request {
 	return r
 }
 
-// admitSub takes the body of a subresource through admission, and returns what admission has made of it.
-func admitSub[P object.Object](ctx context.Context, a *API, s *Served, t client.Target, body P, opt metav1.CreateOptions) (P, error) {
+// admitBody takes what is posted to a subresource through the changing part of admission.
+func (a *API) admitBody(ctx context.Context, s *Served, t client.Target, body object.Object, opt metav1.CreateOptions) (*admission.Request, error) {
+	if err := matchNamespace(s, t.Namespace, body); err != nil {
+		return nil, err
+	}
 	r := createWith(a.request(ctx, s, admission.Create, t.Sub), opt)
 	r.Key, r.Object, r.Body = t.Key, body, object.KindOf(body)
 	body.GetObjectKind().SetGroupVersionKind(r.Body)
-	err := a.admission.Admit(ctx, r)
-	if err == nil {
-		err = a.admission.Check(ctx, r)
-	}
-	if err != nil {
+	if err := a.admission.Admit(ctx, r); err != nil {
 		r.Failed()
-		return body, failure(err)
+		return nil, failure(err)
 	}
-	made, ok := r.Object.(P)
-	if !ok {
-		return body, failure(fmt.Errorf("admission made a %T of a %s", r.Object, r.Body.Kind))
+	return r, nil
+}
+
+// checkBody lets admission judge body, which r has posted.
+func (a *API) checkBody(ctx context.Context, r *admission.Request, body object.Object) error {
+	r.Object = body
+	return failure(a.admission.Check(ctx, r))
+}
+
+// dryRun is what a create asks for, for the changes that it comes to.
+func dryRun(r *admission.Request) []string {
+	if r.DryRun {
+		return []string{metav1.DryRunAll}
 	}
-	return made, nil
+	return nil
 }
 
 // Connect takes the opening of a connection through admission. options say what is to be connected, as Kubernetes names it

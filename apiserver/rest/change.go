@@ -52,6 +52,7 @@ type change struct {
 type subBody struct {
 	gvk  schema.GroupVersionKind
 	of   func(o object.Object) object.Object // a new one
+	sent object.Object                       // what the client has sent, or its patch has made, this time
 	into func(body, o object.Object) error   // sets the part in o
 }
 
@@ -181,7 +182,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 func (a *API) admitChange(ctx context.Context, r *admission.Request, c change, old, o object.Object) (object.Object, error) {
 	r.Object, r.Old = o, old
 	if c.body != nil {
-		r.Object, r.Old, r.Body = c.body.of(o), c.body.of(old), c.body.gvk
+		r.Object, r.Old, r.Body = c.body.sent, c.body.of(old), c.body.gvk
 	}
 	if c.admitted {
 		return o, nil

@@ -85,6 +85,9 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 		return nil, failure(err)
 	}
 	o = r.Object
+	if err := matchNamespace(s, r.Key.Namespace, o); err != nil {
+		return nil, err
+	}
 	if generate && o.GetName() == "" {
 		o.SetName(GenerateName(o.GetGenerateName()))
 	}

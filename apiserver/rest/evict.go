@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/cache"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -26,15 +27,14 @@ import (
 const evictTries = 20
 
 // evict deletes a pod if the disruption budgets that cover it allow that: 429 if not, or not yet.
-func (a *API) evict(ctx context.Context, s *Served, t client.Target, e *policy.Eviction, opt metav1.CreateOptions) (Answer, error) {
+func (a *API) evict(ctx context.Context, s *Served, t client.Target, e *policy.Eviction, r *admission.Request) (Answer, error) {
 	if e.Name != "" && e.Name != t.Name {
 		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
-	e, err := admitSub(ctx, a, s, t, e, opt)
-	if err != nil {
+	if err := a.checkBody(ctx, r, e); err != nil {
 		return Answer{}, err
 	}
-	how, err := evictOptions(e, opt)
+	how, err := evictOptions(e, dryRun(r))
 	if err != nil {
 		return Answer{}, err
 	}
@@ -78,9 +78,9 @@ func (a *API) evict(ctx context.Context, s *Served, t client.Target, e *policy.E
 }
 
 // evictOptions is how the pod is to be deleted: as the eviction says, and dry if the request is.
-func evictOptions(e *policy.Eviction, opt metav1.CreateOptions) (metav1.DeleteOptions, error) {
+func evictOptions(e *policy.Eviction, dryRun []string) (metav1.DeleteOptions, error) {
 	if e.DeleteOptions == nil {
-		return metav1.DeleteOptions{DryRun: opt.DryRun}, nil
+		return metav1.DeleteOptions{DryRun: dryRun}, nil
 	}
 	how := *e.DeleteOptions
 	if b := how.IgnoreStoreReadErrorWithClusterBreakingPotential; b != nil && *b {
@@ -88,12 +88,12 @@ func evictOptions(e *policy.Eviction, opt metav1.CreateOptions) (metav1.DeleteOp
 			field.NewPath("deleteOptions", "ignoreStoreReadErrorWithClusterBreakingPotential"), true, "can not be set for pod eviction, try after removing the option")})
 	}
 	switch {
-	case len(opt.DryRun) == 0:
+	case len(dryRun) == 0:
 	case len(how.DryRun) == 0:
-		how.DryRun = opt.DryRun
-	case !slices.Equal(opt.DryRun, how.DryRun):
+		how.DryRun = dryRun
+	case !slices.Equal(dryRun, how.DryRun):
 		//lint:ignore ST1005 Kubernetes' own words
-		return how, apierrors.NewInternalError(fmt.Errorf("Non-matching dry-run options in request and content: %v and %v", opt.DryRun, how.DryRun))
+		return how, apierrors.NewInternalError(fmt.Errorf("Non-matching dry-run options in request and content: %v and %v", dryRun, how.DryRun))
 	}
 	return how, nil
 }

@@ -34,17 +34,14 @@ func (a *API) review(ctx context.Context, s *Served, t client.Target, o object.O
 	o.GetObjectKind().SetGroupVersionKind(s.GVK())
 	q := createWith(a.request(ctx, s, admission.Create, ""), opt)
 	q.Key, q.Object = object.KeyOf(o), o
-	_, bind := o.(*core.Binding) // which is admitted as pods/binding
-	if !bind {
-		if err := a.admission.Admit(ctx, q); err != nil {
-			return Answer{}, failure(err)
-		}
-		o = q.Object
+	if err := a.admission.Admit(ctx, q); err != nil {
+		return Answer{}, failure(err)
 	}
+	o = q.Object
 	if errs := s.Kind.Validate(o); len(errs) > 0 {
 		return Answer{}, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), "", errs)
 	}
-	if !bind {
+	if _, bind := o.(*core.Binding); !bind { // which bind does
 		if err := a.admission.Check(ctx, q); err != nil {
 			return Answer{}, failure(err)
 		}
@@ -54,7 +51,7 @@ func (a *API) review(ctx context.Context, s *Served, t client.Target, o object.O
 	switch r := o.(type) {
 	case *core.Binding:
 		pods := a.Find(object.ResourceOf[core.Pod]())
-		return a.bind(ctx, pods, client.Target{Resource: pods.GroupVersionResource, Key: object.Key{Namespace: t.Namespace, Name: r.Name}, Sub: "binding"}, r, opt)
+		return a.bind(ctx, pods, client.Target{Resource: pods.GroupVersionResource, Key: object.Key{Namespace: t.Namespace, Name: r.Name}, Sub: "binding"}, r, q)
 	case *authorization.SelfSubjectAccessReview:
 		r.Status, err = a.access(ctx, "SelfSubjectAccessReview", user, r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes)
 	case *authorization.SubjectAccessReview:

@@ -91,6 +91,7 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.
 		}
 		o := old.Object.DeepCopyObject().(object.Object)
 		o.SetResourceVersion(sc.ResourceVersion)
+		body.sent = sentScale(sc, t)
 		if sc.UID != "" {
 			o.SetUID(sc.UID)
 		}
@@ -101,6 +102,14 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.
 		return Answer{}, err
 	}
 	return Answer{Other: scaleOf(s, answer.Item.Object)}, nil
+}
+
+// sentScale is sc as admission sees it: with its kind, and its place.
+func sentScale(sc *autoscaling.Scale, t client.Target) *autoscaling.Scale {
+	out := sc.DeepCopy()
+	out.SetGroupVersionKind(scaleGVK)
+	out.Namespace = t.Namespace
+	return out
 }
 
 func checkScale(sc *autoscaling.Scale, name string) error {

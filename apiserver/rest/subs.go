@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/cache"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -38,19 +39,27 @@ func newSub(s *Served, sub string) object.Object {
 
 // createSub posts o to a subresource.
 func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o object.Object, opt metav1.CreateOptions) (Answer, error) {
-	switch b := o.(type) {
-	case *core.Binding:
-		return a.bind(ctx, s, t, b, opt)
-	case *policy.Eviction:
-		return a.evict(ctx, s, t, b, opt)
-	case *authentication.TokenRequest:
-		return a.token(ctx, s, t, b, opt)
+	r, err := a.admitBody(ctx, s, t, o, opt)
+	if err != nil {
+		return Answer{}, err
 	}
-	return Answer{}, apierrors.NewMethodNotSupported(s.group(), "create")
+	answer, err := Answer{}, error(apierrors.NewMethodNotSupported(s.group(), "create"))
+	switch b := r.Object.(type) {
+	case *core.Binding:
+		answer, err = a.bind(ctx, s, t, b, r)
+	case *policy.Eviction:
+		answer, err = a.evict(ctx, s, t, b, r)
+	case *authentication.TokenRequest:
+		answer, err = a.token(ctx, s, t, b, r)
+	}
+	if err != nil || r.DryRun {
+		r.Failed()
+	}
+	return answer, err
 }
 
 // bind assigns a pod to a node.
-func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Binding, opt metav1.CreateOptions) (Answer, error) {
+func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Binding, r *admission.Request) (Answer, error) {
 	if b.Name != "" && b.Name != t.Name {
 		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	}
@@ -65,8 +74,7 @@ func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Bind
 	if len(errs) > 0 {
 		return Answer{}, apierrors.NewInvalid(core.SchemeGroupVersion.WithKind("Binding").GroupKind(), t.Name, errs)
 	}
-	b, err := admitSub(ctx, a, s, t, b, opt)
-	if err != nil {
+	if err := a.checkBody(ctx, r, b); err != nil {
 		return Answer{}, err
 	}
 	refuse := func(format string, args ...any) error {
@@ -75,7 +83,7 @@ func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Bind
 		return apierrors.NewConflict(res, t.Name, fmt.Errorf(format, args...))
 	}
 	pod := client.Target{Resource: t.Resource, Key: t.Key}
-	_, err = a.do(ctx, s, change{target: pod, raw: true, admitted: true, options: metav1.UpdateOptions{DryRun: opt.DryRun}, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+	_, err := a.do(ctx, s, change{target: pod, raw: true, admitted: true, options: metav1.UpdateOptions{DryRun: dryRun(r)}, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
 		p := old.Object.(*core.Pod)
 		switch {
 		case b.UID != "" && b.UID != p.UID:

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"proa.dev/apiserver/admission"
 	"proa.dev/client"
 )
 
@@ -27,7 +28,7 @@ const (
 )
 
 // token answers serviceaccounts/token.
-func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authentication.TokenRequest, opt metav1.CreateOptions) (Answer, error) {
+func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authentication.TokenRequest, r *admission.Request) (Answer, error) {
 	gk := authentication.SchemeGroupVersion.WithKind("TokenRequest").GroupKind()
 	m := field.NewPath("metadata")
 	switch {
@@ -61,7 +62,7 @@ func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authen
 	case n > maxTokenSeconds:
 		return Answer{}, apierrors.NewInvalid(gk, "", field.ErrorList{field.Invalid(life, n, "may not specify a duration larger than 2^32 seconds")})
 	}
-	if req, err = admitSub(ctx, a, s, t, req, opt); err != nil {
+	if err := a.checkBody(ctx, r, req); err != nil {
 		return Answer{}, err
 	}
 	text, expires, err := a.issuer.Issue(ctx, account, req.Spec)

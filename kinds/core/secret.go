@@ -11,8 +11,10 @@ import (
 // Secret is v1 Secret: like a ConfigMap, for what only some may read.
 var Secret = kinds.Def[core.Secret, *core.Secret]{
 	Path:     "v1/secrets",
-	Default:  func(s *core.Secret) { orElse(&s.Type, core.SecretTypeOpaque) },
-	Prepare:  func(s, _ *core.Secret) { mergeStringData(s) },
+	Default: func(s *core.Secret) {
+		orElse(&s.Type, core.SecretTypeOpaque)
+		mergeStringData(s)
+	},
 	Validate: validateSecret, ValidateUpdate: validateSecretUpdate, Warn: warnSecret,
 	Fields:  func(s *core.Secret) map[string]string { return map[string]string{"type": string(s.Type)} },
 	Columns: kinds.Columns("Name", "Type", "Data", "Age"),

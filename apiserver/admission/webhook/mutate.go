@@ -165,7 +165,7 @@ func (p *plugin) patch(ctx context.Context, h *hook, r *admission.Request, s sub
 	}
 	made, err := decode(text, s.now)
 	if err != nil {
-		return false, apierrors.NewInternalError(err)
+		return false, err
 	}
 	changed = !equality.Semantic.DeepEqual(s.now, made)
 	annotate(ctx, patched+index, map[string]any{"configuration": h.configuration, "webhook": h.name, "patch": patch, "patchType": *a.patchType})
