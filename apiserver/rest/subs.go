@@ -39,6 +39,9 @@ func newSub(s *Served, sub string) object.Object {
 
 // createSub posts o to a subresource.
 func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o object.Object, opt metav1.CreateOptions) (Answer, error) {
+	if req, ok := o.(*authentication.TokenRequest); ok && req.Spec.ExpirationSeconds == nil {
+		req.Spec.ExpirationSeconds = new(int64(tokenSeconds))
+	}
 	r, err := a.admitBody(ctx, s, t, o, opt)
 	if err != nil {
 		return Answer{}, err
