@@ -16,6 +16,7 @@ import (
 	"proa.dev/apiserver/codec"
 	"proa.dev/client"
 	"proa.dev/object"
+	"proa.dev/store"
 )
 
 // changeTries bounds how often a change is made anew because somebody else was faster.
@@ -168,6 +169,13 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 		if again, err := a.behind(ctx, s, old); err != nil || again {
 			return Answer{}, conflictOr(err, s, old)
 		}
+		if stale, err := a.stale(ctx, s, old); err != nil || stale && !r.DryRun {
+			if err != nil {
+				return Answer{}, failure(err)
+			}
+			it, err := a.cache.Write(ctx, s.Shelf, old.Key, o, old.Rev)
+			return Answer{Item: it}, err
+		}
 		r.Failed() // nothing was written: what was reserved for it is not needed
 		return Answer{Item: old}, nil
 	}
@@ -287,4 +295,13 @@ func equal(a, b object.Object) (bool, error) {
 	}
 	y, err := codec.Store(b)
 	return bytes.Equal(x, y), err
+}
+
+// stale says whether an object should be written though it has not changed: it is stored in another form than it would be today.
+func (a *API) stale(ctx context.Context, s *Served, old *cache.Item) (bool, error) {
+	st, ok := a.store.(store.Staler)
+	if !ok {
+		return false, nil
+	}
+	return st.Stale(ctx, s.Shelf.StoreKey(old.Key))
 }
