@@ -63,6 +63,9 @@ func (t *trackers) of(s *Served, sub string) (*managedfields.FieldManager, error
 	return m, nil
 }
 
+// Merge says how server-side apply merges the objects of a kind.
+func (a *API) Merge(*kinds.Kind) (managedfields.TypeConverter, error) { return a.fields.schema() }
+
 // resetFields are the fields that a write to sub does not own, because it cannot change them.
 func resetFields(s *Served, sub string) map[fieldpath.APIVersion]fieldpath.Filter {
 	if !s.Kind.Status {
