@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -46,9 +47,11 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 	if err := matchNamespace(s, t.Namespace, o); err != nil {
 		return Answer{}, err
 	}
-	if o.GetResourceVersion() != "" {
+	// A version that is none is taken for none, and no version at all matters to a trial.
+	if rev, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64); err == nil && rev != 0 && !dry(opt.DryRun) {
 		return Answer{}, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
 	}
+	o.SetResourceVersion("")
 	wipeMeta(o)
 	dedupOwners(ctx, o)
 	generated := o.GetName() == "" && o.GetGenerateName() != ""
@@ -134,6 +137,9 @@ func optionsKind(kind string) schema.GroupKind {
 func checkMeta(s *Served, o object.Object) field.ErrorList {
 	m := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)
+	if len(errs) > 0 {
+		return errs
+	}
 	for _, msg := range path.IsValidPathSegmentName(o.GetName()) {
 		errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
 	}
@@ -163,7 +169,6 @@ func wipeMeta(o object.Object) {
 	o.SetCreationTimestamp(metav1.Time{})
 	o.SetDeletionTimestamp(nil)
 	o.SetDeletionGracePeriodSeconds(nil)
-	o.SetGeneration(0)
 	o.SetSelfLink("")
 	o.SetManagedFields(nil)
 }

@@ -34,7 +34,7 @@ func (a *API) selection(s *Served, t client.Target, opt metav1.ListOptions) (cac
 	var left []fields.Selector
 	for _, r := range sel.Fields.Requirements() {
 		if _, ok := known[r.Field]; !ok {
-			return sel, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
+			return sel, apierrors.NewBadRequest(unknownField(s, r.Field))
 		}
 		exact := (r.Operator == selection.Equals || r.Operator == selection.DoubleEquals) && r.Value != ""
 		switch {
@@ -55,4 +55,12 @@ func (a *API) selection(s *Served, t client.Target, opt metav1.ListOptions) (cac
 		sel.Fields = fields.AndSelectors(left...)
 	}
 	return sel, nil
+}
+
+// unknownField words that a kind cannot be selected by a field: kinds with selectable fields of their own say less.
+func unknownField(s *Served, name string) string {
+	if s.Kind.Custom != nil || len(s.Kind.Fields(s.Kind.New())) > 0 {
+		return fmt.Sprintf("field label not supported: %s", name)
+	}
+	return fmt.Sprintf("%q is not a known field selector: only %q, %q", name, "metadata.name", "metadata.namespace")
 }
