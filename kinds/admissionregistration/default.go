@@ -3,12 +3,20 @@ package admissionregistration
 import (
 	registration "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"proa.dev/kinds"
 )
 
 const (
 	defaultTimeout = 10 // seconds that a webhook may take
 	defaultPort    = 443
 )
+
+func webhookColumns() []kinds.Column {
+	columns := kinds.Columns("Name", "Webhooks:integer", "Age")
+	columns[1].Description = "Webhooks indicates the number of webhooks registered in this configuration"
+	return columns
+}
 
 // fill sets what is not set.
 func fill[T any](p **T, v T) {

@@ -14,7 +14,7 @@ import (
 var MutatingAdmissionPolicy = kinds.Def[registration.MutatingAdmissionPolicy, *registration.MutatingAdmissionPolicy]{
 	Path:    "admissionregistration.k8s.io/v1/mutatingadmissionpolicies",
 	Cluster: true, Categories: []string{"api-extensions"},
-	Versioned: true, Generation: true,
+	Generation: true,
 	Default: func(p *registration.MutatingAdmissionPolicy) {
 		if p.Spec.FailurePolicy == nil {
 			p.Spec.FailurePolicy = ptr.To(registration.Fail)

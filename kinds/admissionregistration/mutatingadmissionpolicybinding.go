@@ -15,8 +15,8 @@ import (
 var MutatingAdmissionPolicyBinding = kinds.Def[registration.MutatingAdmissionPolicyBinding, *registration.MutatingAdmissionPolicyBinding]{
 	Path:    "admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings",
 	Cluster: true, Categories: []string{"api-extensions"},
-	Versioned: true, Generation: true,
-	Default: func(b *registration.MutatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
+	Generation: true,
+	Default:    func(b *registration.MutatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
 	Validate: func(b *registration.MutatingAdmissionPolicyBinding) field.ErrorList {
 		return check.Run(func(e *check.Errors) {
 			p := field.NewPath("spec")

@@ -34,7 +34,7 @@ var MutatingWebhookConfiguration = kinds.Def[registration.MutatingWebhookConfigu
 		return validateHooks(now, leniency(now, was))
 	},
 	Warn:    func(c, _ *registration.MutatingWebhookConfiguration) []string { return warnReserved(c.Name) },
-	Columns: kinds.Columns("Name", "Webhooks:integer", "Age"),
+	Columns: webhookColumns(),
 	Row: func(c *registration.MutatingWebhookConfiguration, now time.Time) []any {
 		return []any{c.Name, int64(len(c.Webhooks)), kinds.Age(c.CreationTimestamp, now)}
 	},

@@ -14,7 +14,7 @@ import (
 var ValidatingAdmissionPolicy = kinds.Def[registration.ValidatingAdmissionPolicy, *registration.ValidatingAdmissionPolicy]{
 	Path:    "admissionregistration.k8s.io/v1/validatingadmissionpolicies",
 	Cluster: true, Categories: []string{"api-extensions"},
-	Versioned: true, Generation: true, Status: true,
+	Generation: true, Status: true,
 	Default: func(p *registration.ValidatingAdmissionPolicy) {
 		if p.Spec.FailurePolicy == nil {
 			p.Spec.FailurePolicy = ptr.To(registration.Fail)

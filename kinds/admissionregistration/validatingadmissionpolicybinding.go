@@ -15,8 +15,8 @@ import (
 var ValidatingAdmissionPolicyBinding = kinds.Def[registration.ValidatingAdmissionPolicyBinding, *registration.ValidatingAdmissionPolicyBinding]{
 	Path:    "admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
 	Cluster: true, Categories: []string{"api-extensions"},
-	Versioned: true, Generation: true,
-	Default: func(b *registration.ValidatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
+	Generation: true,
+	Default:    func(b *registration.ValidatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
 	Validate: func(b *registration.ValidatingAdmissionPolicyBinding) field.ErrorList {
 		return check.Run(func(e *check.Errors) {
 			p := field.NewPath("spec")
