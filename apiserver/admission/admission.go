@@ -83,14 +83,11 @@ func (r *Request) Failed() {
 
 // Forbid is the 403 that refuses the request.
 func (r *Request) Forbid(format string, args ...any) *apierrors.StatusError {
-	name := r.Name()
+	name := r.Key.Name
 	if name == "" && r.Object != nil {
 		if name = r.Object.GetName(); name == "" {
 			name = r.Object.GetGenerateName()
 		}
-	}
-	if name == "" {
-		name = "Unknown"
 	}
 	return apierrors.NewForbidden(schema.GroupResource{Group: r.Kind.Group, Resource: r.Kind.Resource.Resource}, name, fmt.Errorf(format, args...))
 }

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	core "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"proa.dev/apiserver/authz"
 	"proa.dev/client"
@@ -33,8 +32,6 @@ type Deps struct {
 	// not before.
 	Self  func() client.Client
 	Kinds func() []*kinds.Kind
-	// Merge says how the fields of a kind's objects are merged; nil where nothing is known of them.
-	Merge func(*kinds.Kind) (managedfields.TypeConverter, error)
 	// Plugins are the parts of admission that stand in folders of their own.
 	Plugins []Plugin
 
@@ -64,7 +61,7 @@ var order = [...]string{
 	"NamespaceLifecycle", "LimitRanger", "ServiceAccount", "NodeRestriction", "TaintNodesByCondition", "PodSecurity", "Priority",
 	"DefaultTolerationSeconds", "DefaultStorageClass", "StorageObjectInUseProtection", "PersistentVolumeClaimResize", "RuntimeClass",
 	"CertificateApproval", "CertificateSigning", "ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass",
-	"PodTopologyLabels", "NodeDeclaredFeatureValidator", "PodResizeValidator", "ServiceAddresses", "RoleEscalation",
+	"PodTopologyLabels", "NodeDeclaredFeatureValidator", "PodResizeValidator", "ServiceAddresses", "RoleEscalation", "DeviceAccess",
 	"MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook", "ResourceQuota",
 }
 
@@ -114,6 +111,7 @@ func (s *Start) own() []Step {
 		{Name: "RuntimeClass", Admit: s.runtimeClass, Check: s.runtimeOverhead},
 		{Name: "ServiceAddresses", Admit: s.addresses.admit, Last: true}, // what webhooks make of a service counts
 		{Name: "RoleEscalation", Check: s.roleEscalation},
+		{Name: "DeviceAccess", Check: s.deviceAccess},
 	}
 }
 

@@ -19,8 +19,12 @@ const (
 	highestUser     = int32(1000000000)
 )
 
-// priority fills in a new pod's priority and preemption policy from its class, or from the default class.
+// priority fills in a new pod's priority and preemption policy from its class, or from the default class. The classes of the system
+// stay.
 func (s *Start) priority(_ context.Context, r *Request) error {
+	if r.Op == Delete && r.Is(scheduling.GroupName, "priorityclasses") && (r.Key.Name == nodeCritical || r.Key.Name == clusterCritical) {
+		return r.Forbid("this is a system priority class and cannot be deleted")
+	}
 	if r.Op != Create || !r.Is("", "pods") {
 		return nil
 	}

@@ -53,8 +53,3 @@ func (r *Remote) shown() apidiscovery.APIVersionDiscovery {
 	}
 	return v
 }
-
-func isBuiltin(group string) bool {
-	_, ok := builtin[group]
-	return ok
-}

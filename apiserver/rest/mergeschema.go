@@ -77,8 +77,10 @@ func opaque(name string) (schema.Atom, bool) {
 
 // unlike are the fields that merge unlike other fields of their type.
 var unlike = map[string]schema.ElementRelationship{
-	"k8s.io/api/core/v1.PersistentVolumeSpec ClaimRef": schema.Separable,
-	"k8s.io/api/apps/v1.ControllerRevision Data":       schema.Atomic,
+	"k8s.io/api/core/v1.PersistentVolumeSpec ClaimRef":            schema.Separable,
+	"k8s.io/api/apps/v1.ControllerRevision Data":                  schema.Atomic,
+	"k8s.io/api/resource/v1.OpaqueDeviceConfiguration Parameters": schema.Atomic,
+	"k8s.io/api/resource/v1.AllocatedDeviceStatus Data":           schema.Atomic,
 }
 
 // modelName is the name by which schemas know a type: "io.k8s.api.core.v1.Pod".

@@ -19,6 +19,7 @@ import (
 	"proa.dev/kinds/node"
 	"proa.dev/kinds/policy"
 	"proa.dev/kinds/rbac"
+	"proa.dev/kinds/resource"
 	"proa.dev/kinds/scheduling"
 	"proa.dev/kinds/storage"
 )
@@ -89,6 +90,11 @@ func Kinds() []*kinds.Kind {
 		rbac.ClusterRole.Kind(),
 		rbac.RoleBinding.Kind(),
 		rbac.Role.Kind(),
+
+		resource.DeviceClass.Kind(),
+		resource.ResourceClaim.Kind(),
+		resource.ResourceClaimTemplate.Kind(),
+		resource.ResourceSlice.Kind(),
 
 		scheduling.PriorityClass.Kind(),
 

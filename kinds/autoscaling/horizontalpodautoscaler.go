@@ -111,28 +111,28 @@ func targets(specs []autoscaling.MetricSpec, now []autoscaling.MetricStatus) str
 
 func target(m *autoscaling.MetricSpec, s *autoscaling.MetricStatus) string {
 	var current *autoscaling.MetricValueStatus
-	switch m.Type {
-	case autoscaling.ExternalMetricSourceType:
+	switch t := m.Type; {
+	case t == autoscaling.ExternalMetricSourceType && m.External != nil:
 		if s.External != nil {
 			current = &s.External.Current
 		}
 		return valueOrAverage(m.External.Target, current)
-	case autoscaling.ObjectMetricSourceType:
+	case t == autoscaling.ObjectMetricSourceType && m.Object != nil:
 		if s.Object != nil {
 			current = &s.Object.Current
 		}
 		return valueOrAverage(m.Object.Target, current)
-	case autoscaling.PodsMetricSourceType:
+	case t == autoscaling.PodsMetricSourceType && m.Pods != nil:
 		if s.Pods != nil {
 			current = &s.Pods.Current
 		}
 		return average(current) + "/" + quantity(m.Pods.Target.AverageValue)
-	case autoscaling.ResourceMetricSourceType:
+	case t == autoscaling.ResourceMetricSourceType && m.Resource != nil:
 		if s.Resource != nil {
 			current = &s.Resource.Current
 		}
 		return string(m.Resource.Name) + ": " + utilization(m.Resource.Target, current)
-	case autoscaling.ContainerResourceMetricSourceType:
+	case t == autoscaling.ContainerResourceMetricSourceType && m.ContainerResource != nil:
 		if s.ContainerResource != nil {
 			current = &s.ContainerResource.Current
 		}

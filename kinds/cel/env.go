@@ -121,6 +121,16 @@ func makeEnvironment(age Age, vars Vars) (*cel.Env, error) {
 	return env.Extend(cel.Lib(loader{env: []cel.EnvOption{common.ResolverEnvOption(&mutation.DynamicTypeResolver{}), library.JSONPatch()}}))
 }
 
+// Extend is the environment of this age with further options, and types that they name: for expressions about something else than a
+// request.
+func Extend(age Age, opts []cel.EnvOption, types ...*kcel.DeclType) (*cel.Env, error) {
+	env, err := base[age]()
+	if err != nil {
+		return nil, err
+	}
+	return extend(env, opts, types...)
+}
+
 // extend is env with further options, and types that they name.
 func extend(env *cel.Env, opts []cel.EnvOption, types ...*kcel.DeclType) (*cel.Env, error) {
 	provider := kcel.NewDeclTypeProvider(types...)

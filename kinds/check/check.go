@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,7 +33,9 @@ func (e *Errors) Add(errs ...*field.Error) { e.List = append(e.List, errs...) }
 func (e *Errors) Required(p *field.Path, detail string) { e.Add(field.Required(p, detail)) }
 
 // Invalid says what is wrong with a value.
-func (e *Errors) Invalid(p *field.Path, v any, detail string) { e.Add(field.Invalid(p, v, detail)) }
+func (e *Errors) Invalid(p *field.Path, v any, detail string) {
+	e.Add(field.Invalid(p, Plain(v), detail))
+}
 
 // Invalids is Invalid for each of the messages that a library function returned.
 func (e *Errors) Invalids(p *field.Path, v any, details []string) {
@@ -45,7 +48,7 @@ func (e *Errors) Invalids(p *field.Path, v any, details []string) {
 func (e *Errors) Forbidden(p *field.Path, detail string) { e.Add(field.Forbidden(p, detail)) }
 
 // Duplicate says that a value has been there before.
-func (e *Errors) Duplicate(p *field.Path, v any) { e.Add(field.Duplicate(p, v)) }
+func (e *Errors) Duplicate(p *field.Path, v any) { e.Add(field.Duplicate(p, Plain(v))) }
 
 // NotFound says that a value refers to nothing.
 func (e *Errors) NotFound(p *field.Path, v any) { e.Add(field.NotFound(p, v)) }
@@ -107,7 +110,9 @@ func (e *Errors) PositiveQuantity(p *field.Path, q resource.Quantity) {
 
 // Immutable wants both to be the same.
 func (e *Errors) Immutable(p *field.Path, now, old any) {
-	e.Add(validation.ValidateImmutableField(now, old, p)...)
+	if !equality.Semantic.DeepEqual(now, old) {
+		e.Invalid(p, now, validation.FieldImmutableErrorMsg)
+	}
 }
 
 // NotDecremented wants now >= old where both are set.

@@ -27,8 +27,8 @@ func difference(a, b any) string { return diff.Diff(a, b) }
 // isSubdomain says what is wrong with a DNS subdomain.
 func isSubdomain(s string) []string { return validation.NameIsDNSSubdomain(s, false) }
 
-// onlyLabelsAndAnnotations forbids the rest of the metadata of a template.
-func onlyLabelsAndAnnotations(e *check.Errors, p *field.Path, m metav1.ObjectMeta) {
+// OnlyLabelsAndAnnotations forbids the rest of the metadata of a template.
+func OnlyLabelsAndAnnotations(e *check.Errors, p *field.Path, m metav1.ObjectMeta) {
 	for _, f := range []struct {
 		name string
 		set  bool

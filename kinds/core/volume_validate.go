@@ -210,7 +210,7 @@ func (c *podCheck) ephemeral(at, p *field.Path, v *core.Volume) {
 		m := at.Child("volumeClaimTemplate", "metadata")
 		c.Annotations(m.Child("annotations"), t.Annotations)
 		c.Labels(m.Child("labels"), t.Labels)
-		onlyLabelsAndAnnotations(c.Errors, m, t.ObjectMeta)
+		OnlyLabelsAndAnnotations(c.Errors, m, t.ObjectMeta)
 		claimSpec(c.Errors, at.Child("volumeClaimTemplate", "spec"), &t.Spec)
 	}
 	if c.meta != nil && c.meta.Name != "" && v.Name != "" {
