@@ -24,8 +24,6 @@ type request struct {
 	verb     string // "get", "list" ... ; for a path that is no resource the method in lower case
 	resource bool   // it is about a resource
 	target   client.Target
-	head     bool         // the method is HEAD
-	depth    int          // segments of the path from the resource on
 	served   *rest.Served // nil: not served
 	query    url.Values
 	want     codec.Wanted
@@ -45,7 +43,7 @@ func requestOf(ctx context.Context) *request { return ctx.Value(requestKey{}).(*
 
 // identify finds out what an HTTP request is about, from its method, path and query alone.
 func identify(r *http.Request, find func(client.Resource) *rest.Served) *request {
-	q := &request{verb: strings.ToLower(r.Method), head: r.Method == http.MethodHead, began: time.Now()}
+	q := &request{verb: strings.ToLower(r.Method), began: time.Now()}
 	if r.URL.RawQuery != "" {
 		q.query = r.URL.Query()
 	}
@@ -69,7 +67,6 @@ func identify(r *http.Request, find func(client.Resource) *rest.Served) *request
 		}
 	}
 	q.resource = true
-	q.depth = len(parts)
 	q.target.Resource.Resource = parts[0]
 	if len(parts) > 1 {
 		q.target.Name = parts[1]
@@ -109,7 +106,8 @@ func (q *request) verbOf(method string, watch bool) string {
 	default:
 		return strings.ToLower(method)
 	}
-	if q.target.Sub == "" && (watch || q.target.Name == "" && asks(q.query, "watch")) {
+	asked := isTrue(q.query.Get("watch")) || q.query.Has("watch") && q.query.Get("watch") == ""
+	if q.target.Sub == "" && (watch || asked) {
 		return "watch"
 	}
 	if q.target.Name == "" {
@@ -118,10 +116,8 @@ func (q *request) verbOf(method string, watch bool) string {
 	return "get"
 }
 
-// asks says whether a query has this flag. Everything but "false" and "0" sets it.
-func asks(v url.Values, name string) bool {
-	values, ok := v[name]
-	return ok && (len(values) == 0 || values[0] != "0" && !strings.EqualFold(values[0], "false"))
+func isTrue(s string) bool {
+	return s == "true" || s == "1" || s == "True" || s == "TRUE" || s == "t" || s == "T"
 }
 
 // key is the key of the object that the request names: cluster-scoped ones have no namespace.

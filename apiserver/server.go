@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/audit"
@@ -59,7 +58,6 @@ type Deps struct {
 	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
 	Audit    *audit.Log                                         // nil: no audit log
 	Seats    int                                                // requests at once, shared out by package flow; 0: flow.Seats
-	Checks   map[string]func(context.Context) error             // further health checks, by name
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
@@ -99,6 +97,7 @@ type Server struct {
 	handler http.Handler
 	start   *admission.Start
 	custom  Custom
+	going   sync.Map // *rest.Served -> string: the warning that the kind is on its way out
 
 	ready  chan struct{} // closed when the server answers everything
 	ending chan struct{} // closed when it begins to end
@@ -136,8 +135,7 @@ func New(d Deps) (*Server, error) {
 	}
 	s.start, err = admission.New(admission.Deps{View: view, Authz: s.authz, Ranges: d.Services.Ranges, NodePorts: d.Services.NodePorts,
 		Advertise: d.Services.Advertise, ClientCA: d.ClientCA, FrontProxyCA: d.FrontProxyCA, Log: s.log,
-		Self: func() client.Client { return s.Local(Self()) }, Kinds: s.Kinds, Plugins: d.Plugins,
-		Merge: func(k *kinds.Kind) (managedfields.TypeConverter, error) { return s.rest.Merge(k) }})
+		Self: func() client.Client { return s.Local(Self()) }, Kinds: s.Kinds, Plugins: d.Plugins})
 	if err != nil {
 		return nil, err
 	}

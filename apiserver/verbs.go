@@ -11,7 +11,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -31,7 +30,7 @@ const requestLimit = 60 * time.Second
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	q := requestOf(r.Context())
 	if q.served == nil {
-		s.unserved(w, r, q)
+		http.NotFound(w, r)
 		return
 	}
 	if err := q.possible(); err != nil {
@@ -47,6 +46,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
+	var ctx context.Context
+	ctx, q.notes = admission.WithNotes(r.Context())
+	admission.Warn(ctx, s.deprecation(q.served))
 	if q.verb == "watch" {
 		s.watch(w, r, q)
 		return
@@ -55,16 +57,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if t := q.query.Get("timeout"); t != "" {
 		d, err := time.ParseDuration(t)
 		if err != nil {
-			s.fail(w, r, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %v", err)))
+			s.fail(w, r, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL: %v", err)))
 			return
 		}
 		if d > 0 {
 			limit = min(limit, d)
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	ctx, q.notes = admission.WithNotes(ctx)
 	code, answer, listing, err := s.do(ctx, r, q)
 	switch {
 	case err != nil:
@@ -76,57 +77,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// possible says whether there is such a path, and whether the method is one for it.
+// possible says whether the resource has the verb that the request wants.
 func (q *request) possible() error {
-	if q.served.Kind.Custom != nil {
-		return q.possibleCustom()
-	}
-	verbs := q.served.Kind.Verbs
-	switch {
-	case !q.served.Namespaced && q.target.Namespace != "" && (q.served.Kind.Kind != "Namespace" || q.target.Name != q.target.Namespace), q.depth > 1 && q.target.Name == "":
-		return noSuchPath()
-	case q.target.Sub != "":
-		sub := q.sub()
-		if sub == nil || q.depth > 3 && sub.Name != "proxy" {
-			return noSuchPath()
-		}
-		if verbs = sub.Verbs; sub.Name == "proxy" && q.verb == "options" {
-			return nil // not a verb of the API, but a proxy passes every method on
-		}
-	case q.target.Name != "":
-		verbs = only(verbs, "get", "update", "patch", "delete", "watch")
-	case q.served.Namespaced && q.target.Namespace == "" && q.served.Kind.Virtual && q.served.Kind.Custom == nil:
-		verbs = nil // these have no list of all namespaces
-	case q.served.Namespaced && q.target.Namespace == "":
-		verbs = only(verbs, "list", "watch")
-	default:
-		verbs = only(verbs, "create", "list", "watch", "deletecollection")
-	}
-	if q.served.Namespaced && q.target.Namespace == "" && q.target.Name != "" || len(verbs) == 0 {
-		return noSuchPath()
-	}
-	if !slices.Contains(verbs, q.verb) || q.head {
-		return apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
-	}
-	return nil
-}
-
-func only(verbs []string, of ...string) (out []string) {
-	for _, v := range verbs {
-		if slices.Contains(of, v) {
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
-// noSuchPath is the 404 for what no kind has, in contrast to an object that is not there.
-func noSuchPath() error {
-	return apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false)
-}
-
-// possibleCustom is possible for custom resources, where Kubernetes has another server with words of its own.
-func (q *request) possibleCustom() error {
 	method := apierrors.NewMethodNotSupported(q.served.GroupVersionResource.GroupResource(), q.verb)
 	if q.target.Sub == "" {
 		if !slices.Contains(q.served.Kind.Verbs, q.verb) {
@@ -142,6 +94,8 @@ func (q *request) possibleCustom() error {
 	switch {
 	case sub == nil:
 		return apierrors.NewNotFound(q.served.GroupVersionResource.GroupResource(), q.target.Name+"/"+q.target.Sub)
+	case sub.Name == "proxy" && q.verb == "options":
+		return nil // not a verb of the API, but a proxy passes every method on
 	case !slices.Contains(sub.Verbs, q.verb):
 		return method
 	}
@@ -175,10 +129,6 @@ func (s *Server) do(ctx context.Context, r *http.Request, q *request) (code int,
 	code = http.StatusOK
 	switch q.verb {
 	case "get":
-		if asks(q.query, "export") {
-			err = apierrors.NewBadRequest("the export parameter, deprecated since v1.14, is no longer supported")
-			break
-		}
 		a, err = s.rest.Get(ctx, q.served, q.about(), metav1.GetOptions{ResourceVersion: q.query.Get("resourceVersion")})
 	case "list":
 		var opt metav1.ListOptions
@@ -250,14 +200,11 @@ func (s *Server) body(ctx context.Context, r *http.Request, q *request) (object.
 }
 
 func (s *Server) create(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
-	opt := metav1.CreateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
-	if errs := mvalidation.ValidateCreateOptions(&opt); len(errs) > 0 {
-		return rest.Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "CreateOptions"}, "", errs)
-	}
 	o, err := s.body(ctx, r, q)
 	if err != nil {
 		return rest.Answer{}, err
 	}
+	opt := metav1.CreateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
 	t := q.about()
 	if q.target.Sub == "" {
 		t.Name = ""
@@ -266,25 +213,18 @@ func (s *Server) create(ctx context.Context, r *http.Request, q *request) (rest.
 }
 
 func (s *Server) update(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
-	opt := metav1.UpdateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
-	if errs := mvalidation.ValidateUpdateOptions(&opt); len(errs) > 0 {
-		return rest.Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "UpdateOptions"}, "", errs)
-	}
 	o, err := s.body(ctx, r, q)
 	if err != nil {
 		return rest.Answer{}, err
 	}
+	opt := metav1.UpdateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
 	return s.rest.Update(ctx, q.served, q.about(), o, opt)
 }
 
 func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
 	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || !slices.Contains(strings.Split(patch.Accepted, ", "), t) {
-		if q.served.Kind.Custom != nil {
-			return rest.Answer{}, codec.Unsupported(patch.Accepted)
-		}
-		return rest.Answer{}, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "", schema.GroupResource{}, "",
-			"415: Unsupported Media Type", 0, false)
+	if err != nil || !strings.Contains(patch.Accepted, t) {
+		return rest.Answer{}, codec.Unsupported(patch.Accepted)
 	}
 	data, err := readBody(r)
 	if err != nil {
@@ -293,7 +233,7 @@ func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.A
 	notePatch(ctx, data)
 	opt := metav1.PatchOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
 	if q.query.Has("force") {
-		force := asks(q.query, "force")
+		force := isTrue(q.query.Get("force"))
 		opt.Force = &force
 	}
 	return s.rest.Patch(ctx, q.served, q.about(), client.Patch{Type: types.PatchType(t), Data: data}, opt)

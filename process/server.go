@@ -30,7 +30,6 @@ import (
 	"proa.dev/object"
 	"proa.dev/pki"
 	"proa.dev/store"
-	"proa.dev/store/crypt"
 	"proa.dev/store/etcd"
 )
 
@@ -65,7 +64,6 @@ type server struct {
 	api        *apiserver.Server
 	node       *node // nil where the kubelet is switched off
 	trail      *audit.Log
-	crypt      *crypt.Store    // nil: nothing is encrypted
 	parts      []run.Component // that only some configurations have
 	closers    []func() error
 }
@@ -78,7 +76,7 @@ type storage interface {
 
 func newServer(c *config.Config, log *slog.Logger) (*server, error) {
 	s := &server{config: c, log: log, steps: newSteps(time.Now(), 3)}
-	for _, build := range []func() error{s.openPKI, s.openStore, s.encrypt, s.buildAPI, s.buildNode} {
+	for _, build := range []func() error{s.openPKI, s.openStore, s.buildAPI, s.buildNode} {
 		if err := build(); err != nil {
 			s.close()
 			return nil, err
@@ -132,10 +130,6 @@ func (s *server) buildAPI() error {
 	if err != nil {
 		return err
 	}
-	checks := map[string]func(context.Context) error{}
-	if s.crypt != nil {
-		checks["kms-providers"] = s.crypt.Check
-	}
 	port := netip.MustParseAddrPort(s.config.API.Listen).Port()
 	advertise := netip.AddrPortFrom(s.address, port)
 	keys, err := authn.Discovery(authn.DefaultIssuer, s.cluster.ServiceAccountKeys(), "https://"+advertise.String())
@@ -156,7 +150,7 @@ func (s *server) buildAPI() error {
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, s.dnsService},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
-		Audit: s.trail, Seats: s.config.API.MaxRequests, Checks: checks, Log: s.log,
+		Audit: s.trail, Seats: s.config.API.MaxRequests, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -201,7 +195,7 @@ func (s *server) components() []run.Component {
 		{Name: "role index", Run: s.rbac.Run},
 		{Name: "API server", Run: s.api.Run},
 		{Name: "steps", Run: s.follow},
-		{Name: "private socket", Run: (&admin{path: adminPath(s.config), steps: s.steps, images: s.images(), reencrypt: s.reencrypt}).Run},
+		{Name: "private socket", Run: (&admin{path: adminPath(s.config), steps: s.steps, images: s.images()}).Run},
 		{Name: "events of controllers", Run: events.Run},
 		{Name: "events of the scheduler", Run: scheduling.Run},
 		{Name: "leader", Run: func(ctx context.Context) error {

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
+	"strings"
 
+	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
@@ -47,11 +48,9 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 	if err := matchNamespace(s, t.Namespace, o); err != nil {
 		return Answer{}, err
 	}
-	// A version that is none is taken for none, and no version at all matters to a trial.
-	if rev, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64); err == nil && rev != 0 && !dry(opt.DryRun) {
+	if o.GetResourceVersion() != "" {
 		return Answer{}, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
 	}
-	o.SetResourceVersion("")
 	wipeMeta(o)
 	dedupOwners(ctx, o)
 	generated := o.GetName() == "" && o.GetGenerateName() != ""
@@ -133,15 +132,25 @@ func optionsKind(kind string) schema.GroupKind {
 	return schema.GroupKind{Group: metav1.GroupName, Kind: kind}
 }
 
+// standardFinalizers are those without a domain.
+var standardFinalizers = [...]string{string(core.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
+
+// anyFinalizer are the groups whose kinds may have other finalizers without a domain, too.
+var anyFinalizer = [...]string{"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io", "node.k8s.io"}
+
 // checkMeta checks what every kind has.
 func checkMeta(s *Served, o object.Object) field.ErrorList {
 	m := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)
-	if len(errs) > 0 {
-		return errs
-	}
 	for _, msg := range path.IsValidPathSegmentName(o.GetName()) {
 		errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
+	}
+	if s.Kind.Custom == nil && !slices.Contains(anyFinalizer[:], s.Kind.Group) {
+		for i, f := range o.GetFinalizers() {
+			if !strings.Contains(f, "/") && !slices.Contains(standardFinalizers[:], f) {
+				errs = append(errs, field.Invalid(m.Child("finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
+			}
+		}
 	}
 	return errs
 }
@@ -169,6 +178,7 @@ func wipeMeta(o object.Object) {
 	o.SetCreationTimestamp(metav1.Time{})
 	o.SetDeletionTimestamp(nil)
 	o.SetDeletionGracePeriodSeconds(nil)
+	o.SetGeneration(0)
 	o.SetSelfLink("")
 	o.SetManagedFields(nil)
 }

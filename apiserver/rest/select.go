@@ -30,11 +30,12 @@ func (a *API) selection(s *Served, t client.Target, opt metav1.ListOptions) (cac
 	if err != nil {
 		return sel, apierrors.NewBadRequest(err.Error())
 	}
-	known := cache.FieldsOf(s.Kind, s.Kind.New())
+	empty := s.Kind.New()
+	known, plain := cache.FieldsOf(s.Kind, empty), s.Kind.Custom == nil && len(s.Kind.Fields(empty)) == 0
 	var left []fields.Selector
 	for _, r := range sel.Fields.Requirements() {
-		if _, ok := known[r.Field]; !ok {
-			return sel, apierrors.NewBadRequest(unknownField(s, r.Field))
+		if _, ok := known[r.Field]; !ok && !(r.Field == "metadata.namespace" && plain) {
+			return sel, apierrors.NewBadRequest(notSelectable(s, r.Field, plain))
 		}
 		exact := (r.Operator == selection.Equals || r.Operator == selection.DoubleEquals) && r.Value != ""
 		switch {
@@ -57,10 +58,15 @@ func (a *API) selection(s *Served, t client.Target, opt metav1.ListOptions) (cac
 	return sel, nil
 }
 
-// unknownField words that a kind cannot be selected by a field: kinds with selectable fields of their own say less.
-func unknownField(s *Served, name string) string {
-	if s.Kind.Custom != nil || len(s.Kind.Fields(s.Kind.New())) > 0 {
-		return fmt.Sprintf("field label not supported: %s", name)
+// notSelectable is the error of a selector with a field that the kind does not have. plain says that the kind has none of its own.
+func notSelectable(s *Served, field string, plain bool) string {
+	switch {
+	case plain:
+		return fmt.Sprintf("%q is not a known field selector: only %q, %q", field, "metadata.name", "metadata.namespace")
+	case s.Kind.Kind == "Job":
+		return fmt.Sprintf("field label %q not supported for Job", field)
+	case s.Kind.Kind == "ResourceSlice":
+		return fmt.Sprintf("field label not supported for %s: %s", s.GVK(), field)
 	}
-	return fmt.Sprintf("%q is not a known field selector: only %q, %q", name, "metadata.name", "metadata.namespace")
+	return fmt.Sprintf("field label not supported: %s", field)
 }

@@ -15,7 +15,7 @@ import (
 var ControllerRevision = kinds.Def[apps.ControllerRevision, *apps.ControllerRevision]{
 	Path:     "apps/v1/controllerrevisions",
 	Validate: validateRevision, ValidateCreate: validateNewRevision, ValidateUpdate: validateRevisionUpdate,
-	Columns: kinds.Columns("Name", "Controller", "Revision", "Age"),
+	Columns: kinds.Columns("Name", "Controller|Controller of the object", "Revision|"+apps.ControllerRevision{}.SwaggerDoc()["revision"], "Age"),
 	Row: func(r *apps.ControllerRevision, now time.Time) []any {
 		return []any{r.Name, controllerName(r), r.Revision, kinds.Age(r.CreationTimestamp, now)}
 	},

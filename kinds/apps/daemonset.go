@@ -5,6 +5,7 @@ import (
 	"time"
 
 	apps "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -24,8 +25,14 @@ var DaemonSet = kinds.Def[apps.DaemonSet, *apps.DaemonSet]{
 	Prepare:    countTemplates,
 	Validate:   validateDaemonSet, ValidateUpdate: validateDaemonSetUpdate, ValidateStatus: validateDaemonSetStatus,
 	Warn: warnDaemonSet,
-	Columns: kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Up-to-date:integer", "Available:integer",
-		"Node Selector", "Age", "Containers+", "Images+", "Selector+"),
+	Columns: kinds.Columns("Name", "Desired:integer|"+apps.DaemonSetStatus{}.SwaggerDoc()["desiredNumberScheduled"],
+		"Current:integer|"+apps.DaemonSetStatus{}.SwaggerDoc()["currentNumberScheduled"],
+		"Ready:integer|"+apps.DaemonSetStatus{}.SwaggerDoc()["numberReady"],
+		"Up-to-date:integer|"+apps.DaemonSetStatus{}.SwaggerDoc()["updatedNumberScheduled"],
+		"Available:integer|"+apps.DaemonSetStatus{}.SwaggerDoc()["numberAvailable"],
+		"Node Selector|"+corev1.PodSpec{}.SwaggerDoc()["nodeSelector"], "Age",
+		"Containers+|Names of each container in the template.", "Images+|Images referenced by each container in the template.",
+		"Selector+|"+apps.DaemonSetSpec{}.SwaggerDoc()["selector"]),
 	Row: func(d *apps.DaemonSet, now time.Time) []any {
 		names, images := core.NamesAndImages(d.Spec.Template.Spec.Containers)
 		return []any{

@@ -35,8 +35,12 @@ var Deployment = kinds.Def[apps.Deployment, *apps.Deployment]{
 	},
 	PrepareStatus: func(d, old *apps.Deployment) { d.Labels = old.Labels },
 	Validate:      validateDeployment, ValidateUpdate: validateDeploymentUpdate, ValidateStatus: validateDeploymentStatus,
-	Warn:    warnDeployment,
-	Columns: kinds.Columns("Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"),
+	Warn: warnDeployment,
+	Columns: kinds.Columns("Name", "Ready|Number of the pod with ready state",
+		"Up-to-date|"+apps.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"],
+		"Available|"+apps.DeploymentStatus{}.SwaggerDoc()["availableReplicas"], "Age",
+		"Containers+|Names of each container in the template.", "Images+|Images referenced by each container in the template.",
+		"Selector+|"+apps.DeploymentSpec{}.SwaggerDoc()["selector"]),
 	Row: func(d *apps.Deployment, now time.Time) []any {
 		names, images := core.NamesAndImages(d.Spec.Template.Spec.Containers)
 		return []any{

@@ -33,7 +33,11 @@ var ReplicaSet = kinds.Def[apps.ReplicaSet, *apps.ReplicaSet]{
 	Fields: func(r *apps.ReplicaSet) map[string]string {
 		return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 	},
-	Columns: kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "Containers+", "Images+", "Selector+"),
+	Columns: kinds.Columns("Name", "Desired:integer|"+apps.ReplicaSetSpec{}.SwaggerDoc()["replicas"],
+		"Current:integer|"+apps.ReplicaSetStatus{}.SwaggerDoc()["replicas"],
+		"Ready:integer|"+apps.ReplicaSetStatus{}.SwaggerDoc()["readyReplicas"], "Age",
+		"Containers+|Names of each container in the template.", "Images+|Images referenced by each container in the template.",
+		"Selector+|"+apps.ReplicaSetSpec{}.SwaggerDoc()["selector"]),
 	Row: func(r *apps.ReplicaSet, now time.Time) []any {
 		names, images := core.NamesAndImages(r.Spec.Template.Spec.Containers)
 		return []any{

@@ -29,7 +29,8 @@ var StatefulSet = kinds.Def[apps.StatefulSet, *apps.StatefulSet]{
 	Validate: validateStatefulSet, ValidateCreate: validateNewStatefulSet, ValidateUpdate: validateStatefulSetUpdate,
 	ValidateStatus: validateStatefulSetStatus,
 	Warn:           warnStatefulSet,
-	Columns:        kinds.Columns("Name", "Ready", "Age", "Containers+", "Images+"),
+	Columns: kinds.Columns("Name", "Ready|Number of the pod with ready state", "Age", "Containers+|Names of each container in the template.",
+		"Images+|Images referenced by each container in the template."),
 	Row: func(s *apps.StatefulSet, now time.Time) []any {
 		names, images := core.NamesAndImages(s.Spec.Template.Spec.Containers)
 		return []any{

@@ -29,8 +29,12 @@ var CronJob = kinds.Def[batch.CronJob, *batch.CronJob]{
 		orPtr(&c.Spec.FailedJobsHistoryLimit, 1)
 		defaultJobTemplate(&c.Spec.JobTemplate.Spec)
 	},
-	Columns: kinds.Columns("Name", "Schedule", "Timezone", "Suspend:boolean", "Active:integer", "Last Schedule", "Age", "Containers+",
-		"Images+", "Selector+"),
+	Columns: kinds.Columns("Name", "Schedule|"+batch.CronJobSpec{}.SwaggerDoc()["schedule"],
+		"Timezone|"+batch.CronJobSpec{}.SwaggerDoc()["timeZone"], "Suspend:boolean|"+batch.CronJobSpec{}.SwaggerDoc()["suspend"],
+		"Active:integer|"+batch.CronJobStatus{}.SwaggerDoc()["active"],
+		"Last Schedule|"+batch.CronJobStatus{}.SwaggerDoc()["lastScheduleTime"], "Age",
+		"Containers+|Names of each container in the template.", "Images+|Images referenced by each container in the template.",
+		"Selector+|"+batch.JobSpec{}.SwaggerDoc()["selector"]),
 	Row: func(c *batch.CronJob, now time.Time) []any {
 		last := "<none>"
 		if t := c.Status.LastScheduleTime; t != nil {

@@ -31,8 +31,10 @@ var Job = kinds.Def[batch.Job, *batch.Job]{
 	Fields: func(j *batch.Job) map[string]string {
 		return map[string]string{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 	},
-	Columns: kinds.Columns("Name", "Status", "Completions", "Duration", "Age", "Containers+", "Images+", "Selector+"),
-	Row:     jobRow,
+	Columns: kinds.Columns("Name", "Status|Status of the job.", "Completions|"+batch.JobStatus{}.SwaggerDoc()["succeeded"],
+		"Duration|Time required to complete the job.", "Age", "Containers+|Names of each container in the template.",
+		"Images+|Images referenced by each container in the template.", "Selector+|"+batch.JobSpec{}.SwaggerDoc()["selector"]),
+	Row: jobRow,
 }
 
 func defaultJob(j *batch.Job) {

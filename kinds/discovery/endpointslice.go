@@ -9,6 +9,8 @@ import (
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
@@ -16,9 +18,17 @@ import (
 
 // EndpointSlice is discovery.k8s.io/v1 EndpointSlice: up to a thousand of the addresses behind a Service.
 var EndpointSlice = kinds.Def[discovery.EndpointSlice, *discovery.EndpointSlice]{
-	Path:     "discovery.k8s.io/v1/endpointslices",
-	Validate: validateSlice, ValidateUpdate: validateSliceUpdate,
+	Path:           "discovery.k8s.io/v1/endpointslices",
+	ValidateCreate: func(s *discovery.EndpointSlice) field.ErrorList { return validateSlice(s, nil) },
+	ValidateUpdate: validateSlice,
+	Warn:           warnSlice,
 	Default: func(s *discovery.EndpointSlice) {
+		if len(s.Ports) == 0 { // as it comes back from the store
+			s.Ports = nil
+		}
+		if len(s.Endpoints) == 0 {
+			s.Endpoints = nil
+		}
 		for i := range s.Ports {
 			p := &s.Ports[i]
 			if p.Name == nil {
@@ -41,7 +51,9 @@ var EndpointSlice = kinds.Def[discovery.EndpointSlice, *discovery.EndpointSlice]
 			s.Generation++
 		}
 	},
-	Columns: kinds.Columns("Name", "AddressType", "Ports", "Endpoints", "Age"),
+	Columns: kinds.Columns("Name", "AddressType|"+discovery.EndpointSlice{}.SwaggerDoc()["addressType"],
+		"Ports|"+discovery.EndpointSlice{}.SwaggerDoc()["ports"],
+		"Endpoints|"+discovery.EndpointSlice{}.SwaggerDoc()["endpoints"], "Age"),
 	Row: func(s *discovery.EndpointSlice, now time.Time) []any {
 		return []any{s.Name, string(s.AddressType), ports(s.Ports), addresses(s.Endpoints), kinds.Age(s.CreationTimestamp, now)}
 	},
@@ -78,4 +90,21 @@ func three(list []string) string {
 		return s
 	}
 	return "<unset>"
+}
+
+// warnSlice leaves out the slices of controllers, which write addresses as they should be.
+func warnSlice(s, old *discovery.EndpointSlice) (out []string) {
+	if old == nil && s.AddressType == discovery.AddressTypeFQDN {
+		out = append(out, "spec.addressType: FQDN endpoints are deprecated")
+	}
+	switch s.Labels[discovery.LabelManagedBy] {
+	case "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io":
+		return out
+	}
+	for i := range s.Endpoints {
+		for j, a := range s.Endpoints[i].Addresses {
+			out = append(out, utilvalidation.GetWarningsForIP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), a)...)
+		}
+	}
+	return out
 }

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
@@ -23,8 +24,12 @@ const (
 	maxHints     = 8
 )
 
-func validateSlice(s *discovery.EndpointSlice) field.ErrorList {
+// validateSlice takes endpoints that have not changed as they were accepted before.
+func validateSlice(s, old *discovery.EndpointSlice) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
+		if old != nil {
+			defer func() { e.Immutable(field.NewPath("addressType"), s.AddressType, old.AddressType) }()
+		}
 		check.OneOfRequired(e, field.NewPath("addressType"), s.AddressType,
 			discovery.AddressTypeFQDN, discovery.AddressTypeIPv4, discovery.AddressTypeIPv6)
 		slicePorts(e, field.NewPath("ports"), s.Ports)
@@ -33,8 +38,12 @@ func validateSlice(s *discovery.EndpointSlice) field.ErrorList {
 			e.Add(field.TooMany(p, len(s.Endpoints), maxEndpoints))
 			return
 		}
+		before := len(e.List)
 		for i := range s.Endpoints {
 			endpoint(e, p.Index(i), &s.Endpoints[i], s.AddressType)
+		}
+		if len(e.List) > before && old != nil && equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+			e.List = e.List[:before]
 		}
 	})
 }
@@ -138,8 +147,4 @@ func hints(e *check.Errors, p *field.Path, h *discovery.EndpointHints) {
 	}
 	names(p.Child("forZones"), zones, utilvalidation.IsValidLabelValue)
 	names(p.Child("forNodes"), nodes, utilvalidation.IsDNS1123Subdomain)
-}
-
-func validateSliceUpdate(s, old *discovery.EndpointSlice) field.ErrorList {
-	return check.Run(func(e *check.Errors) { e.Immutable(field.NewPath("addressType"), s.AddressType, old.AddressType) })
 }

@@ -20,7 +20,10 @@ var Ingress = kinds.Def[networking.Ingress, *networking.Ingress]{
 	Generation: true,
 	Status:     true,
 	Validate:   validateIngress, ValidateCreate: validateNewIngress, ValidateStatus: validateIngressStatus, Warn: warnIngress,
-	Columns: kinds.Columns("Name", "Class", "Hosts", "Address", "Ports", "Age"),
+	Columns: kinds.Columns("Name", "Class|The name of the IngressClass resource that should be used for additional configuration",
+		"Hosts|Hosts that incoming requests are matched against before the ingress rule",
+		"Address|Address is a list containing ingress points for the load-balancer",
+		"Ports|Ports of TLS configurations that open", "Age"),
 	Row: func(i *networking.Ingress, now time.Time) []any {
 		ports := "80"
 		if len(i.Spec.TLS) > 0 {

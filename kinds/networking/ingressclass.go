@@ -20,7 +20,8 @@ var IngressClass = kinds.Def[networking.IngressClass, *networking.IngressClass]{
 			p.Scope = ptr.To(networking.IngressClassParametersReferenceScopeCluster)
 		}
 	},
-	Columns: kinds.Columns("Name", "Controller", "Parameters", "Age"),
+	Columns: kinds.Columns("Name", "Controller|Controller that is responsible for handling this class",
+		"Parameters|A reference to a resource with additional parameters", "Age"),
 	Row: func(c *networking.IngressClass, now time.Time) []any {
 		name, parameters := c.Name, "<none>"
 		if c.Annotations[networking.AnnotationIsDefaultIngressClass] == "true" {

@@ -26,7 +26,9 @@ var PriorityClass = kinds.Def[scheduling.PriorityClass, *scheduling.PriorityClas
 			c.Generation = 1 // and stays so: what counts of it is immutable
 		}
 	},
-	Columns: kinds.Columns("Name", "Value:integer", "Global-Default:boolean", "Age", "PreemptionPolicy"),
+	Columns: kinds.Columns("Name", "Value:integer|"+scheduling.PriorityClass{}.SwaggerDoc()["value"],
+		"Global-Default:boolean|"+scheduling.PriorityClass{}.SwaggerDoc()["globalDefault"], "Age",
+		"PreemptionPolicy|"+scheduling.PriorityClass{}.SwaggerDoc()["preemptionPolicy"]),
 	Row: func(c *scheduling.PriorityClass, now time.Time) []any {
 		return []any{
 			c.Name, int64(c.Value), c.GlobalDefault, kinds.Age(c.CreationTimestamp, now), string(ptr.Deref(c.PreemptionPolicy, "")),

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	storage "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
@@ -13,15 +15,23 @@ import (
 
 // CSIDriver is storage.k8s.io/v1 CSIDriver: what a driver is able to do and needs to be told.
 var CSIDriver = kinds.Def[storage.CSIDriver, *storage.CSIDriver]{
-	Path:       "storage.k8s.io/v1/csidrivers",
-	Versioned:  true,
-	Cluster:    true,
-	Generation: true,
-	Default:    defaultDriver,
-	Validate:   validateDriver, ValidateUpdate: validateDriverUpdate,
+	Path:      "storage.k8s.io/v1/csidrivers",
+	Versioned: true,
+	Cluster:   true,
+	Default:   defaultDriver,
+	Prepare: func(d, old *storage.CSIDriver) {
+		if old != nil && !equality.Semantic.DeepEqual(d.Spec, old.Spec) {
+			d.Generation = old.Generation + 1 // from 0: a new driver has none
+		}
+	},
+	Validate: validateDriver, ValidateUpdate: validateDriverUpdate,
 	Warn: warnDriver,
-	Columns: kinds.Columns("Name", "AttachRequired:boolean", "PodInfoOnMount:boolean", "StorageCapacity:boolean", "TokenRequests",
-		"RequiresRepublish:boolean", "Modes", "Age"),
+	Columns: kinds.Columns("Name", "AttachRequired:boolean|"+storage.CSIDriverSpec{}.SwaggerDoc()["attachRequired"],
+		"PodInfoOnMount:boolean|"+storage.CSIDriverSpec{}.SwaggerDoc()["podInfoOnMount"],
+		"StorageCapacity:boolean|"+storage.CSIDriverSpec{}.SwaggerDoc()["storageCapacity"],
+		"TokenRequests|"+storage.CSIDriverSpec{}.SwaggerDoc()["tokenRequests"],
+		"RequiresRepublish:boolean|"+storage.CSIDriverSpec{}.SwaggerDoc()["requiresRepublish"],
+		"Modes|"+storage.CSIDriverSpec{}.SwaggerDoc()["volumeLifecycleModes"], "Age"),
 	Row: driverRow,
 }
 
@@ -76,9 +86,14 @@ func driverRow(d *storage.CSIDriver, now time.Time) []any {
 var CSINode = kinds.Def[storage.CSINode, *storage.CSINode]{
 	Path:      "storage.k8s.io/v1/csinodes",
 	Versioned: true,
-	Validate:  validateCSINode, ValidateUpdate: validateCSINodeUpdate,
+	Default: func(n *storage.CSINode) {
+		if len(n.Spec.Drivers) == 0 { // as it comes back from the store
+			n.Spec.Drivers = nil
+		}
+	},
+	Validate: validateCSINode, ValidateUpdate: validateCSINodeUpdate,
 	Cluster: true,
-	Columns: kinds.Columns("Name", "Drivers:integer", "Age"),
+	Columns: kinds.Columns("Name", "Drivers:integer|Drivers indicates the number of CSI drivers registered on the node", "Age"),
 	Row: func(n *storage.CSINode, now time.Time) []any {
 		return []any{n.Name, int64(len(n.Spec.Drivers)), kinds.Age(n.CreationTimestamp, now)}
 	},
@@ -89,19 +104,18 @@ var CSIStorageCapacity = kinds.Def[storage.CSIStorageCapacity, *storage.CSIStora
 	Path:      "storage.k8s.io/v1/csistoragecapacities",
 	Versioned: true,
 	Validate:  validateCapacity, ValidateUpdate: validateCapacityUpdate,
-	Columns: kinds.Columns("Name", "StorageClassName", "Capacity"),
+	Columns: kinds.Columns("Name", "Created At:date|"+metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]),
 	Row: func(c *storage.CSIStorageCapacity, _ time.Time) []any {
-		capacity := "<unset>"
-		if c.Capacity != nil {
-			capacity = c.Capacity.String()
-		}
-		return []any{c.Name, c.StorageClassName, capacity}
+		return []any{c.Name, c.CreationTimestamp.UTC().Format(time.RFC3339)}
 	},
 }
 
 // attachmentColumns has the attacher marked as a name, too: so it has always been.
 func attachmentColumns() []kinds.Column {
-	c := kinds.Columns("Name", "Attacher", "PV", "Node", "Attached:boolean", "Age")
+	c := kinds.Columns("Name", "Attacher|"+storage.VolumeAttachmentSpec{}.SwaggerDoc()["attacher"],
+		"PV|"+storage.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"],
+		"Node|"+storage.VolumeAttachmentSpec{}.SwaggerDoc()["nodeName"],
+		"Attached:boolean|"+storage.VolumeAttachmentStatus{}.SwaggerDoc()["attached"], "Age")
 	c[1].Format = "name"
 	return c
 }

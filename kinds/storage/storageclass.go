@@ -20,7 +20,10 @@ var StorageClass = kinds.Def[storage.StorageClass, *storage.StorageClass]{
 		orPtr(&c.ReclaimPolicy, core.PersistentVolumeReclaimDelete)
 		orPtr(&c.VolumeBindingMode, storage.VolumeBindingImmediate)
 	},
-	Columns: kinds.Columns("Name", "Provisioner", "ReclaimPolicy", "VolumeBindingMode", "AllowVolumeExpansion", "Age"),
+	Columns: kinds.Columns("Name", "Provisioner|"+storage.StorageClass{}.SwaggerDoc()["provisioner"],
+		"ReclaimPolicy|"+storage.StorageClass{}.SwaggerDoc()["reclaimPolicy"],
+		"VolumeBindingMode|"+storage.StorageClass{}.SwaggerDoc()["volumeBindingMode"],
+		"AllowVolumeExpansion|"+storage.StorageClass{}.SwaggerDoc()["allowVolumeExpansion"], "Age"),
 	Row: func(c *storage.StorageClass, now time.Time) []any {
 		name := c.Name
 		if c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" ||

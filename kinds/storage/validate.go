@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -64,7 +65,9 @@ func sizeOf(m map[string]string) (n int) {
 }
 
 func topologies(e *check.Errors, p *field.Path, terms []corev1.TopologySelectorTerm) {
+	var before []map[string]map[string]bool
 	for i, t := range terms {
+		all := map[string]map[string]bool{}
 		keys := map[string]bool{}
 		for j, r := range t.MatchLabelExpressions {
 			at := p.Index(i).Child("matchLabelExpressions").Index(j)
@@ -83,7 +86,19 @@ func topologies(e *check.Errors, p *field.Path, terms []corev1.TopologySelectorT
 				e.Duplicate(at.Child("key"), r.Key)
 			}
 			keys[r.Key] = true
+			all[r.Key] = values
 		}
+		for range terms { // Kubernetes compares with as many empty terms as there are
+			if len(all) == 0 {
+				e.Duplicate(p.Index(i).Child("matchLabelExpressions"), "")
+			}
+		}
+		for _, b := range before {
+			if reflect.DeepEqual(all, b) {
+				e.Duplicate(p.Index(i).Child("matchLabelExpressions"), "")
+			}
+		}
+		before = append(before, all)
 	}
 }
 
@@ -261,7 +276,7 @@ func volumeError(e *check.Errors, p *field.Path, v *storage.VolumeError) {
 		return
 	}
 	if len(v.Message) > maxMessage {
-		e.Add(field.TooLong(p.Child("message"), "", maxMessage))
+		e.Add(field.TooLong(p.Child("message"), "", maxMetadata)) // so Kubernetes says it
 	}
 	if v.ErrorCode != nil && *v.ErrorCode < 0 {
 		e.Invalid(p.Child("errorCode"), *v.ErrorCode, utilvalidation.InclusiveRangeError(0, math.MaxInt32))
