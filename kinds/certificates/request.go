@@ -6,6 +6,7 @@ import (
 
 	authentication "k8s.io/api/authentication/v1"
 	certificates "k8s.io/api/certificates/v1"
+	old "k8s.io/api/certificates/v1beta1" // whose descriptions the columns have
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -116,11 +117,11 @@ func stamp(r, old *request) {
 
 func columns() []kinds.Column {
 	cols := kinds.Columns("Name", "Age", "SignerName", "Requestor", "RequestedDuration", "Condition")
-	spec := certificates.CertificateSigningRequestSpec{}.SwaggerDoc()
+	spec := old.CertificateSigningRequestSpec{}.SwaggerDoc()
 	cols[2].Description = spec["signerName"]
 	cols[3].Description = spec["request"]
 	cols[4].Description = spec["expirationSeconds"]
-	cols[5].Description = certificates.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]
+	cols[5].Description = old.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]
 	return cols
 }
 
