@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -136,6 +137,9 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 		}
 		r.Header.Del("Authorization") // nobody further in needs the secret
 		requestOf(r.Context()).user = user
+		if user.Warning != "" {
+			w.Header().Add("Warning", "299 - "+strconv.Quote(user.Warning))
+		}
 		next.ServeHTTP(w, r.WithContext(authn.With(r.Context(), user)))
 	})
 }
@@ -148,7 +152,7 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 			return
 		}
 		q := requestOf(r.Context())
-		as, err := authz.Impersonate(r.Context(), r, q.user, s.authz)
+		as, err := authz.Impersonate(r.Context(), r.Header, q.attributes(r.URL.Path), s.authz)
 		if err != nil {
 			s.fail(w, r, err)
 			return

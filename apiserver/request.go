@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/authn"
@@ -144,13 +146,26 @@ func (q *request) attributes(path string) authz.Attributes {
 	}
 	a.Group, a.Version, a.Resource, a.Sub = q.target.Group, q.target.Version, q.target.Resource.Resource, q.target.Sub
 	a.Namespace, a.Name = q.target.Namespace, q.target.Name
-	if a.Name == "" && (q.verb == "list" || q.verb == "watch" || q.verb == "deletecollection") {
-		// Whoever may see one object may also list and watch that one.
-		if sel, err := fields.ParseSelector(q.query.Get("fieldSelector")); err == nil {
-			if name, ok := sel.RequiresExactMatch("metadata.name"); ok {
+	if q.verb == "list" || q.verb == "watch" || q.verb == "deletecollection" {
+		q.limit(&a)
+	}
+	return a
+}
+
+// limit tells the authoriser what a request is limited to by selectors. One that cannot be read limits nothing here; the verb refuses it.
+func (q *request) limit(a *authz.Attributes) {
+	if text := q.query.Get("fieldSelector"); text != "" {
+		if sel, err := fields.ParseSelector(text); err == nil {
+			a.Fields = sel.Requirements()
+			// Whoever may see one object may also list and watch that one.
+			if name, ok := sel.RequiresExactMatch("metadata.name"); ok && a.Name == "" && q.verb != "deletecollection" && len(path.IsValidPathSegmentName(name)) == 0 {
 				a.Name = name
 			}
 		}
 	}
-	return a
+	if text := q.query.Get("labelSelector"); text != "" {
+		if sel, err := labels.Parse(text); err == nil {
+			a.Labels, _ = sel.Requirements()
+		}
+	}
 }

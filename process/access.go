@@ -12,6 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"proa.dev/apiserver/authn"
 	"proa.dev/config"
 	"proa.dev/pki"
 )
@@ -67,7 +68,7 @@ func NodeAccess(c *config.Config, name string, ip netip.Addr) (Access, error) {
 }
 
 func nodeLeaf(name string, ip netip.Addr) pki.Leaf {
-	return pki.Leaf{Name: "system:node:" + name, Groups: []string{"system:nodes"}, DNS: []string{name}, IPs: []net.IP{ip.AsSlice()}}
+	return pki.Leaf{Name: "system:node:" + name, Groups: []string{authn.NodesGroup, authn.AgentsGroup}, DNS: []string{name}, IPs: []net.IP{ip.AsSlice()}}
 }
 
 // apiAddress is what clients are told: the configured address, the one it listens on, or loopback where it listens on all.

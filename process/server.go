@@ -163,7 +163,10 @@ func (s *server) authenticator(view client.View) (authn.Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return authn.WithAnonymous{Next: authn.Chain{authn.NewCert(s.cluster.CAPool()), tokens}, Paths: authn.HealthPaths()}, nil
+	audiences := []string{authn.DefaultIssuer}
+	bearer := &authn.Bearer{Audiences: audiences, Checkers: []authn.TokenChecker{tokens, authn.BootstrapTokens{Objects: view, Audiences: audiences}}}
+	proxies := &authn.FrontProxy{Roots: s.cluster.FrontProxyCAPool(), Names: []string{"front-proxy-client"}}
+	return authn.WithAnonymous{Next: authn.Chain{proxies, authn.NewCert(s.cluster.CAPool()), bearer}}, nil
 }
 
 func (s *server) authorizer(view client.View) (authz.Authorizer, error) {

@@ -36,7 +36,7 @@ func (s *server) buildNode() (err error) {
 	if s.nodeCert, err = s.cluster.Rotating(filepath.Join(pkiDir(s.config), "kubelet.pem"), nodeLeaf(s.config.Node, s.address), s.log); err != nil {
 		return err
 	}
-	user := authn.User{Name: "system:node:" + s.config.Node, Groups: []string{"system:nodes", authn.Authenticated}}
+	user := authn.User{Name: "system:node:" + s.config.Node, Groups: []string{authn.NodesGroup, authn.AgentsGroup, authn.Authenticated}}
 	s.node, err = newNode(nodeDeps{
 		config: s.config, client: s.api.Local(user), view: s.api.View(), address: s.address, log: s.log,
 		serve: kubelet.ServeConfig{Listener: listener, CAs: s.cluster.CAPool, TLS: &tls.Config{

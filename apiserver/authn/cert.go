@@ -3,7 +3,9 @@ package authn
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -43,12 +45,43 @@ func (c *Cert) Authenticate(r *http.Request) (User, bool, error) {
 	if cert.Subject.CommonName == "" {
 		return User{}, false, nil
 	}
+	uid, err := uidOf(cert)
+	if err != nil {
+		return User{}, false, err
+	}
 	u := User{
-		Name: cert.Subject.CommonName, Groups: append(slices.Clone(cert.Subject.Organization), Authenticated),
+		Name: cert.Subject.CommonName, UID: uid, Groups: append(slices.Clone(cert.Subject.Organization), Authenticated),
 		Extra: map[string][]string{credentialKey: {"X509SHA256=" + hex.EncodeToString(id[:])}},
 	}
 	c.known.put(id, u, earliest(chain))
 	return u, true, nil
+}
+
+// uidOID is the attribute of a subject that is the user's uid, in the arc of the Kubernetes project.
+var uidOID = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57683, 2}
+
+// uidOf is the uid that a certificate names; "" if it names none.
+func uidOf(cert *x509.Certificate) (string, error) {
+	var uids []string
+	for _, name := range cert.Subject.Names {
+		if !name.Type.Equal(uidOID) {
+			continue
+		}
+		uid, ok := name.Value.(string)
+		if !ok {
+			return "", errors.New("unable to parse UID into a string")
+		}
+		uids = append(uids, uid)
+	}
+	switch {
+	case len(uids) == 0:
+		return "", nil
+	case len(uids) > 1:
+		return "", fmt.Errorf("expected 1 UID, but found multiple: %v", uids)
+	case uids[0] == "":
+		return "", errors.New("UID cannot be an empty string")
+	}
+	return uids[0], nil
 }
 
 // verify finds a chain from the first certificate to the roots, for the purpose of a client.

@@ -1,7 +1,7 @@
 package authn
 
 import (
-	"errors"
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,6 +19,7 @@ const (
 	AccountsGroup   = "system:serviceaccounts"
 	NodePrefix      = "system:node:"
 	NodesGroup      = "system:nodes"
+	AgentsGroup     = "proa:agents" // proa's own agents of nodes, which are more than kubelets
 
 	credentialKey = "authentication.kubernetes.io/credential-id"
 	podNameKey    = "authentication.kubernetes.io/pod-name"
@@ -47,7 +48,25 @@ func (c Chain) Authenticate(r *http.Request) (User, bool, error) {
 			return withAuthenticated(u), true, nil
 		}
 	}
-	return User{}, false, errors.Join(errs...)
+	if len(errs) > 0 {
+		return User{}, false, list(errs)
+	}
+	return User{}, false, nil
+}
+
+// Reviewer says whose token it is, and for which of audiences; those of the API server where there are none.
+type Reviewer interface {
+	Review(ctx context.Context, token string, audiences []string) (User, []string, error)
+}
+
+// Review implements Reviewer by the one in the chain.
+func (c Chain) Review(ctx context.Context, token string, audiences []string) (User, []string, error) {
+	for _, a := range c {
+		if r, ok := a.(Reviewer); ok {
+			return r.Review(ctx, token, audiences)
+		}
+	}
+	return User{}, nil, errInvalidToken
 }
 
 func withAuthenticated(u User) User {
@@ -58,11 +77,11 @@ func withAuthenticated(u User) User {
 	return u
 }
 
-// WithAnonymous lets requests without any credentials through as system:anonymous: to Paths only, or to everything where Paths is
-// nil. A wrong credential stays an error.
+// WithAnonymous lets requests without any credentials through as system:anonymous: to Paths and what lies below them only, to Exact
+// only, or to everything where both are nil. A wrong credential stays an error.
 type WithAnonymous struct {
-	Next  Authenticator
-	Paths []string
+	Next         Authenticator
+	Paths, Exact []string
 }
 
 // HealthPaths are what anybody may ask for by default.
@@ -74,10 +93,19 @@ func (a WithAnonymous) Authenticate(r *http.Request) (User, bool, error) {
 	if ok || err != nil {
 		return u, ok, err
 	}
-	if a.Paths != nil && !slices.ContainsFunc(a.Paths, func(p string) bool { return under(r.URL.Path, p) }) {
+	if (a.Paths != nil || a.Exact != nil) && !slices.Contains(a.Exact, r.URL.Path) &&
+		!slices.ContainsFunc(a.Paths, func(p string) bool { return under(r.URL.Path, p) }) {
 		return User{}, false, nil
 	}
 	return User{Name: Anonymous, Groups: []string{Unauthenticated}}, true, nil
+}
+
+// Review implements Reviewer: a token is never anonymous.
+func (a WithAnonymous) Review(ctx context.Context, token string, audiences []string) (User, []string, error) {
+	if r, ok := a.Next.(Reviewer); ok {
+		return r.Review(ctx, token, audiences)
+	}
+	return User{}, nil, errInvalidToken
 }
 
 // under says whether path is p or below it.

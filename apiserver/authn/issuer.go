@@ -22,7 +22,6 @@ import (
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"proa.dev/object"
 )
@@ -69,8 +68,21 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 	return &Issuer{cfg: cfg, signer: s}, nil
 }
 
+// Audiences are those of tokens that ask for none: the API server's.
+func (i *Issuer) Audiences() []string { return i.cfg.Audiences }
+
+// Limit is the longest life of a token; 0: there is no limit.
+func (i *Issuer) Limit() time.Duration { return i.cfg.MaxLife }
+
+// The life of a pod's token for which its volume asks since tokens expire. Pods that read their token only once get it for a year, and a
+// note in it says when it would have ended.
+const (
+	podSeconds = 3607
+	longLife   = 365 * 24 * time.Hour
+)
+
 // Issue makes a token for an account as spec asks: its audiences, life (an hour by default) and the pod, secret or node that it
-// is bound to, which must exist. Errors are those of the API.
+// is bound to, which must exist. It answers when the token ends as far as its user is concerned. Errors are those of the API.
 func (i *Issuer) Issue(_ context.Context, account *core.ServiceAccount, spec authentication.TokenRequestSpec) (token string, expires time.Time, err error) {
 	b := boundTo{Namespace: account.Namespace, Account: objRef{account.Name, account.UID}}
 	if spec.BoundObjectRef != nil {
@@ -92,22 +104,41 @@ func (i *Issuer) Issue(_ context.Context, account *core.ServiceAccount, spec aut
 	}
 	now := time.Now().Truncate(time.Second)
 	expires = now.Add(life)
+	end := expires
+	if b.Pod != nil && life == podSeconds*time.Second && len(intersect(audiences, i.cfg.Audiences)) == len(audiences) {
+		b.WarnAfter = jwt.NewNumericDate(expires)
+		end = now.Add(longLife)
+	}
 	public := jwt.Claims{
 		Issuer: i.cfg.URL, Subject: accountName(account.Namespace, account.Name), Audience: audiences, ID: uuid.NewString(),
-		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(expires),
+		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(end),
 	}
-	token, err = jwt.Signed(i.signer).Claims(public).Claims(claims{b}).Serialize()
+	token, err = jwt.Signed(i.signer).Claims(public).Claims(map[string]any{"kubernetes.io": b}).Serialize()
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("sign token: %w", err)
 	}
 	return token, expires, nil
 }
 
+// Secret makes the token that stands in a secret: it never expires, and is good while the secret and the account exist.
+func (i *Issuer) Secret(account *core.ServiceAccount, secret string) (string, error) {
+	public := jwt.Claims{Issuer: LegacyIssuer, Subject: accountName(account.Namespace, account.Name)}
+	private := map[string]any{
+		"kubernetes.io/serviceaccount/namespace": account.Namespace, "kubernetes.io/serviceaccount/secret.name": secret,
+		"kubernetes.io/serviceaccount/service-account.name": account.Name, "kubernetes.io/serviceaccount/service-account.uid": string(account.UID),
+	}
+	token, err := jwt.Signed(i.signer).Claims(public).Claims(private).Serialize()
+	if err != nil {
+		return "", fmt.Errorf("sign token: %w", err)
+	}
+	return token, nil
+}
+
 // bind fills in what a token is bound to.
 func (i *Issuer) bind(b *boundTo, account *core.ServiceAccount, ref *authentication.BoundObjectReference) error {
 	gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
-	switch gvk {
-	case core.SchemeGroupVersion.WithKind("Pod"):
+	switch gvk.GroupKind() {
+	case schema.GroupKind{Kind: "Pod"}:
 		o, err := i.bound(core.SchemeGroupVersion.WithResource("pods"), account.Namespace, ref)
 		if err != nil {
 			return err
@@ -123,20 +154,20 @@ func (i *Issuer) bind(b *boundTo, account *core.ServiceAccount, ref *authenticat
 				b.Node.UID = n.GetUID()
 			}
 		}
-	case core.SchemeGroupVersion.WithKind("Secret"):
+	case schema.GroupKind{Kind: "Secret"}:
 		o, err := i.bound(core.SchemeGroupVersion.WithResource("secrets"), account.Namespace, ref)
 		if err != nil {
 			return err
 		}
 		b.Secret = &objRef{o.GetName(), o.GetUID()}
-	case core.SchemeGroupVersion.WithKind("Node"):
+	case schema.GroupKind{Kind: "Node"}:
 		o, err := i.bound(core.SchemeGroupVersion.WithResource("nodes"), "", ref)
 		if err != nil {
 			return err
 		}
 		b.Node = &objRef{o.GetName(), o.GetUID()}
 	default:
-		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to object of type %s", account.Name, gvk))
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", gvk))
 	}
 	return nil
 }
@@ -147,14 +178,15 @@ func (i *Issuer) bound(r schema.GroupVersionResource, namespace string, ref *aut
 		return nil, apierrors.NewNotFound(r.GroupResource(), ref.Name)
 	}
 	if ref.UID != "" && o.GetUID() != ref.UID {
-		return nil, conflict(r.GroupResource(), ref.Name, ref.UID)
+		return nil, conflict(ref)
 	}
 	return o, nil
 }
 
-func conflict(r schema.GroupResource, name string, uid types.UID) error {
-	return apierrors.NewConflict(r, name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. "+
-		"The object might have been deleted and then recreated", uid))
+func conflict(ref *authentication.BoundObjectReference) error {
+	gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
+	return apierrors.NewConflict(schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, ref.Name, fmt.Errorf(
+		"the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
 }
 
 func algorithm(key crypto.PublicKey) (jose.SignatureAlgorithm, error) {

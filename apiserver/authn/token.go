@@ -1,12 +1,14 @@
 package authn
 
 import (
+	"context"
 	"crypto"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"proa.dev/client"
@@ -25,13 +28,14 @@ type Finder interface {
 	Lookup(r client.Resource, key object.Key) (object.Object, bool)
 }
 
-// goneLeeway is how long after its deletion began an account, pod or secret still vouches for a token: so that a pod may use the
-// API while it shuts down.
-const goneLeeway = 60 * time.Second
-
-// claims are the private claims of a service account token.
+// claims are the private claims of a service account token, and those of one that stands in a secret and never expires.
 type claims struct {
 	Kubernetes boundTo `json:"kubernetes.io"`
+
+	Namespace  string    `json:"kubernetes.io/serviceaccount/namespace,omitempty"`
+	Account    string    `json:"kubernetes.io/serviceaccount/service-account.name,omitempty"`
+	AccountUID types.UID `json:"kubernetes.io/serviceaccount/service-account.uid,omitempty"`
+	Secret     string    `json:"kubernetes.io/serviceaccount/secret.name,omitempty"`
 }
 
 type boundTo struct {
@@ -53,26 +57,28 @@ type objRef struct {
 // signed is what the signature of a token vouches for.
 type signed struct {
 	jwt.Claims
-	boundTo
+	private claims
 }
 
 // TokensConfig is what NewTokens needs.
 type TokensConfig struct {
-	Issuer    string             // URL; only its tokens are looked at
+	Issuer    string             // URL; only its tokens, and those of LegacyIssuer, are looked at
 	Audiences []string           // of the API server; empty: Issuer
 	Keys      []crypto.PublicKey // RSA or ECDSA
 	Objects   Finder
+	// Used is told of the secret whose token is used, the first time on a day; nil: nobody wants to know.
+	Used func(*core.Secret)
 }
 
-// Tokens authenticates service account tokens. A check of a signature is remembered until the token expires; whether the objects
-// behind it still exist is looked up for every request.
+// Tokens knows service account tokens. A check of a signature is remembered until the token expires; whether the objects behind it
+// still exist is looked up for every request.
 type Tokens struct {
 	cfg   TokensConfig
 	keys  map[string]crypto.PublicKey // by key id
 	known known[signed]
 }
 
-// NewTokens makes an authenticator of tokens in the header "Authorization: Bearer", or in the subprotocol of a WebSocket.
+// NewTokens makes a checker of service account tokens.
 func NewTokens(cfg TokensConfig) (*Tokens, error) {
 	if len(cfg.Audiences) == 0 {
 		cfg.Audiences = []string{cfg.Issuer}
@@ -88,144 +94,162 @@ func NewTokens(cfg TokensConfig) (*Tokens, error) {
 	return t, nil
 }
 
-// wsBearer is the subprotocol by which browsers, who cannot set headers on WebSockets, send a token.
-const wsBearer = "base64url.bearer.authorization.k8s.io."
-
-// Authenticate implements Authenticator. It takes the credential off the request, lest it be forwarded.
-func (t *Tokens) Authenticate(r *http.Request) (User, bool, error) {
-	token, ok := bearer(r)
-	if !ok {
-		return User{}, false, nil
+// issuerOf is what the token says of its issuer, which is not to be trusted: "" if it is no JWT.
+func issuerOf(token string) string {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 || strings.HasPrefix(strings.TrimSpace(token), "{") {
+		return ""
 	}
-	u, _, err := t.Check(token, nil)
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
-		return User{}, false, err
+		return ""
 	}
-	r.Header.Del("Authorization")
-	return u, true, nil
+	var c struct {
+		Issuer string `json:"iss"`
+	}
+	if json.Unmarshal(payload, &c) != nil {
+		return ""
+	}
+	return c.Issuer
 }
 
-func bearer(r *http.Request) (string, bool) {
-	if scheme, token, ok := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		token = strings.TrimSpace(token)
-		return token, token != ""
-	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return "", false
-	}
-	for _, list := range r.Header.Values("Sec-Websocket-Protocol") {
-		for _, p := range strings.Split(list, ",") {
-			if enc, ok := strings.CutPrefix(strings.TrimSpace(p), wsBearer); ok {
-				token, err := base64.RawURLEncoding.DecodeString(enc)
-				return string(token), err == nil && len(token) > 0
-			}
-		}
-	}
-	return "", false
-}
-
-// Check verifies a token for any of audiences, or those of the API server where there are none. It returns the user and which
-// of the audiences the token is for.
-func (t *Tokens) Check(token string, audiences []string) (User, []string, error) {
-	if len(audiences) == 0 {
-		audiences = t.cfg.Audiences
+// CheckToken implements TokenChecker.
+func (t *Tokens) CheckToken(_ context.Context, token string, audiences []string) (User, []string, bool, error) {
+	if i := issuerOf(token); i == "" || i != t.cfg.Issuer && i != LegacyIssuer {
+		return User{}, nil, false, nil
 	}
 	now := time.Now()
 	id := sha256.Sum256([]byte(token))
 	s, ok := t.known.get(id, now)
 	if !ok {
 		var err error
-		if s, err = t.verify(token, now); err != nil {
-			return User{}, nil, fmt.Errorf("check token: %w", err)
+		if s, ok, err = t.verify(token); err != nil || !ok {
+			return User{}, nil, false, err
 		}
-		t.known.put(id, s, s.Expiry.Time())
+		until := now.Add(time.Hour)
+		if s.Expiry != nil {
+			until = s.Expiry.Time().Add(jwt.DefaultLeeway)
+		}
+		t.known.put(id, s, until)
 	}
-	match := intersect(audiences, s.Audience)
+	own := []string(s.Audience)
+	if len(own) == 0 {
+		own = t.cfg.Audiences
+	}
+	match := intersect(audiences, own)
 	if len(match) == 0 {
-		return User{}, nil, fmt.Errorf("check token: it is for %q, not for %q", s.Audience, audiences)
+		return User{}, nil, false, fmt.Errorf("token audiences %q is invalid for the target audiences %q", own, audiences)
 	}
-	if err := t.alive(s.boundTo, now); err != nil {
-		return User{}, nil, fmt.Errorf("check token: %w", err)
+	if s.Issuer == LegacyIssuer {
+		u, err := t.legacy(&s.private, s.Subject, token, now)
+		return u, match, err == nil, err
 	}
-	return s.user(), match, nil
+	if err := inTime(s.Claims, now); err != nil {
+		return User{}, nil, false, err
+	}
+	if err := t.alive(s.private.Kubernetes, now); err != nil {
+		return User{}, nil, false, err
+	}
+	return s.user(), match, true, nil
 }
 
-// verify checks the signature, the issuer and the time.
-func (t *Tokens) verify(token string, now time.Time) (signed, error) {
-	tok, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.ES384, jose.RS384, jose.ES512, jose.RS512})
+var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.ES384, jose.RS384, jose.ES512, jose.RS512}
+
+// verify checks the signature and the issuer; false: it is no token of a form that we know.
+func (t *Tokens) verify(token string) (s signed, ok bool, err error) {
+	tok, err := jwt.ParseSigned(token, algorithms)
 	if err != nil {
-		return signed{}, err
+		return s, false, nil
 	}
-	var s signed
-	var private claims
-	err = errors.New("signed with an unknown key")
+	var errs []error
 	for id, key := range t.keys {
 		if kid := tok.Headers[0].KeyID; kid != "" && kid != id {
 			continue
 		}
-		if err = tok.Claims(key, &s.Claims, &private); err == nil {
-			break
+		if err := tok.Claims(key, &s.Claims, &s.private); err != nil {
+			errs = append(errs, err)
+			continue
 		}
+		if s.Issuer != t.cfg.Issuer && s.Issuer != LegacyIssuer {
+			return s, false, fmt.Errorf("token issuer %q is invalid", s.Issuer)
+		}
+		return s, true, nil
 	}
-	if err != nil {
-		return signed{}, err
+	if len(errs) == 0 {
+		errs = append(errs, errors.New("invalid signature, no keys found"))
 	}
-	s.boundTo = private.Kubernetes
-	switch {
-	case s.Issuer != t.cfg.Issuer:
-		return signed{}, fmt.Errorf("issuer %q is not %q", s.Issuer, t.cfg.Issuer)
-	case s.Expiry == nil:
-		return signed{}, errors.New("it never expires")
-	case s.Subject != accountName(s.Namespace, s.Account.Name) || s.Account.Name == "" || s.Namespace == "":
-		return signed{}, fmt.Errorf("subject %q is not its service account", s.Subject)
-	}
-	return s, s.ValidateWithLeeway(jwt.Expected{Time: now}, 0)
+	return s, false, list(errs)
 }
 
-func intersect(a, b []string) (both []string) {
-	for _, s := range a {
-		if slices.Contains(b, s) {
-			both = append(both, s)
-		}
+// inTime allows for clocks that differ by a minute.
+func inTime(c jwt.Claims, now time.Time) error {
+	switch err := c.Validate(jwt.Expected{Time: now}); {
+	case err == nil:
+		return nil
+	case errors.Is(err, jwt.ErrExpired):
+		return errors.New("service account token has expired")
+	case errors.Is(err, jwt.ErrNotValidYet):
+		return errors.New("service account token is not valid yet")
+	case errors.Is(err, jwt.ErrIssuedInTheFuture):
+		return errors.New("service account token is issued in the future")
+	default:
+		return fmt.Errorf("service account token claims could not be validated: %w", err)
 	}
-	return both
 }
 
-// alive checks that everything the token is bound to still exists.
+var errInvalidated = errors.New("service account token has been invalidated")
+
+// alive checks that everything the token is bound to still exists. What is being deleted vouches for a minute longer: so that a pod may
+// use the API while it shuts down.
 func (t *Tokens) alive(b boundTo, now time.Time) error {
-	if err := exists[core.ServiceAccount](t.cfg.Objects, b.Namespace, b.Account, now); err != nil {
-		return fmt.Errorf("service account: %w", err)
+	o, err := lookup[core.ServiceAccount](t.cfg.Objects, object.Key{Namespace: b.Namespace, Name: b.Account.Name})
+	if err != nil {
+		return err
+	}
+	if o.UID != b.Account.UID {
+		return fmt.Errorf("service account UID (%s) does not match claim (%s)", o.UID, b.Account.UID)
+	}
+	if gone(o, now) {
+		return fmt.Errorf("service account %s/%s has been deleted", b.Namespace, b.Account.Name)
 	}
 	if b.Secret != nil {
-		if err := exists[core.Secret](t.cfg.Objects, b.Namespace, *b.Secret, now); err != nil {
-			return fmt.Errorf("secret: %w", err)
+		if err := same[core.Secret](t.cfg.Objects, b.Namespace, *b.Secret, now, "secret"); err != nil {
+			return err
 		}
 	}
-	if b.Pod != nil {
-		if err := exists[core.Pod](t.cfg.Objects, b.Namespace, *b.Pod, now); err != nil {
-			return fmt.Errorf("pod: %w", err)
-		}
-	}
-	// The node of a pod is information; only a token bound to a node itself ends with it.
-	if b.Node != nil && b.Pod == nil {
-		if err := exists[core.Node](t.cfg.Objects, "", *b.Node, now); err != nil {
-			return fmt.Errorf("node: %w", err)
-		}
+	switch {
+	case b.Pod != nil: // its node is for information only
+		return same[core.Pod](t.cfg.Objects, b.Namespace, *b.Pod, now, "pod")
+	case b.Node != nil:
+		return same[core.Node](t.cfg.Objects, "", *b.Node, now, "node")
 	}
 	return nil
 }
 
-func exists[T any, P object.Ptr[T]](f Finder, namespace string, ref objRef, now time.Time) error {
-	key := object.Key{Namespace: namespace, Name: ref.Name}
-	o, ok := f.Lookup(object.ResourceOf[T, P](), key)
+func lookup[T any, P object.Ptr[T]](f Finder, key object.Key) (P, error) {
+	r := object.ResourceOf[T, P]()
+	o, ok := f.Lookup(r, key)
 	if !ok {
-		return fmt.Errorf("%s does not exist", key)
+		return nil, apierrors.NewNotFound(r.GroupResource(), key.Name)
 	}
-	if o.GetUID() != ref.UID {
-		return fmt.Errorf("%s is another one than that of the token", key)
-	}
-	if d := o.GetDeletionTimestamp(); d != nil && d.Add(goneLeeway).Before(now) {
-		return fmt.Errorf("%s is being deleted", key)
+	return o.(P), nil
+}
+
+func gone(o object.Object, now time.Time) bool {
+	d := o.GetDeletionTimestamp()
+	return d != nil && d.Time.Before(now.Add(-jwt.DefaultLeeway))
+}
+
+// same checks that one bound object is the one that the token names.
+func same[T any, P object.Ptr[T]](f Finder, namespace string, ref objRef, now time.Time, kind string) error {
+	o, err := lookup[T, P](f, object.Key{Namespace: namespace, Name: ref.Name})
+	switch {
+	case err != nil:
+		return errInvalidated
+	case object.Object(o).GetUID() != ref.UID:
+		return fmt.Errorf("%s UID (%s) does not match service account %s ref claim (%s)", kind, object.Object(o).GetUID(), kind, ref.UID)
+	case gone(o, now):
+		return errInvalidated
 	}
 	return nil
 }
@@ -241,7 +265,8 @@ func AccountUser(namespace, name string, uid types.UID) User {
 }
 
 func (s signed) user() User {
-	u := AccountUser(s.Namespace, s.Account.Name, s.Account.UID)
+	b := s.private.Kubernetes
+	u := AccountUser(b.Namespace, b.Account.Name, b.Account.UID)
 	u.Extra = map[string][]string{}
 	add := func(key, value string) {
 		if value != "" {
@@ -251,13 +276,73 @@ func (s signed) user() User {
 	if s.ID != "" {
 		add(credentialKey, "JTI="+s.ID)
 	}
-	if s.Pod != nil {
-		add(podNameKey, s.Pod.Name)
-		add(podUIDKey, string(s.Pod.UID))
+	if b.Pod != nil {
+		add(podNameKey, b.Pod.Name)
+		add(podUIDKey, string(b.Pod.UID))
 	}
-	if s.Node != nil {
-		add(nodeNameKey, s.Node.Name)
-		add(nodeUIDKey, string(s.Node.UID))
+	if b.Node != nil {
+		add(nodeNameKey, b.Node.Name)
+		add(nodeUIDKey, string(b.Node.UID))
 	}
 	return u
+}
+
+// LegacyIssuer is the issuer of the tokens that stand in secrets.
+const LegacyIssuer = "kubernetes/serviceaccount"
+
+// Labels of the secrets of such tokens.
+const (
+	lastUsedLabel     = "kubernetes.io/legacy-token-last-used"
+	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
+)
+
+// legacy checks a token that stands in a secret: it is good as long as it does.
+func (t *Tokens) legacy(c *claims, subject, token string, now time.Time) (User, error) {
+	for _, m := range []struct{ name, value string }{
+		{"sub", subject}, {"namespace", c.Namespace}, {"secretName", c.Secret}, {"serviceAccountName", c.Account}, {"serviceAccountUID", string(c.AccountUID)},
+	} {
+		if m.value == "" {
+			return User{}, fmt.Errorf("%s claim is missing", m.name)
+		}
+	}
+	if subject != accountName(c.Namespace, c.Account) {
+		return User{}, errors.New("sub claim is invalid")
+	}
+	secret, err := lookup[core.Secret](t.cfg.Objects, object.Key{Namespace: c.Namespace, Name: c.Secret})
+	if err != nil || secret.DeletionTimestamp != nil {
+		//lint:ignore ST1005 Kubernetes' own words
+		return User{}, errors.New("Token has been invalidated")
+	}
+	if subtle.ConstantTimeCompare(secret.Data[core.ServiceAccountTokenKey], []byte(token)) == 0 {
+		//lint:ignore ST1005 Kubernetes' own words
+		return User{}, errors.New("Token does not match server's copy")
+	}
+	account, err := lookup[core.ServiceAccount](t.cfg.Objects, object.Key{Namespace: c.Namespace, Name: c.Account})
+	switch {
+	case err != nil:
+		return User{}, err
+	case account.DeletionTimestamp != nil:
+		return User{}, fmt.Errorf("ServiceAccount %s/%s has been deleted", c.Namespace, c.Account)
+	case account.UID != c.AccountUID:
+		return User{}, fmt.Errorf("ServiceAccount UID (%s) does not match claim (%s)", account.UID, c.AccountUID)
+	}
+	t.note(secret, now)
+	if secret.Labels[invalidSinceLabel] != "" {
+		return User{}, fmt.Errorf("the token in secret %s/%s for service account %s/%s has been marked invalid. Use tokens from the TokenRequest API "+
+			"or manually created secret-based tokens, or remove the '%s' label from the secret to temporarily allow use of this token",
+			c.Namespace, c.Secret, c.Namespace, c.Account, invalidSinceLabel)
+	}
+	u := AccountUser(c.Namespace, c.Account, c.AccountUID)
+	if slices.ContainsFunc(account.Secrets, func(r core.ObjectReference) bool { return r.Name == c.Secret }) {
+		u.Warning = "Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens."
+	}
+	return u, nil
+}
+
+// note tells that a secret's token is used, unless its label says so already for today (or tomorrow, by another server's clock).
+func (t *Tokens) note(secret *core.Secret, now time.Time) {
+	last, day := secret.Labels[lastUsedLabel], now.UTC()
+	if t.cfg.Used != nil && last != day.Format(time.DateOnly) && last != day.AddDate(0, 0, 1).Format(time.DateOnly) {
+		t.cfg.Used(secret)
+	}
 }

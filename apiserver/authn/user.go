@@ -10,6 +10,7 @@ type User struct {
 	Name, UID string
 	Groups    []string
 	Extra     map[string][]string
+	Warning   string // for whoever uses this credential; "" is none
 }
 
 // Authenticator finds out who makes a request. false: the request carries nothing that this authenticator knows. An error: it carries

@@ -8,6 +8,8 @@ import (
 
 	rbac "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"proa.dev/apiserver/authn"
@@ -20,11 +22,15 @@ type Attributes struct {
 	Namespace, Name                     string
 	Path                                string // for requests that are not about a resource
 	ResourceRequest                     bool
+	// Fields and Labels are what a list, watch or deletecollection is limited to. Who reads them must not take their absence for a limit.
+	Fields fields.Requirements
+	Labels labels.Requirements
 }
 
 // Decision is the answer, and why.
 type Decision struct {
 	Allowed bool
+	Denied  bool // nobody else is to be asked
 	Reason  string
 }
 
@@ -46,7 +52,7 @@ func (u Union) Authorize(ctx context.Context, a Attributes) (Decision, error) {
 			errs = append(errs, err)
 			continue
 		}
-		if d.Allowed {
+		if d.Allowed || d.Denied {
 			return d, nil
 		}
 		if d.Reason != "" {
@@ -56,17 +62,25 @@ func (u Union) Authorize(ctx context.Context, a Attributes) (Decision, error) {
 	return Decision{Reason: strings.Join(reasons, "\n")}, errors.Join(errs...)
 }
 
-// RulesFor is what those of the authorizers that know rules let user do in namespace.
-func (u Union) RulesFor(user authn.User, namespace string) []rbac.PolicyRule {
+// RulesFor is what those of the authorizers that know rules let user do in namespace. The error names what is missing.
+func (u Union) RulesFor(user authn.User, namespace string) ([]rbac.PolicyRule, error) {
 	var all []rbac.PolicyRule
+	var errs []error
 	for _, z := range u {
 		if r, ok := z.(interface {
-			RulesFor(authn.User, string) []rbac.PolicyRule
+			RulesFor(authn.User, string) ([]rbac.PolicyRule, error)
 		}); ok {
-			all = append(all, r.RulesFor(user, namespace)...)
+			rules, err := r.RulesFor(user, namespace)
+			all = append(all, rules...)
+			if err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
-	return all
+	if len(errs) > 0 {
+		return all, errors.New(joined(errs))
+	}
+	return all, nil
 }
 
 // Escalation is that of the first authorizer that checks for it; see RBAC.Escalation.

@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -12,8 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
+	resource "k8s.io/api/resource/v1"
+	storage "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"proa.dev/apiserver/authn"
 	"proa.dev/client"
@@ -22,7 +26,8 @@ import (
 )
 
 func examples() []object.Object {
-	return []object.Object{&rbac.ClusterRole{}, &rbac.Role{}, &rbac.ClusterRoleBinding{}, &rbac.RoleBinding{}, &core.Pod{}, &core.PersistentVolumeClaim{}}
+	return []object.Object{&rbac.ClusterRole{}, &rbac.Role{}, &rbac.ClusterRoleBinding{}, &rbac.RoleBinding{}, &core.Pod{}, &core.PersistentVolumeClaim{}, &core.PersistentVolume{},
+		&storage.VolumeAttachment{}, &resource.ResourceSlice{}}
 }
 
 // world is an API with the default roles and an authorizer that follows it. It belongs to a synctest bubble.
@@ -201,22 +206,39 @@ func TestNode(t *testing.T) {
 		}}
 	}
 	api.Put(pod("p1", "n1"), pod("p2", "n2"), &core.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "d"}, Spec: core.PersistentVolumeClaimSpec{VolumeName: "pv1"}})
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "d"}, Spec: core.PersistentVolumeClaimSpec{VolumeName: "pv1"}},
+		&core.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv1"}, Spec: core.PersistentVolumeSpec{
+			ClaimRef: &core.ObjectReference{Namespace: "shop", Name: "d"}, PersistentVolumeSource: core.PersistentVolumeSource{
+				CSI: &core.CSIPersistentVolumeSource{NodeStageSecretRef: &core.SecretReference{Namespace: "vault", Name: "stage"}}}}},
+		&storage.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: "va1"}, Spec: storage.VolumeAttachmentSpec{NodeName: "n1"}},
+		&storage.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: "va2"}, Spec: storage.VolumeAttachmentSpec{NodeName: "n2"}})
+	mirror := pod("mirror", "n1")
+	mirror.Annotations = map[string]string{core.MirrorPodAnnotationKey: "x"}
+	api.Put(mirror)
 	z := NewNode(api.View())
 	n1 := authn.User{Name: "system:node:n1", Groups: []string{authn.NodesGroup, authn.Authenticated}}
 	for q, want := range map[string]bool{
 		"get /secrets shop s-p1": true, "get /secrets shop s-p2": false, "list /secrets shop -": false, "watch /configmaps shop c-p1": true,
 		"get /configmaps shop c-p2": false, "get /persistentvolumes - pv1": true, "get /persistentvolumes - pv2": false,
-		"patch /nodes/status - n1": true, "patch /nodes/status - n2": false, "list /nodes - -": true, "create /nodes - -": true,
+		"patch /nodes/status - n1": true, "list /nodes - -": false, "get /nodes - n1": true, "get /nodes - n2": false, "create /nodes - -": true,
 		"update coordination.k8s.io/leases kube-node-lease n1": true, "update coordination.k8s.io/leases kube-node-lease n2": false,
-		"update coordination.k8s.io/leases kube-system n1": false, "patch /pods/status shop p1": true, "patch /pods/status shop p2": false,
-		"delete /pods shop p2": false, "list /pods - -": true, "create /serviceaccounts/token shop web": true,
+		"update coordination.k8s.io/leases kube-system n1": false, "patch /pods/status shop p1": true, "get /pods/log shop p1": false,
+		"get /pods shop p1": true, "get /pods shop p2": false, "list /pods shop p1": true, "list /pods - -": false, "create /serviceaccounts/token shop web": true,
 		"create /serviceaccounts/token shop other": false, "create /events shop -": true, "delete /nodes - n1": false, "create apps/deployments shop -": false,
-		"watch discovery.k8s.io/endpointslices - -": true, "update discovery.k8s.io/endpointslices shop web": false,
+		"get /secrets vault stage": true, "get /secrets vault other": false, "get /secrets shop s-mirror": false, "get /secrets - s-p1": false,
+		"get storage.k8s.io/volumeattachments - va1": true, "get storage.k8s.io/volumeattachments - va2": false,
+		"watch discovery.k8s.io/endpointslices - -": false, "update discovery.k8s.io/endpointslices shop web": false,
 	} {
 		d, err := z.Authorize(t.Context(), ask(n1, q))
 		if err != nil || d.Allowed != want {
 			t.Errorf("%s: %+v, %v", q, d, err)
+		}
+	}
+	own := ask(n1, "list /pods - -")
+	for value, want := range map[string]bool{"n1": true, "n2": false} {
+		own.Fields = fields.OneTermEqualSelector("spec.nodeName", value).Requirements()
+		if d, err := z.Authorize(t.Context(), own); err != nil || d.Allowed != want {
+			t.Errorf("pods of %s: %+v, %v", value, d, err)
 		}
 	}
 	if d, _ := z.Authorize(t.Context(), ask(user("system:node:n1"), "list /pods - -")); d.Allowed {
@@ -239,7 +261,7 @@ func TestImpersonate(t *testing.T) {
 			for i := 0; i < len(headers); i += 2 {
 				r.Header.Add(headers[i], headers[i+1])
 			}
-			u, err := Impersonate(t.Context(), r, user("bob"), z)
+			u, err := Impersonate(t.Context(), r.Header, Attributes{User: user("bob"), Verb: "get", Path: "/"}, z)
 			if err == nil && len(r.Header) != 0 {
 				t.Errorf("headers are left: %v", r.Header)
 			}
@@ -258,11 +280,51 @@ func TestImpersonate(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 		if _, err = try("Impersonate-User", "eve", "Impersonate-Group", "system:masters"); !apierrors.IsForbidden(err) ||
-			!strings.Contains(err.Error(), `groups "system:masters" is forbidden: User "bob" cannot impersonate resource "groups" in API group "" at the cluster scope`) {
+			err.Error() != `forbidden: User "bob" cannot impersonate-on:user-info:get path "/"` {
 			t.Errorf("a group that bob may not take: %v", err)
 		}
 		if _, err = try("Impersonate-Group", "dev"); err == nil {
 			t.Error("a group without a user was taken")
+		}
+	})
+}
+
+// A service account may act as the node that its pod runs on, for what it may do as that, and as no other.
+func TestImpersonateWithinLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, z := world(t)
+		api.Put(&rbac.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "imp"}, Rules: []rbac.PolicyRule{
+			{Verbs: []string{"impersonate:associated-node"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"nodes"}},
+			{Verbs: []string{"impersonate-on:associated-node:list"}, APIGroups: []string{""}, Resources: []string{"pods"}},
+			{Verbs: []string{"impersonate:user-info"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"users", "groups"}},
+			{Verbs: []string{"impersonate-on:user-info:get"}, APIGroups: []string{""}, Resources: []string{"pods"}},
+		}}, &rbac.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "imp"}, RoleRef: rbac.RoleRef{Kind: "ClusterRole", Name: "imp"},
+			Subjects: []rbac.Subject{{Kind: "ServiceAccount", Namespace: "shop", Name: "agent"}}})
+		synctest.Wait()
+		by := authn.AccountUser("shop", "agent", "u1")
+		by.Extra = map[string][]string{associatedNodeKey: {"n1"}}
+		for _, c := range []struct{ as, group, verb, want string }{
+			{"system:node:n1", "", "list", ""},
+			{"system:node:n1", "", "delete", `pods is forbidden: User "system:serviceaccount:shop:agent" cannot impersonate-on:associated-node:delete resource "pods" in API group "" at the cluster scope`},
+			{"system:node:n2", "", "list", `pods is forbidden: User "system:serviceaccount:shop:agent" cannot impersonate-on:arbitrary-node:list resource "pods" in API group "" at the cluster scope`},
+			{"eve", "dev", "get", ""},
+			{"eve", authn.Masters, "get", `groups.authentication.k8s.io "system:masters" is forbidden: User "system:serviceaccount:shop:agent" cannot impersonate:user-info resource "groups" in API group "authentication.k8s.io" at the cluster scope: impersonating the system:masters group is not allowed`},
+			{"system:serviceaccount:shop:web", "", "get", `pods is forbidden: User "system:serviceaccount:shop:agent" cannot impersonate-on:serviceaccount:get resource "pods" in API group "" at the cluster scope`},
+		} {
+			h := http.Header{"Impersonate-User": {c.as}}
+			if c.group != "" {
+				h["Impersonate-Group"] = []string{c.group}
+			}
+			u, err := Impersonate(t.Context(), h, Attributes{User: by, Verb: c.verb, Resource: "pods", ResourceRequest: true}, z)
+			got := ""
+			if err != nil {
+				got = err.Error()
+			} else if u.Name != c.as || !slices.Contains(u.Groups, authn.Authenticated) {
+				t.Errorf("%s: became %+v", c.as, u)
+			}
+			if got != c.want {
+				t.Errorf("%s of %s:\ngot  %s\nwant %s", c.verb, c.as, got, c.want)
+			}
 		}
 	})
 }

@@ -230,14 +230,9 @@ func (z *RBAC) visit(user authn.User, namespace string, fn func(*grant, []rbac.P
 	}
 }
 
-// RulesFor is all that user may do in namespace ("" is only what counts everywhere).
-func (z *RBAC) RulesFor(user authn.User, namespace string) []rbac.PolicyRule {
-	rules, _ := z.rulesFor(user, namespace) // a role that does not exist permits nothing
-	return rules
-}
-
-// rulesFor is RulesFor with an error that names roles that bindings mention but that do not exist; the rules are good all the same.
-func (z *RBAC) rulesFor(user authn.User, namespace string) ([]rbac.PolicyRule, error) {
+// RulesFor is all that user may do in namespace ("" is only what counts everywhere). The error names roles that bindings mention but
+// that do not exist; the rules are good all the same.
+func (z *RBAC) RulesFor(user authn.User, namespace string) ([]rbac.PolicyRule, error) {
 	var all []rbac.PolicyRule
 	var problems []error
 	if slices.Contains(user.Groups, authn.Masters) {

@@ -61,11 +61,12 @@ func (z *RBAC) Escalation(user authn.User, namespace string, rules []rbac.Policy
 	if slices.Contains(user.Groups, authn.Masters) {
 		return nil
 	}
-	owned, problem := z.rulesFor(user, namespace)
+	owned, problem := z.RulesFor(user, namespace)
 	ok, missing := Covers(owned, rules)
 	if ok {
 		return nil
 	}
+	missing = compact(missing)
 	lines := make([]string, len(missing))
 	for i := range missing {
 		lines[i] = describeRule(&missing[i])
@@ -77,6 +78,29 @@ func (z *RBAC) Escalation(user authn.User, namespace string, rules []rbac.Policy
 		msg += fmt.Sprintf("; resolution errors: [%v]", problem)
 	}
 	return errors.New(msg)
+}
+
+// compact joins rules that differ in their verbs only, where each is about one resource, or one object, of one group.
+func compact(rules []rbac.PolicyRule) (out []rbac.PolicyRule) {
+	at := map[string]int{}
+	for _, r := range rules {
+		if len(r.APIGroups) != 1 || len(r.Resources) != 1 || len(r.ResourceNames) > 1 || len(r.NonResourceURLs) > 0 {
+			out = append(out, r)
+			continue
+		}
+		key := fmt.Sprintf("%q %q %q", r.APIGroups, r.Resources, r.ResourceNames)
+		if i, ok := at[key]; ok {
+			for _, v := range r.Verbs {
+				if !slices.Contains(out[i].Verbs, v) {
+					out[i].Verbs = append(slices.Clip(out[i].Verbs), v)
+				}
+			}
+			continue
+		}
+		at[key] = len(out)
+		out = append(out, r)
+	}
+	return out
 }
 
 func describeRule(r *rbac.PolicyRule) string {

@@ -9,6 +9,7 @@ import (
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/apiserver/admission"
@@ -18,6 +19,8 @@ import (
 // Issuer makes service account tokens.
 type Issuer interface {
 	Issue(ctx context.Context, account *core.ServiceAccount, spec authentication.TokenRequestSpec) (token string, expires time.Time, err error)
+	Audiences() []string  // of tokens that ask for none
+	Limit() time.Duration // of their life; 0: none
 }
 
 // Bounds of the life that a token may be asked for.
@@ -45,7 +48,7 @@ func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authen
 	}
 	account := it.Object.(*core.ServiceAccount)
 	if req.UID != "" && req.UID != account.UID {
-		return Answer{}, apierrors.NewConflict(s.group(), t.Name, fmt.Errorf(
+		return Answer{}, apierrors.NewConflict(schema.GroupResource{Group: gk.Group, Resource: gk.Kind}, t.Name, fmt.Errorf(
 			"the UID in the token request (%s) does not match the UID of the service account (%s)", req.UID, account.UID))
 	}
 	req.Name, req.Namespace, req.UID = account.Name, account.Namespace, account.UID
@@ -64,6 +67,13 @@ func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authen
 	}
 	if err := a.checkBody(ctx, r, req); err != nil {
 		return Answer{}, err
+	}
+	if len(req.Spec.Audiences) == 0 {
+		req.Spec.Audiences = a.issuer.Audiences()
+	}
+	if most := int64(a.issuer.Limit() / time.Second); most > 0 && *req.Spec.ExpirationSeconds > most {
+		Warn(ctx, fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *req.Spec.ExpirationSeconds, most))
+		req.Spec.ExpirationSeconds = &most
 	}
 	text, expires, err := a.issuer.Issue(ctx, account, req.Spec)
 	if err != nil {

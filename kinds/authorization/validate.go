@@ -35,8 +35,11 @@ func validateLocal(r *authorization.LocalSubjectAccessReview) field.ErrorList {
 		m := r.ObjectMeta
 		m.Namespace = ""
 		noMeta(e, m, "must be empty except for namespace")
+		if a := r.Spec.ResourceAttributes; a != nil && a.Namespace != r.Namespace {
+			e.Invalid(field.NewPath("spec.resourceAttributes.namespace"), a.Namespace, "must match metadata.namespace")
+		}
 		if r.Spec.NonResourceAttributes != nil {
-			e.Invalid(field.NewPath("spec.nonResourceAttributes"), r.Spec.NonResourceAttributes, "disallowed on this kind of request")
+			e.Invalid(field.NewPath("spec.nonResourceAttributes"), shown(r.Spec.NonResourceAttributes), "disallowed on this kind of request")
 		}
 	})
 }
@@ -52,10 +55,15 @@ func subject(e *check.Errors, s *authorization.SubjectAccessReviewSpec) {
 func attributes(e *check.Errors, r *authorization.ResourceAttributes, n *authorization.NonResourceAttributes) {
 	switch {
 	case r != nil && n != nil:
-		e.Invalid(specPath.Child("nonResourceAttributes"), n, "cannot be specified in combination with resourceAttributes")
+		e.Invalid(specPath.Child("nonResourceAttributes"), shown(n), "cannot be specified in combination with resourceAttributes")
 	case r == nil && n == nil:
 		e.Invalid(specPath.Child("resourceAttributes"), n, "exactly one of nonResourceAttributes or resourceAttributes must be specified")
 	}
+}
+
+// shown is n as Kubernetes shows it in errors: by the names of its own fields.
+func shown(n *authorization.NonResourceAttributes) any {
+	return struct{ Path, Verb string }{n.Path, n.Verb}
 }
 
 func selectors(e *check.Errors, r *authorization.ResourceAttributes) {
