@@ -77,10 +77,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// possible says whether the resource has the verb that the request wants.
+// possible says whether the resource has the verb that the request wants. Its errors name no resource: as far as Kubernetes is
+// concerned, there is nothing at that address.
 func (q *request) possible() error {
-	method := apierrors.NewMethodNotSupported(q.served.GroupVersionResource.GroupResource(), q.verb)
+	method, missing := nowhere(http.StatusMethodNotAllowed), nowhere(http.StatusNotFound)
 	if q.target.Sub == "" {
+		if q.target.Name != "" && q.served.Kind.Virtual {
+			return missing
+		}
 		if !slices.Contains(q.served.Kind.Verbs, q.verb) {
 			return method
 		}
@@ -93,13 +97,20 @@ func (q *request) possible() error {
 	sub := q.sub()
 	switch {
 	case sub == nil:
-		return apierrors.NewNotFound(q.served.GroupVersionResource.GroupResource(), q.target.Name+"/"+q.target.Sub)
+		return missing
 	case sub.Name == "proxy" && q.verb == "options":
 		return nil // not a verb of the API, but a proxy passes every method on
 	case !slices.Contains(sub.Verbs, q.verb):
 		return method
 	}
 	return nil
+}
+
+// nowhere is the answer for an address that is not there, or not for this method.
+func nowhere(code int) error {
+	err := apierrors.NewGenericServerResponse(code, "", schema.GroupResource{}, "", "", 0, true)
+	err.ErrStatus.Details = &metav1.StatusDetails{}
+	return err
 }
 
 var (
