@@ -1,0 +1,3 @@
+// Package strictyaml reads YAML files of configuration whose every key must be known; its errors name file and line. It imports a YAML
+// library only.
+package strictyaml
