@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
@@ -41,6 +42,14 @@ func (c *Config) Check() error {
 	c.checkRanges(bad)
 	if len(c.Etcd.Servers) > 0 && (c.Etcd.Cert == "") != (c.Etcd.Key == "") {
 		bad("etcd", "cert and key go together")
+	}
+	for key, path := range map[string]string{"api.authentication": c.API.Authentication, "api.tokenWebhook": c.API.TokenWebhook, "api.authorization": c.API.Authorization} {
+		if path != "" && !filepath.IsAbs(path) {
+			bad(key, "%q is not an absolute path", path)
+		}
+	}
+	if life := c.API.MaxTokenLife; life != 0 && life < time.Hour {
+		bad("api.maxTokenLife", "%v is less than an hour", life)
 	}
 	if !slices.Contains([]string{"", "blocking", "blocking-strict", "batch"}, c.API.Audit.Mode) {
 		bad("api.audit.mode", "%q is not blocking, blocking-strict or batch", c.API.Audit.Mode)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Config is everything a user may set. The zero value, after Complete, is a working single machine.
@@ -52,6 +53,18 @@ type API struct {
 	Audit Audit `yaml:"audit"`
 	// MaxRequests is how many requests run at once, shared out by flow schemas and priority levels. Default 600.
 	MaxRequests int `yaml:"maxRequests"`
+	// Authentication is a file with an AuthenticationConfiguration of apiserver.config.k8s.io/v1: identity providers (OIDC), and who may
+	// be anonymous. It is read again when it changes. Empty: no providers, and what the roles of system:unauthenticated allow.
+	Authentication string `yaml:"authentication"`
+	// TokenWebhook is a kubeconfig of a webhook that is asked whose token it is where nobody else knows; empty: none. Its answers are good
+	// for TokenWebhookTTL; default 2m.
+	TokenWebhook    string        `yaml:"tokenWebhook"`
+	TokenWebhookTTL time.Duration `yaml:"tokenWebhookTTL"`
+	// Authorization is a file with an AuthorizationConfiguration of apiserver.config.k8s.io/v1: who decides what users may do, and in which
+	// order. Empty: Node, then RBAC.
+	Authorization string `yaml:"authorization"`
+	// MaxTokenLife bounds the life of service account tokens, at least 1h; 0 is no bound.
+	MaxTokenLife time.Duration `yaml:"maxTokenLife"`
 }
 
 // Audit is how requests are written down.

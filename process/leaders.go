@@ -6,6 +6,8 @@ import (
 	"proa.dev/apiserver/authz"
 	"proa.dev/client/record"
 	"proa.dev/control"
+	"proa.dev/control/accounttoken"
+	"proa.dev/control/bootstraptoken"
 	"proa.dev/control/cronjob"
 	"proa.dev/control/csr"
 	"proa.dev/control/daemonset"
@@ -63,6 +65,10 @@ func (s *server) controllers() []struct {
 		{"resourcequota", func(d control.Deps) (runner, error) { return resourcequota.New(d) }},
 		{"disruption", func(d control.Deps) (runner, error) { return disruption.New(d) }},
 		{"protection", func(d control.Deps) (runner, error) { return protection.New(d) }},
+		{"accounttoken", func(d control.Deps) (runner, error) {
+			return accounttoken.New(d, accounttoken.Config{Sign: s.accounts.Secret})
+		}},
+		{"bootstraptoken", func(d control.Deps) (runner, error) { return bootstraptoken.New(d) }},
 		{"csr", func(d control.Deps) (runner, error) { return csr.New(d, csr.Config{Sign: s.cluster.SignTemplate}) }},
 		{"nodelife", func(d control.Deps) (runner, error) { return nodelife.New(d) }},
 		{"clusterrole aggregation", func(d control.Deps) (runner, error) {

@@ -19,7 +19,6 @@ import (
 	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
-	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/client/record"
 	"proa.dev/config"
@@ -61,6 +60,8 @@ type server struct {
 	toKubelets *pki.Rotating // by which kubelets know the API server
 	frontProxy *pki.Rotating // by which extension API servers know it
 	rbac       *authz.RBAC
+	accounts   *authn.Issuer // of service account tokens
+	identity   identity
 	api        *apiserver.Server
 	node       *node // nil where the kubelet is switched off
 	trail      *audit.Log
@@ -148,7 +149,7 @@ func (s *server) buildAPI() error {
 		Listener: listener, TLS: s.serverTLS(),
 		Plugins:  plugins(),
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
-		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, s.dnsService},
+		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, tokenTracking, s.dnsService},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
 		Audit: s.trail, Seats: s.config.API.MaxRequests, Log: s.log,
 	})
@@ -156,26 +157,6 @@ func (s *server) buildAPI() error {
 		return err
 	}
 	return streams.fill(s)
-}
-
-func (s *server) authenticator(view client.View) (authn.Authenticator, error) {
-	tokens, err := authn.NewTokens(authn.TokensConfig{Issuer: authn.DefaultIssuer, Keys: s.cluster.ServiceAccountKeys(), Objects: view})
-	if err != nil {
-		return nil, err
-	}
-	audiences := []string{authn.DefaultIssuer}
-	bearer := &authn.Bearer{Audiences: audiences, Checkers: []authn.TokenChecker{tokens, authn.BootstrapTokens{Objects: view, Audiences: audiences}}}
-	proxies := &authn.FrontProxy{Roots: s.cluster.FrontProxyCAPool(), Names: []string{"front-proxy-client"}}
-	return authn.WithAnonymous{Next: authn.Chain{proxies, authn.NewCert(s.cluster.CAPool()), bearer}}, nil
-}
-
-func (s *server) authorizer(view client.View) (authz.Authorizer, error) {
-	s.rbac = authz.NewRBAC(view)
-	return authz.Union{authz.NewNode(view), s.rbac}, nil
-}
-
-func (s *server) issuer(view client.View) (rest.Issuer, error) {
-	return authn.NewIssuer(authn.IssuerConfig{URL: authn.DefaultIssuer, Signer: s.cluster.ServiceAccountSigner(), Objects: view})
 }
 
 // as is the API used as one of the cluster's own components.
@@ -211,6 +192,7 @@ func (s *server) components() []run.Component {
 		}},
 	}
 	parts = append(parts, s.parts...)
+	parts = append(parts, s.identityParts()...)
 	if s.node != nil {
 		parts = append(parts, run.Component{Name: "node's certificate", Run: s.nodeCert.Run})
 		parts = append(parts, s.node.components()...)

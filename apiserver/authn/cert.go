@@ -51,7 +51,7 @@ func (c *Cert) Authenticate(r *http.Request) (User, bool, error) {
 	}
 	u := User{
 		Name: cert.Subject.CommonName, UID: uid, Groups: append(slices.Clone(cert.Subject.Organization), Authenticated),
-		Extra: map[string][]string{credentialKey: {"X509SHA256=" + hex.EncodeToString(id[:])}},
+		Extra: map[string][]string{CredentialKey: {"X509SHA256=" + hex.EncodeToString(id[:])}},
 	}
 	c.known.put(id, u, earliest(chain))
 	return u, true, nil

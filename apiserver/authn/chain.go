@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
@@ -21,7 +20,7 @@ const (
 	NodesGroup      = "system:nodes"
 	AgentsGroup     = "proa:agents" // proa's own agents of nodes, which are more than kubelets
 
-	credentialKey = "authentication.kubernetes.io/credential-id"
+	CredentialKey = "authentication.kubernetes.io/credential-id"
 	podNameKey    = "authentication.kubernetes.io/pod-name"
 	podUIDKey     = "authentication.kubernetes.io/pod-uid"
 	nodeNameKey   = "authentication.kubernetes.io/node-name"
@@ -77,15 +76,12 @@ func withAuthenticated(u User) User {
 	return u
 }
 
-// WithAnonymous lets requests without any credentials through as system:anonymous: to Paths and what lies below them only, to Exact
-// only, or to everything where both are nil. A wrong credential stays an error.
+// WithAnonymous lets requests without any credentials through as system:anonymous, where May allows it for their path; nil: everywhere. A
+// wrong credential stays an error.
 type WithAnonymous struct {
-	Next         Authenticator
-	Paths, Exact []string
+	Next Authenticator
+	May  func(path string) bool
 }
-
-// HealthPaths are what anybody may ask for by default.
-func HealthPaths() []string { return []string{"/healthz", "/livez", "/readyz", "/version"} }
 
 // Authenticate implements Authenticator.
 func (a WithAnonymous) Authenticate(r *http.Request) (User, bool, error) {
@@ -93,8 +89,7 @@ func (a WithAnonymous) Authenticate(r *http.Request) (User, bool, error) {
 	if ok || err != nil {
 		return u, ok, err
 	}
-	if (a.Paths != nil || a.Exact != nil) && !slices.Contains(a.Exact, r.URL.Path) &&
-		!slices.ContainsFunc(a.Paths, func(p string) bool { return under(r.URL.Path, p) }) {
+	if a.May != nil && !a.May(r.URL.Path) {
 		return User{}, false, nil
 	}
 	return User{Name: Anonymous, Groups: []string{Unauthenticated}}, true, nil
@@ -106,10 +101,4 @@ func (a WithAnonymous) Review(ctx context.Context, token string, audiences []str
 		return r.Review(ctx, token, audiences)
 	}
 	return User{}, nil, errInvalidToken
-}
-
-// under says whether path is p or below it.
-func under(path, p string) bool {
-	rest, ok := strings.CutPrefix(path, p)
-	return ok && (rest == "" || rest[0] == '/')
 }

@@ -274,7 +274,7 @@ func (s signed) user() User {
 		}
 	}
 	if s.ID != "" {
-		add(credentialKey, "JTI="+s.ID)
+		add(CredentialKey, "JTI="+s.ID)
 	}
 	if b.Pod != nil {
 		add(podNameKey, b.Pod.Name)
@@ -292,7 +292,7 @@ const LegacyIssuer = "kubernetes/serviceaccount"
 
 // Labels of the secrets of such tokens.
 const (
-	lastUsedLabel     = "kubernetes.io/legacy-token-last-used"
+	LastUsedLabel     = "kubernetes.io/legacy-token-last-used"
 	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
 )
 
@@ -341,7 +341,7 @@ func (t *Tokens) legacy(c *claims, subject, token string, now time.Time) (User, 
 
 // note tells that a secret's token is used, unless its label says so already for today (or tomorrow, by another server's clock).
 func (t *Tokens) note(secret *core.Secret, now time.Time) {
-	last, day := secret.Labels[lastUsedLabel], now.UTC()
+	last, day := secret.Labels[LastUsedLabel], now.UTC()
 	if t.cfg.Used != nil && last != day.Format(time.DateOnly) && last != day.AddDate(0, 0, 1).Format(time.DateOnly) {
 		t.cfg.Used(secret)
 	}

@@ -235,10 +235,6 @@ func (z *RBAC) visit(user authn.User, namespace string, fn func(*grant, []rbac.P
 func (z *RBAC) RulesFor(user authn.User, namespace string) ([]rbac.PolicyRule, error) {
 	var all []rbac.PolicyRule
 	var problems []error
-	if slices.Contains(user.Groups, authn.Masters) {
-		all = append(all, rbac.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}},
-			rbac.PolicyRule{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}})
-	}
 	z.visit(user, namespace, func(_ *grant, rules []rbac.PolicyRule, err error) bool {
 		all = append(all, rules...)
 		if err != nil {
