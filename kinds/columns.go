@@ -30,3 +30,13 @@ func Columns(heads ...string) []Column {
 	}
 	return out
 }
+
+// Described gives those of the columns that have no description yet, in their order, one of texts.
+func Described(cols []Column, texts ...string) []Column {
+	for i := range cols {
+		if cols[i].Description == "" && len(texts) > 0 {
+			cols[i].Description, texts = texts[0], texts[1:]
+		}
+	}
+	return cols
+}

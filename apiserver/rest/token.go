@@ -40,7 +40,7 @@ func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authen
 	case req.Name != "" && req.Name != t.Name:
 		return Answer{}, apierrors.NewInvalid(gk, t.Name, field.ErrorList{field.Invalid(m.Child("name"), req.Name, "must match the service account name if specified")})
 	case req.Namespace != "" && req.Namespace != t.Namespace:
-		return Answer{}, apierrors.NewInvalid(gk, t.Name, field.ErrorList{field.Invalid(m.Child("namespace"), req.Namespace, "must match the service account namespace if specified")})
+		return Answer{}, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
 	it, err := a.current(ctx, s, t.Key)
 	if err != nil {

@@ -13,7 +13,7 @@ var ConfigMap = kinds.Def[core.ConfigMap, *core.ConfigMap]{
 	Path:     "v1/configmaps",
 	Short:    []string{"cm"},
 	Validate: validateConfigMap, ValidateUpdate: validateConfigMapUpdate,
-	Columns: kinds.Columns("Name", "Data", "Age"),
+	Columns: kinds.Described(kinds.Columns("Name", "Data", "Age"), core.ConfigMap{}.SwaggerDoc()["data"]),
 	Row: func(c *core.ConfigMap, now time.Time) []any {
 		return []any{c.Name, int64(len(c.Data) + len(c.BinaryData)), kinds.Age(c.CreationTimestamp, now)}
 	},

@@ -24,7 +24,7 @@ var Namespace = kinds.Def[core.Namespace, *core.Namespace]{
 	Fields: func(n *core.Namespace) map[string]string {
 		return map[string]string{"status.phase": string(n.Status.Phase), "name": n.Name}
 	},
-	Columns: kinds.Columns("Name", "Status", "Age"),
+	Columns: kinds.Described(kinds.Columns("Name", "Status", "Age"), "The status of the namespace"),
 	Row: func(n *core.Namespace, now time.Time) []any {
 		return []any{n.Name, string(n.Status.Phase), kinds.Age(n.CreationTimestamp, now)}
 	},

@@ -17,7 +17,7 @@ var Secret = kinds.Def[core.Secret, *core.Secret]{
 	},
 	Validate: validateSecret, ValidateUpdate: validateSecretUpdate, Warn: warnSecret,
 	Fields:  func(s *core.Secret) map[string]string { return map[string]string{"type": string(s.Type)} },
-	Columns: kinds.Columns("Name", "Type", "Data", "Age"),
+	Columns: kinds.Described(kinds.Columns("Name", "Type", "Data", "Age"), core.Secret{}.SwaggerDoc()["type"], core.Secret{}.SwaggerDoc()["data"]),
 	Row: func(s *core.Secret, now time.Time) []any {
 		return []any{s.Name, string(s.Type), int64(len(s.Data)), kinds.Age(s.CreationTimestamp, now)}
 	},

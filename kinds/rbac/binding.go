@@ -19,7 +19,7 @@ var RoleBinding = kinds.Def[rbac.RoleBinding, *rbac.RoleBinding]{
 	Default:        func(b *rbac.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
 	Validate:       validateRoleBinding,
 	ValidateUpdate: func(b, old *rbac.RoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
-	Columns:        bindingColumns,
+	Columns:        bindingColumns("roleBinding", rbac.RoleBinding{}.SwaggerDoc()["roleRef"]),
 	Row: func(b *rbac.RoleBinding, now time.Time) []any {
 		return bindingRow(b.Name, kinds.Age(b.CreationTimestamp, now), b.RoleRef, b.Subjects)
 	},
@@ -33,7 +33,7 @@ var ClusterRoleBinding = kinds.Def[rbac.ClusterRoleBinding, *rbac.ClusterRoleBin
 	Default:        func(b *rbac.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
 	Validate:       validateClusterRoleBinding,
 	ValidateUpdate: func(b, old *rbac.ClusterRoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
-	Columns:        bindingColumns,
+	Columns:        bindingColumns("clusterRoleBinding", rbac.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
 	Row: func(b *rbac.ClusterRoleBinding, now time.Time) []any {
 		return bindingRow(b.Name, kinds.Age(b.CreationTimestamp, now), b.RoleRef, b.Subjects)
 	},
@@ -50,7 +50,11 @@ func defaultBinding(ref *rbac.RoleRef, subjects []rbac.Subject) {
 	}
 }
 
-var bindingColumns = kinds.Columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+")
+func bindingColumns(kind, role string) []kinds.Column {
+	role, _, _ = strings.Cut(role, " This field is immutable.") // said since the columns were described
+	return kinds.Described(kinds.Columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+"), role,
+		"Users in the "+kind, "Groups in the "+kind, "ServiceAccounts in the "+kind)
+}
 
 func bindingRow(name, age string, ref rbac.RoleRef, subjects []rbac.Subject) []any {
 	var users, groups, accounts []string
@@ -61,11 +65,7 @@ func bindingRow(name, age string, ref rbac.RoleRef, subjects []rbac.Subject) []a
 		case rbac.GroupKind:
 			groups = append(groups, s.Name)
 		case rbac.ServiceAccountKind:
-			if s.Namespace == "" {
-				accounts = append(accounts, s.Name)
-			} else {
-				accounts = append(accounts, s.Namespace+"/"+s.Name)
-			}
+			accounts = append(accounts, s.Namespace+"/"+s.Name)
 		}
 	}
 	return []any{

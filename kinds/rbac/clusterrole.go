@@ -5,6 +5,7 @@ import (
 
 	rbac "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/kinds"
 )
@@ -14,8 +15,9 @@ var ClusterRole = kinds.Def[rbac.ClusterRole, *rbac.ClusterRole]{
 	Path:     "rbac.authorization.k8s.io/v1/clusterroles",
 	Cluster:  true,
 	Name:     path.ValidatePathSegmentName,
+	Default:  func(r *rbac.ClusterRole) { noneIsNil(&r.Rules) },
 	Validate: validateClusterRole,
-	Columns:  kinds.Columns("Name", "Created At:date"),
+	Columns:  kinds.Described(kinds.Columns("Name", "Created At:date"), metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]),
 	Row: func(r *rbac.ClusterRole, _ time.Time) []any {
 		return []any{r.Name, r.CreationTimestamp.UTC().Format(time.RFC3339)}
 	},

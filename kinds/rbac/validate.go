@@ -4,6 +4,7 @@ import (
 	rbac "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
@@ -25,6 +26,9 @@ func validateClusterRole(r *rbac.ClusterRole) field.ErrorList {
 		}
 		for i := range r.AggregationRule.ClusterRoleSelectors {
 			e.Selector(p.Index(i), &r.AggregationRule.ClusterRoleSelectors[i])
+			if _, err := metav1.LabelSelectorAsSelector(&r.AggregationRule.ClusterRoleSelectors[i]); err != nil {
+				e.Invalid(p.Index(i), nil, "invalid label selector.")
+			}
 		}
 	})
 }
@@ -102,5 +106,5 @@ func sameRole(now, old rbac.RoleRef) field.ErrorList {
 	if now == old {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), now, "cannot change roleRef")}
+	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), struct{ APIGroup, Kind, Name string }{now.APIGroup, now.Kind, now.Name}, "cannot change roleRef")}
 }
