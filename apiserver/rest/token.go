@@ -58,6 +58,9 @@ func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authen
 		seconds := int64(tokenSeconds)
 		req.Spec.ExpirationSeconds = &seconds
 	}
+	if len(req.Spec.Audiences) == 0 {
+		req.Spec.Audiences = a.issuer.Audiences()
+	}
 	life := field.NewPath("spec", "expirationSeconds")
 	switch n := *req.Spec.ExpirationSeconds; {
 	case n < minTokenSeconds:
@@ -67,9 +70,6 @@ func (a *API) token(ctx context.Context, s *Served, t client.Target, req *authen
 	}
 	if err := a.checkBody(ctx, r, req); err != nil {
 		return Answer{}, err
-	}
-	if len(req.Spec.Audiences) == 0 {
-		req.Spec.Audiences = a.issuer.Audiences()
 	}
 	if most := int64(a.issuer.Limit() / time.Second); most > 0 && *req.Spec.ExpirationSeconds > most {
 		Warn(ctx, fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *req.Spec.ExpirationSeconds, most))
