@@ -131,7 +131,8 @@ func warn(h http.Header, q *request) {
 // pretty says whether a human reads the answer.
 func pretty(r *http.Request, q *request) bool {
 	if v, ok := q.query["pretty"]; ok && len(v) > 0 {
-		return v[0] == "" || isTrue(v[0])
+		yes, err := strconv.ParseBool(v[0])
+		return v[0] == "" || err == nil && yes
 	}
 	agent := r.UserAgent()
 	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")

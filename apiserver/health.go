@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ type check struct {
 const healthLimit = 2 * time.Second
 
 func (s *Server) healthChecks() []check {
-	return []check{
+	list := []check{
 		{"ping", true, func(context.Context) error { return nil }},
 		{"log", true, func(context.Context) error { return nil }},
 		{"etcd", true, func(ctx context.Context) error { _, err := s.deps.Store.Revision(ctx); return err }},
@@ -35,6 +36,10 @@ func (s *Server) healthChecks() []check {
 			return nil
 		}},
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.deps.Checks)) {
+		list = append(list, check{name, true, s.deps.Checks[name]})
+	}
+	return list
 }
 
 // open is nil if c is closed.

@@ -194,3 +194,11 @@ func (t timedStore) Apply(ctx context.Context, w store.Write) (int64, error) {
 	defer t.measure(op, time.Now())
 	return t.Store.Apply(ctx, w)
 }
+
+// Stale implements store.Staler.
+func (t timedStore) Stale(ctx context.Context, key string) (bool, error) {
+	if s, ok := t.Store.(store.Staler); ok {
+		return s.Stale(ctx, key)
+	}
+	return false, nil
+}

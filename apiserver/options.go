@@ -48,7 +48,7 @@ func listOptions(v url.Values) (o metav1.ListOptions, err error) {
 	o = metav1.ListOptions{
 		LabelSelector: v.Get("labelSelector"), FieldSelector: v.Get("fieldSelector"), ResourceVersion: v.Get("resourceVersion"),
 		ResourceVersionMatch: metav1.ResourceVersionMatch(v.Get("resourceVersionMatch")), Continue: v.Get("continue"),
-		AllowWatchBookmarks: isTrue(v.Get("allowWatchBookmarks")),
+		AllowWatchBookmarks: asks(v, "allowWatchBookmarks"),
 	}
 	if o.Limit, err = number(v, "limit"); err != nil {
 		return o, err
@@ -61,7 +61,7 @@ func listOptions(v url.Values) (o metav1.ListOptions, err error) {
 		o.TimeoutSeconds = &n
 	}
 	if v.Has("sendInitialEvents") {
-		b := isTrue(v.Get("sendInitialEvents"))
+		b := asks(v, "sendInitialEvents")
 		o.SendInitialEvents = &b
 	}
 	return o, nil
@@ -74,7 +74,7 @@ func number(v url.Values, name string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("strconv.ParseInt: parsing %q: invalid syntax", s))
+		return 0, apierrors.NewBadRequest(err.Error())
 	}
 	return n, nil
 }
@@ -112,7 +112,7 @@ func deleteQuery(v url.Values) (o metav1.DeleteOptions, err error) {
 		o.PropagationPolicy = &policy
 	}
 	if s := v.Get("orphanDependents"); s != "" {
-		orphan := isTrue(s)
+		orphan := asks(v, "orphanDependents")
 		o.OrphanDependents = &orphan //nolint:staticcheck // deprecated, and still sent
 	}
 	var pre metav1.Preconditions

@@ -26,6 +26,8 @@ type request struct {
 	verb     string // "get", "list" ... ; for a path that is no resource the method in lower case
 	resource bool   // it is about a resource
 	target   client.Target
+	head     bool         // the method is HEAD
+	depth    int          // segments of the path from the resource on
 	served   *rest.Served // nil: not served
 	query    url.Values
 	want     codec.Wanted
@@ -45,7 +47,7 @@ func requestOf(ctx context.Context) *request { return ctx.Value(requestKey{}).(*
 
 // identify finds out what an HTTP request is about, from its method, path and query alone.
 func identify(r *http.Request, find func(client.Resource) *rest.Served) *request {
-	q := &request{verb: strings.ToLower(r.Method), began: time.Now()}
+	q := &request{verb: strings.ToLower(r.Method), head: r.Method == http.MethodHead, began: time.Now()}
 	if r.URL.RawQuery != "" {
 		q.query = r.URL.Query()
 	}
@@ -69,6 +71,7 @@ func identify(r *http.Request, find func(client.Resource) *rest.Served) *request
 		}
 	}
 	q.resource = true
+	q.depth = len(parts)
 	q.target.Resource.Resource = parts[0]
 	if len(parts) > 1 {
 		q.target.Name = parts[1]
@@ -108,8 +111,7 @@ func (q *request) verbOf(method string, watch bool) string {
 	default:
 		return strings.ToLower(method)
 	}
-	asked := isTrue(q.query.Get("watch")) || q.query.Has("watch") && q.query.Get("watch") == ""
-	if q.target.Sub == "" && (watch || asked) {
+	if q.target.Sub == "" && (watch || q.target.Name == "" && asks(q.query, "watch")) {
 		return "watch"
 	}
 	if q.target.Name == "" {
@@ -118,8 +120,10 @@ func (q *request) verbOf(method string, watch bool) string {
 	return "get"
 }
 
-func isTrue(s string) bool {
-	return s == "true" || s == "1" || s == "True" || s == "TRUE" || s == "t" || s == "T"
+// asks says whether a query has this flag. Everything but "false" and "0" sets it.
+func asks(v url.Values, name string) bool {
+	values, ok := v[name]
+	return ok && (len(values) == 0 || values[0] != "0" && !strings.EqualFold(values[0], "false"))
 }
 
 // key is the key of the object that the request names: cluster-scoped ones have no namespace.

@@ -1,10 +1,14 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/http"
 	"runtime"
 	"sort"
+	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 
 	"proa.dev/apiserver/codec"
@@ -31,6 +35,7 @@ func (s *Server) routes() http.Handler {
 	for _, p := range []string{"/healthz", "/healthz/", "/livez", "/livez/", "/readyz", "/readyz/"} {
 		mux.HandleFunc(p, s.health)
 	}
+	mux.Handle("/openapi", http.NotFoundHandler())
 	mux.HandleFunc("/version", s.version)
 	mux.HandleFunc("/version/", s.version)
 	mux.HandleFunc("/metrics", s.metricsPage)
@@ -41,11 +46,17 @@ func (s *Server) routes() http.Handler {
 			h.ServeHTTP(w, r)
 			return
 		}
-		if q.resource {
+		switch {
+		case q.resource && (q.served != nil || !watchesNothing(r.URL.Path)):
 			s.serve(w, r)
-			return
+		case strings.Contains(r.URL.Path, "//"): // the mux would lead elsewhere
+			http.NotFound(w, r)
+		case watchesNothing(r.URL.Path):
+			http.Error(w, fmt.Sprintf("Internal Server Error: %q: failed to create RequestInfo: unable to determine kind and namespace from url, %v",
+				r.URL.Path, r.URL.Path), http.StatusInternalServerError)
+		default:
+			mux.ServeHTTP(w, r)
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 
@@ -66,16 +77,40 @@ func (s *Server) another(r *http.Request, q *request) http.Handler {
 	return nil
 }
 
+// watchesNothing says whether a path is of the old form of a watch, and ends there.
+func watchesNothing(path string) bool {
+	parts := split(path)
+	return len(parts) == 3 && parts[0] == "api" && parts[2] == "watch" || len(parts) == 4 && parts[0] == "apis" && parts[3] == "watch"
+}
+
+// unserved answers a request for a resource that there is not. Below groups of our own that is the API's answer, elsewhere the server's.
+func (s *Server) unserved(w http.ResponseWriter, r *http.Request, q *request) {
+	ours := q.target.Group == ""
+	for _, k := range s.Kinds() {
+		ours = ours || k.Custom == nil && k.Group == q.target.Group
+	}
+	if !ours {
+		http.NotFound(w, r)
+		return
+	}
+	s.fail(w, r, noSuchPath())
+}
+
 func (s *Server) version(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		s.fail(w, r, apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false))
+		return
+	}
 	s.plain(w, r, version.Info{
-		Major: "1", Minor: "37", GitVersion: gitVersion, GitCommit: "", GitTreeState: "clean", BuildDate: "1970-01-01T00:00:00Z",
+		Major: "1", Minor: "37", EmulationMajor: "1", EmulationMinor: "37", MinCompatibilityMajor: "1", MinCompatibilityMinor: "36", GitVersion: gitVersion, GitCommit: "", GitTreeState: "clean", BuildDate: "1970-01-01T00:00:00Z",
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	})
 }
 
 // index lists the paths there are.
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {
-	paths := []string{"/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	paths := []string{"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/", "/healthz", "/livez", "/metrics", "/openapi/v2",
+		"/openapi/v3", "/openapi/v3/", "/openid/v1/jwks", "/readyz", "/version"}
 	seen := map[string]bool{}
 	for _, k := range s.Kinds() {
 		for _, p := range []string{"/apis/" + k.Group, "/apis/" + k.GroupVersion().String()} {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/audit"
@@ -58,6 +59,7 @@ type Deps struct {
 	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
 	Audit    *audit.Log                                         // nil: no audit log
 	Seats    int                                                // requests at once, shared out by package flow; 0: flow.Seats
+	Checks   map[string]func(context.Context) error             // further health checks, by name
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
@@ -135,7 +137,8 @@ func New(d Deps) (*Server, error) {
 	}
 	s.start, err = admission.New(admission.Deps{View: view, Authz: s.authz, Ranges: d.Services.Ranges, NodePorts: d.Services.NodePorts,
 		Advertise: d.Services.Advertise, ClientCA: d.ClientCA, FrontProxyCA: d.FrontProxyCA, Log: s.log,
-		Self: func() client.Client { return s.Local(Self()) }, Kinds: s.Kinds, Plugins: d.Plugins})
+		Self: func() client.Client { return s.Local(Self()) }, Kinds: s.Kinds, Plugins: d.Plugins,
+		Merge: func(k *kinds.Kind) (managedfields.TypeConverter, error) { return s.rest.Merge(k) }})
 	if err != nil {
 		return nil, err
 	}

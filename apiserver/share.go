@@ -63,7 +63,7 @@ func workOf(q *request) flow.Work {
 	case "list":
 		return flow.ListWork(q.served.Shelf.Len())
 	case "watch":
-		if rv := q.query.Get("resourceVersion"); rv != "" && rv != "0" && !isTrue(q.query.Get("sendInitialEvents")) {
+		if rv := q.query.Get("resourceVersion"); rv != "" && rv != "0" && !asks(q.query, "sendInitialEvents") {
 			return flow.Work{Seats: 1}
 		}
 		return flow.ListWork(q.served.Shelf.Len())

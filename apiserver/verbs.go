@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -30,7 +31,7 @@ const requestLimit = 60 * time.Second
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	q := requestOf(r.Context())
 	if q.served == nil {
-		http.NotFound(w, r)
+		s.unserved(w, r, q)
 		return
 	}
 	if err := q.possible(); err != nil {
@@ -57,7 +58,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if t := q.query.Get("timeout"); t != "" {
 		d, err := time.ParseDuration(t)
 		if err != nil {
-			s.fail(w, r, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL: %v", err)))
+			s.fail(w, r, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %v", err)))
 			return
 		}
 		if d > 0 {
@@ -77,14 +78,59 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// possible says whether the resource has the verb that the request wants. Its errors name no resource: as far as Kubernetes is
-// concerned, there is nothing at that address.
+// possible says whether there is such a path, and whether the method is one for it.
 func (q *request) possible() error {
-	method, missing := nowhere(http.StatusMethodNotAllowed), nowhere(http.StatusNotFound)
-	if q.target.Sub == "" {
-		if q.target.Name != "" && q.served.Kind.Virtual {
-			return missing
+	if q.served.Kind.Custom != nil {
+		return q.possibleCustom()
+	}
+	verbs := q.served.Kind.Verbs
+	switch {
+	case !q.served.Namespaced && q.target.Namespace != "" && (q.served.Kind.Kind != "Namespace" || q.target.Name != q.target.Namespace), q.depth > 1 && q.target.Name == "":
+		return noSuchPath()
+	case q.target.Sub != "":
+		sub := q.sub()
+		if sub == nil || q.depth > 3 && sub.Name != "proxy" {
+			return noSuchPath()
 		}
+		if verbs = sub.Verbs; sub.Name == "proxy" && q.verb == "options" {
+			return nil // not a verb of the API, but a proxy passes every method on
+		}
+	case q.target.Name != "":
+		verbs = only(verbs, "get", "update", "patch", "delete", "watch")
+	case q.served.Namespaced && q.target.Namespace == "" && q.served.Kind.Virtual && q.served.Kind.Custom == nil:
+		verbs = nil // these have no list of all namespaces
+	case q.served.Namespaced && q.target.Namespace == "":
+		verbs = only(verbs, "list", "watch")
+	default:
+		verbs = only(verbs, "create", "list", "watch", "deletecollection")
+	}
+	if q.served.Namespaced && q.target.Namespace == "" && q.target.Name != "" || len(verbs) == 0 {
+		return noSuchPath()
+	}
+	if !slices.Contains(verbs, q.verb) || q.head {
+		return apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
+	}
+	return nil
+}
+
+func only(verbs []string, of ...string) (out []string) {
+	for _, v := range verbs {
+		if slices.Contains(of, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// noSuchPath is the 404 for what no kind has, in contrast to an object that is not there.
+func noSuchPath() error {
+	return apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false)
+}
+
+// possibleCustom is possible for custom resources, where Kubernetes has another server with words of its own.
+func (q *request) possibleCustom() error {
+	method := apierrors.NewMethodNotSupported(q.served.GroupVersionResource.GroupResource(), q.verb)
+	if q.target.Sub == "" {
 		if !slices.Contains(q.served.Kind.Verbs, q.verb) {
 			return method
 		}
@@ -97,20 +143,11 @@ func (q *request) possible() error {
 	sub := q.sub()
 	switch {
 	case sub == nil:
-		return missing
-	case sub.Name == "proxy" && q.verb == "options":
-		return nil // not a verb of the API, but a proxy passes every method on
+		return apierrors.NewNotFound(q.served.GroupVersionResource.GroupResource(), q.target.Name+"/"+q.target.Sub)
 	case !slices.Contains(sub.Verbs, q.verb):
 		return method
 	}
 	return nil
-}
-
-// nowhere is the answer for an address that is not there, or not for this method.
-func nowhere(code int) error {
-	err := apierrors.NewGenericServerResponse(code, "", schema.GroupResource{}, "", "", 0, true)
-	err.ErrStatus.Details = &metav1.StatusDetails{}
-	return err
 }
 
 var (
@@ -140,6 +177,10 @@ func (s *Server) do(ctx context.Context, r *http.Request, q *request) (code int,
 	code = http.StatusOK
 	switch q.verb {
 	case "get":
+		if asks(q.query, "export") {
+			err = apierrors.NewBadRequest("the export parameter, deprecated since v1.14, is no longer supported")
+			break
+		}
 		a, err = s.rest.Get(ctx, q.served, q.about(), metav1.GetOptions{ResourceVersion: q.query.Get("resourceVersion")})
 	case "list":
 		var opt metav1.ListOptions
@@ -211,11 +252,14 @@ func (s *Server) body(ctx context.Context, r *http.Request, q *request) (object.
 }
 
 func (s *Server) create(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
+	opt := metav1.CreateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
+	if errs := mvalidation.ValidateCreateOptions(&opt); len(errs) > 0 {
+		return rest.Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "CreateOptions"}, "", errs)
+	}
 	o, err := s.body(ctx, r, q)
 	if err != nil {
 		return rest.Answer{}, err
 	}
-	opt := metav1.CreateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
 	t := q.about()
 	if q.target.Sub == "" {
 		t.Name = ""
@@ -224,18 +268,25 @@ func (s *Server) create(ctx context.Context, r *http.Request, q *request) (rest.
 }
 
 func (s *Server) update(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
+	opt := metav1.UpdateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
+	if errs := mvalidation.ValidateUpdateOptions(&opt); len(errs) > 0 {
+		return rest.Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "UpdateOptions"}, "", errs)
+	}
 	o, err := s.body(ctx, r, q)
 	if err != nil {
 		return rest.Answer{}, err
 	}
-	opt := metav1.UpdateOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
 	return s.rest.Update(ctx, q.served, q.about(), o, opt)
 }
 
 func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
 	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || !strings.Contains(patch.Accepted, t) {
-		return rest.Answer{}, codec.Unsupported(patch.Accepted)
+	if err != nil || !slices.Contains(strings.Split(patch.Accepted, ", "), t) {
+		if q.served.Kind.Custom != nil {
+			return rest.Answer{}, codec.Unsupported(patch.Accepted)
+		}
+		return rest.Answer{}, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "", schema.GroupResource{}, "",
+			"415: Unsupported Media Type", 0, false)
 	}
 	data, err := readBody(r)
 	if err != nil {
@@ -244,7 +295,7 @@ func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.A
 	notePatch(ctx, data)
 	opt := metav1.PatchOptions{DryRun: q.query["dryRun"], FieldManager: q.query.Get("fieldManager"), FieldValidation: q.query.Get("fieldValidation")}
 	if q.query.Has("force") {
-		force := isTrue(q.query.Get("force"))
+		force := asks(q.query, "force")
 		opt.Force = &force
 	}
 	return s.rest.Patch(ctx, q.served, q.about(), client.Patch{Type: types.PatchType(t), Data: data}, opt)

@@ -52,7 +52,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q *request) {
 	}
 	defer rw.Close()
 	limit := watchLimit + rand.N(watchLimit)
-	if opt.TimeoutSeconds != nil && *opt.TimeoutSeconds > 0 {
+	if opt.TimeoutSeconds != nil && *opt.TimeoutSeconds != 0 {
 		limit = time.Duration(*opt.TimeoutSeconds) * time.Second
 	}
 	f := newFeed(s, w, r, q)
@@ -132,7 +132,7 @@ func (f *feed) run(w *rest.Watch, limit time.Duration) {
 	f.q.ticket.Leave() // from here on it is the writes that pay
 	tick := time.NewTimer(min(bookmarkEvery, max(limit-lastBookmark, limit/2)))
 	defer tick.Stop()
-	if !w.Bookmark {
+	if !w.Bookmark || limit <= lastBookmark {
 		tick.Stop()
 	}
 	began := time.Now()

@@ -51,6 +51,9 @@ type API struct {
 	AuditLog string `yaml:"auditLog"`
 	// Audit says what is written down, and how.
 	Audit Audit `yaml:"audit"`
+	// Encryption is a file with an apiserver.config.k8s.io/v1 EncryptionConfiguration: which resources are encrypted in the store, and how.
+	// A change of it is followed while proa runs; proa secrets reencrypt then rewrites what there is. Empty: nothing is encrypted.
+	Encryption string `yaml:"encryption"`
 	// MaxRequests is how many requests run at once, shared out by flow schemas and priority levels. Default 600.
 	MaxRequests int `yaml:"maxRequests"`
 	// Authentication is a file with an AuthenticationConfiguration of apiserver.config.k8s.io/v1: identity providers (OIDC), and who may

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"proa.dev/config"
+	"proa.dev/store/crypt"
 )
 
 // Images is what the image commands do.
@@ -39,10 +40,22 @@ type ImageInfo struct {
 //	POST   /images        body: archive; answers a JSON list of names
 //	GET    /images        JSON list of ImageInfo
 //	DELETE /images?name=  removes a name
+//	POST   /reencrypt?resource=...  one JSON Reencrypted a line, the last with Done or Error
 type admin struct {
 	path   string
 	steps  *steps
 	images Images // nil where another runtime keeps the images
+	// reencrypt rewrites what is encrypted with an older key, or not at all; nil on a machine without a store.
+	reencrypt func(ctx context.Context, resources []string, tell func(crypt.Progress)) (crypt.Progress, error)
+}
+
+// Reencrypted is how far a rewriting of the store is.
+type Reencrypted struct {
+	Seen    int    `json:"seen"`
+	Written int    `json:"written"`
+	Last    string `json:"last"` // the last key
+	Done    bool   `json:"done,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 func adminPath(c *config.Config) string { return filepath.Join(c.RunDir, "admin.sock") }
@@ -64,6 +77,9 @@ func (a *admin) Run(ctx context.Context) error {
 		mux.HandleFunc("POST /images", a.importImages)
 		mux.HandleFunc("GET /images", a.listImages)
 		mux.HandleFunc("DELETE /images", a.removeImage)
+	}
+	if a.reencrypt != nil {
+		mux.HandleFunc("POST /reencrypt", a.followReencrypt)
 	}
 	server := &http.Server{Handler: mux, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(ctx, func() { server.Close() })
@@ -92,6 +108,21 @@ func (a *admin) listImages(w http.ResponseWriter, r *http.Request) {
 
 func (a *admin) removeImage(w http.ResponseWriter, r *http.Request) {
 	answer(w, struct{}{}, a.images.Remove(r.Context(), r.URL.Query().Get("name")))
+}
+
+// followReencrypt ends the rewriting when the caller goes away.
+func (a *admin) followReencrypt(w http.ResponseWriter, r *http.Request) {
+	out := json.NewEncoder(w)
+	tell := func(p crypt.Progress, last Reencrypted) {
+		last.Seen, last.Written, last.Last = p.Seen, p.Written, p.Last
+		_ = errors.Join(out.Encode(last), http.NewResponseController(w).Flush()) // the caller is gone: ctx ends
+	}
+	p, err := a.reencrypt(r.Context(), r.URL.Query()["resource"], func(p crypt.Progress) { tell(p, Reencrypted{}) })
+	if err != nil {
+		tell(p, Reencrypted{Error: err.Error()})
+		return
+	}
+	tell(p, Reencrypted{Done: true})
 }
 
 func answer(w http.ResponseWriter, body any, err error) {
@@ -160,6 +191,28 @@ func (a Admin) RemoveImage(ctx context.Context, name string) error {
 		return err
 	}
 	return body.Close()
+}
+
+// Reencrypt rewrites what is stored with an older key, of these resources or of all, and calls fn as it goes on.
+func (a Admin) Reencrypt(ctx context.Context, resources []string, fn func(Reencrypted)) error {
+	body, err := a.do(ctx, http.MethodPost, "/reencrypt?"+url.Values{"resource": resources}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	for in := json.NewDecoder(body); ; {
+		var r Reencrypted
+		if err := in.Decode(&r); err != nil {
+			return fmt.Errorf("follow the rewriting: %w", err)
+		}
+		if r.Error != "" {
+			return errors.New(r.Error)
+		}
+		fn(r)
+		if r.Done {
+			return nil
+		}
+	}
 }
 
 func (a Admin) do(ctx context.Context, method, path string, in io.Reader) (io.ReadCloser, error) {

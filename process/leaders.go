@@ -23,6 +23,7 @@ import (
 	"proa.dev/control/protection"
 	"proa.dev/control/replicaset"
 	"proa.dev/control/resourcequota"
+	"proa.dev/control/policystatus"
 	"proa.dev/control/rootca"
 	"proa.dev/control/serviceaccount"
 	"proa.dev/control/statefulset"
@@ -61,6 +62,7 @@ func (s *server) controllers() []struct {
 		}},
 		{"podgc", func(d control.Deps) (runner, error) { return podgc.New(d) }},
 		{"serviceaccount", func(d control.Deps) (runner, error) { return serviceaccount.New(d) }},
+		{"policystatus", func(d control.Deps) (runner, error) { return policystatus.New(d) }},
 		{"rootca", func(d control.Deps) (runner, error) { return rootca.New(d) }},
 		{"resourcequota", func(d control.Deps) (runner, error) { return resourcequota.New(d) }},
 		{"disruption", func(d control.Deps) (runner, error) { return disruption.New(d) }},

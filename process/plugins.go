@@ -7,6 +7,7 @@ import (
 	"proa.dev/apiserver/admission/limitranger"
 	"proa.dev/apiserver/admission/nodes"
 	"proa.dev/apiserver/admission/podsecurity"
+	"proa.dev/apiserver/admission/policy"
 	"proa.dev/apiserver/admission/resourcequota"
 	"proa.dev/apiserver/admission/volumes"
 	"proa.dev/apiserver/admission/webhook"
@@ -16,6 +17,6 @@ import (
 // they run stands in apiserver/admission/list.go.
 func plugins() []admission.Plugin {
 	return []admission.Plugin{
-		certificates.New, limitranger.New, nodes.New, podsecurity.New, volumes.New, webhook.New, ingressclass.New, resourcequota.New,
+		certificates.New, limitranger.New, nodes.New, podsecurity.New, volumes.New, webhook.New, ingressclass.New, policy.New, resourcequota.New,
 	}
 }

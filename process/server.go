@@ -29,6 +29,7 @@ import (
 	"proa.dev/object"
 	"proa.dev/pki"
 	"proa.dev/store"
+	"proa.dev/store/crypt"
 	"proa.dev/store/etcd"
 )
 
@@ -65,6 +66,7 @@ type server struct {
 	api        *apiserver.Server
 	node       *node // nil where the kubelet is switched off
 	trail      *audit.Log
+	crypt      *crypt.Store    // nil: nothing is encrypted
 	parts      []run.Component // that only some configurations have
 	closers    []func() error
 }
@@ -77,7 +79,7 @@ type storage interface {
 
 func newServer(c *config.Config, log *slog.Logger) (*server, error) {
 	s := &server{config: c, log: log, steps: newSteps(time.Now(), 3)}
-	for _, build := range []func() error{s.openPKI, s.openStore, s.buildAPI, s.buildNode} {
+	for _, build := range []func() error{s.openPKI, s.openStore, s.encrypt, s.buildAPI, s.buildNode} {
 		if err := build(); err != nil {
 			s.close()
 			return nil, err
@@ -131,6 +133,10 @@ func (s *server) buildAPI() error {
 	if err != nil {
 		return err
 	}
+	checks := map[string]func(context.Context) error{}
+	if s.crypt != nil {
+		checks["kms-providers"] = s.crypt.Check
+	}
 	port := netip.MustParseAddrPort(s.config.API.Listen).Port()
 	advertise := netip.AddrPortFrom(s.address, port)
 	keys, err := authn.Discovery(authn.DefaultIssuer, s.cluster.ServiceAccountKeys(), "https://"+advertise.String())
@@ -151,7 +157,7 @@ func (s *server) buildAPI() error {
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, tokenTracking, s.dnsService},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
-		Audit: s.trail, Seats: s.config.API.MaxRequests, Log: s.log,
+		Audit: s.trail, Seats: s.config.API.MaxRequests, Checks: checks, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -179,7 +185,7 @@ func (s *server) components() []run.Component {
 		{Name: "role index", Run: s.rbac.Run},
 		{Name: "API server", Run: s.api.Run},
 		{Name: "steps", Run: s.follow},
-		{Name: "private socket", Run: (&admin{path: adminPath(s.config), steps: s.steps, images: s.images()}).Run},
+		{Name: "private socket", Run: (&admin{path: adminPath(s.config), steps: s.steps, images: s.images(), reencrypt: s.reencrypt}).Run},
 		{Name: "events of controllers", Run: events.Run},
 		{Name: "events of the scheduler", Run: scheduling.Run},
 		{Name: "leader", Run: func(ctx context.Context) error {

@@ -25,6 +25,12 @@ type Store interface {
 	Compact(ctx context.Context, rev int64) error
 }
 
+// Staler is a Store that may keep values in a form that it would not write today: encrypted with an older key, or not at all.
+type Staler interface {
+	// Stale says whether that is so of a key. Writing its value anew, even unchanged, ends it.
+	Stale(ctx context.Context, key string) (bool, error)
+}
+
 // KV is one key as it is at a revision.
 type KV struct {
 	Key   string

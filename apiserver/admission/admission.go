@@ -83,11 +83,14 @@ func (r *Request) Failed() {
 
 // Forbid is the 403 that refuses the request.
 func (r *Request) Forbid(format string, args ...any) *apierrors.StatusError {
-	name := r.Key.Name
+	name := r.Name()
 	if name == "" && r.Object != nil {
 		if name = r.Object.GetName(); name == "" {
 			name = r.Object.GetGenerateName()
 		}
+	}
+	if name == "" {
+		name = "Unknown"
 	}
 	return apierrors.NewForbidden(schema.GroupResource{Group: r.Kind.Group, Resource: r.Kind.Resource.Resource}, name, fmt.Errorf(format, args...))
 }

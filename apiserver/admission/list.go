@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"proa.dev/apiserver/authz"
 	"proa.dev/client"
@@ -32,6 +33,8 @@ type Deps struct {
 	// not before.
 	Self  func() client.Client
 	Kinds func() []*kinds.Kind
+	// Merge says how the fields of a kind's objects are merged; nil where nothing is known of them.
+	Merge func(*kinds.Kind) (managedfields.TypeConverter, error)
 	// Plugins are the parts of admission that stand in folders of their own.
 	Plugins []Plugin
 

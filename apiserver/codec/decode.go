@@ -2,6 +2,8 @@ package codec
 
 import (
 	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -27,11 +29,30 @@ const maxDepth = 1000
 // error is ready to be sent: 400 with Kubernetes' words.
 func Decode(body []byte, f Form, want schema.GroupVersionKind, o runtime.Object) (strict []error, err error) {
 	var said schema.GroupVersionKind
+	var data []byte
+	var failed error // of reading it all; what it is comes first
 	switch f {
 	case Protobuf:
-		said, err = decodeProtobuf(body, o)
+		if said, data, err = openProtobuf(body, o); err != nil {
+			return nil, unrecognized(body, want, err)
+		}
+		failed = o.(message).Unmarshal(data)
 	default:
-		strict, said, err = decodeJSON(body, f == YAML, o)
+		data = body
+		if f == YAML {
+			if data, err = yaml.YAMLToJSON(body); err != nil {
+				return nil, unrecognized(body, want, err)
+			}
+		}
+		if err = CheckDepth(data); err != nil {
+			return nil, unrecognized(body, want, err)
+		}
+		strict, failed = decodeJSON(body, data, f == YAML, o)
+		if said = o.GetObjectKind().GroupVersionKind(); failed != nil || said.Kind == "" || said.Version == "" {
+			if said, err = interpret(data); err != nil {
+				return nil, unrecognized(body, want, err)
+			}
+		}
 	}
 	got := want
 	if said.Kind != "" {
@@ -40,23 +61,91 @@ func Decode(body []byte, f Form, want schema.GroupVersionKind, o runtime.Object)
 	if said.Version != "" {
 		got.Group, got.Version = said.Group, said.Version
 	}
-	if err != nil {
-		return nil, unusable(got, want, err)
+	if err := suits(got, want); err != nil {
+		return nil, err
 	}
-	switch {
-	case got.GroupVersion() != want.GroupVersion() && object.Scheme().Recognizes(got):
-		return nil, apierrors.NewBadRequest(fmt.Sprintf(
-			"the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion()))
-	case got.GroupVersion() != want.GroupVersion():
-		return nil, unusable(got, want, fmt.Errorf("no kind %q is registered for version %q", got.Kind, got.GroupVersion()))
-	case got.Kind != want.Kind && object.Scheme().Recognizes(got):
-		return nil, unusable(got, want, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion",
-			got.Version, got.Kind, want.Version, want.Kind))
-	case got.Kind != want.Kind:
-		return nil, unusable(got, want, fmt.Errorf("no kind %q is registered for version %q", got.Kind, got.GroupVersion()))
+	if failed != nil {
+		return nil, unusable(got, want, failed)
 	}
 	o.GetObjectKind().SetGroupVersionKind(want)
 	return strict, nil
+}
+
+// Suits says why an object that calls itself got is not one of kind want, where a patch has made it so.
+func Suits(got, want schema.GroupVersionKind) error {
+	switch {
+	case got == want:
+		return nil
+	case object.Scheme().Recognizes(got):
+		return fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", got.Version, got.Kind, internal(want.Group), want.Kind)
+	}
+	return notRegistered(got)
+}
+
+// suits says why an object of kind got is not one of kind want.
+func suits(got, want schema.GroupVersionKind) error {
+	switch {
+	case got == want:
+		return nil
+	case !object.Scheme().Recognizes(got):
+		return unusable(got, want, notRegistered(got))
+	case got.GroupVersion() != want.GroupVersion():
+		return apierrors.NewBadRequest(fmt.Sprintf(
+			"the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion()))
+	}
+	return unusable(got, want, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", got.Version, got.Kind, internal(want.Group), want.Kind))
+}
+
+// notRegistered is what Kubernetes says of kinds that it does not know; the scheme is a place in its source that users know by heart.
+func notRegistered(gvk schema.GroupVersionKind) error {
+	return fmt.Errorf("no kind %q is registered for version %q in scheme %q", gvk.Kind, gvk.GroupVersion(), "pkg/api/legacyscheme/scheme.go:30")
+}
+
+// internal is what Kubernetes calls a group inside.
+func internal(group string) string {
+	switch group {
+	case "", "events.k8s.io":
+		return "core"
+	}
+	name, _, _ := strings.Cut(group, ".")
+	return name
+}
+
+// typeOf is what JSON has to say about itself. The type is shown in errors as it is written in Kubernetes.
+type typeOf = struct {
+	APIVersion string `json:"apiVersion,omitempty"`
+	Kind       string `json:"kind,omitempty"`
+}
+
+// interpret reads what kind of object JSON says that it is.
+func interpret(data []byte) (gvk schema.GroupVersionKind, err error) {
+	var t typeOf
+	if err := json.Unmarshal(data, &t); err != nil {
+		return gvk, fmt.Errorf("couldn't get version/kind; json parse error: %w", err)
+	}
+	gv, err := schema.ParseGroupVersion(t.APIVersion)
+	return gv.WithKind(t.Kind), err
+}
+
+// unrecognized is the 400 for a body that does not even say what it is.
+func unrecognized(body []byte, want schema.GroupVersionKind, err error) error {
+	return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", want.Kind, err, summary(body)))
+}
+
+// summary is how a body begins.
+func summary(body []byte) string {
+	const most = 30
+	switch {
+	case len(body) == 0:
+		return "<empty>"
+	case body[0] == '{' && len(body) > most:
+		return string(body[:most]) + " ..."
+	case body[0] == '{':
+		return string(body)
+	case len(body) > most:
+		return hex.EncodeToString(body[:most]) + " ..."
+	}
+	return hex.EncodeToString(body)
 }
 
 // StrictError is the 400 that answers unknown and duplicate fields when the client asked for strict validation.
@@ -68,26 +157,15 @@ func unusable(got, want schema.GroupVersionKind, err error) error {
 	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", got.Kind, got.Version, want.Kind, err))
 }
 
-func decodeJSON(body []byte, isYAML bool, o runtime.Object) (strict []error, said schema.GroupVersionKind, err error) {
-	data := body
-	if isYAML {
-		if data, err = yaml.YAMLToJSON(body); err != nil {
-			return nil, said, err
-		}
-	}
-	if err := CheckDepth(data); err != nil {
-		return nil, said, err
-	}
-	strict, err = kjson.UnmarshalStrict(data, o)
-	if err != nil {
-		return nil, o.GetObjectKind().GroupVersionKind(), err
-	}
+// decodeJSON reads data, which is body or what its YAML says in JSON.
+func decodeJSON(body, data []byte, isYAML bool, o runtime.Object) (strict []error, err error) {
 	if isYAML { // duplicates are lost in the way through JSON
 		if _, err := yaml.YAMLToJSONStrict(body); err != nil {
 			strict = append(strict, err)
 		}
 	}
-	return strict, o.GetObjectKind().GroupVersionKind(), nil
+	more, err := kjson.UnmarshalStrict(data, o)
+	return append(strict, more...), err
 }
 
 // CheckDepth refuses JSON that nests too deep, before anything is allocated for it.
@@ -120,45 +198,66 @@ func CheckDepth(data []byte) error {
 	return nil
 }
 
-func decodeProtobuf(body []byte, o runtime.Object) (said schema.GroupVersionKind, err error) {
-	m, ok := o.(message)
-	if !ok {
-		return said, &ErrNoProtobuf{o}
+// openProtobuf takes what a body says about itself off it. raw is for o, which must be able to read it.
+func openProtobuf(body []byte, o runtime.Object) (said schema.GroupVersionKind, raw []byte, err error) {
+	if _, ok := o.(message); !ok {
+		return said, nil, &ErrNoProtobuf{o}
 	}
 	switch {
 	case len(body) == 0:
-		return said, errors.New("empty data")
+		return said, nil, errors.New("empty data")
 	case !bytes.HasPrefix(body, magic[:]):
-		return said, fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", magic[:])
+		return said, nil, fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", magic[:])
 	case len(body) == len(magic):
-		return said, errors.New("empty body")
+		return said, nil, errors.New("empty body")
 	}
 	var u runtime.Unknown
 	if err := u.Unmarshal(body[len(magic):]); err != nil {
-		return said, err
+		return said, nil, err
 	}
-	said = u.GroupVersionKind()
-	return said, m.Unmarshal(u.Raw)
+	return u.GroupVersionKind(), u.Raw, nil
 }
 
-// FieldPaths turns the strict errors into the texts of Warning headers.
-func FieldPaths(strict []error) []string {
-	out := make([]string, len(strict))
-	for i, err := range strict {
-		out[i] = strings.TrimSpace(err.Error())
+// FieldPaths turns the strict errors into the texts of Warning headers: those of YAML come several in one.
+func FieldPaths(strict []error) (out []string) {
+	for _, err := range strict {
+		text, isYAML := strings.CutPrefix(err.Error(), "yaml: ")
+		if !isYAML {
+			out = append(out, strings.TrimSpace(err.Error()))
+			continue
+		}
+		for line := range strings.Lines(strings.TrimPrefix(text, "unmarshal errors:\n")) {
+			out = append(out, strings.TrimSpace(line))
+		}
 	}
 	return out
 }
 
 // DecodeDeleteOptions reads the body of a delete: DeleteOptions of meta.k8s.io, or of whatever group the client put them in.
 func DecodeDeleteOptions(body []byte, f Form) (o metav1.DeleteOptions, err error) {
-	if f == Protobuf {
-		_, err = decodeProtobuf(body, &o)
-	} else {
-		_, _, err = decodeJSON(body, f == YAML, &o)
+	var said schema.GroupVersionKind
+	data := body
+	switch f {
+	case Protobuf:
+		if said, data, err = openProtobuf(body, &o); err == nil {
+			err = o.Unmarshal(data)
+		}
+	case YAML:
+		if data, err = yaml.YAMLToJSON(body); err != nil {
+			break
+		}
+		fallthrough
+	default:
+		if err = CheckDepth(data); err != nil {
+			break
+		}
+		if said, err = interpret(data); err == nil {
+			err = kjson.UnmarshalCaseSensitivePreserveInts(data, &o)
+		}
 	}
-	if err == nil && o.Kind != "" && o.Kind != "DeleteOptions" {
-		err = fmt.Errorf("decoded object cannot be converted to DeleteOptions: it is a %s", o.Kind)
+	if err == nil && said.Kind != "" && said.Kind != "DeleteOptions" {
+		err = fmt.Errorf("no kind %q is registered for version %q in scheme %q", said.Kind, said.GroupVersion(),
+			"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27")
 	}
 	if err != nil {
 		return o, apierrors.NewBadRequest(err.Error())

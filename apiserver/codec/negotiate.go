@@ -145,6 +145,9 @@ func (c clause) wanted() (w Wanted, ok bool) {
 	w.Version = gv.Version
 	switch as {
 	case "Table":
+		if w.Form == Protobuf { // tables have no such form
+			return w, false
+		}
 		w.Shape = Table
 	case "PartialObjectMetadata":
 		w.Shape = Partial

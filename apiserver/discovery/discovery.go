@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -28,18 +29,18 @@ func NewMerged(list func() []*kinds.Kind, remotes func() []Remote) http.Handler 
 }
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if r.Method != http.MethodGet && (path[0] == "api" || len(path) > 2) { // the others do not look at the method
+		refuse(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "the server does not allow this method on the requested resource")
 		return
 	}
 	form, ok := negotiate(r.Header.Get("Accept"))
 	if !ok {
-		http.Error(w, "only application/json and application/vnd.kubernetes.protobuf are served here", http.StatusNotAcceptable)
+		refuse(w, http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
+			"only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf")
 		return
 	}
 	groups := tree(h.kinds(), h.remotes())
-	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
 	case path[0] == "api" && len(path) == 1:
 		core, _ := find(groups, "")
@@ -79,7 +80,28 @@ func writeResources(w http.ResponseWriter, r *http.Request, form form, groups []
 			return
 		}
 	}
+	if name == "" || len(g.versions) > 0 && g.versions[0].remote == nil && isBuiltin(name) {
+		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
+		return
+	}
 	http.NotFound(w, r)
+}
+
+// refuse answers with a Status.
+func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, text string) {
+	w.Header().Set("Content-Type", jsonType)
+	w.Header().Set("Cache-Control", "no-cache, private")
+	st := metav1.Status{Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: text}
+	st.Kind, st.APIVersion = "Status", "v1"
+	if code != http.StatusNotAcceptable {
+		st.Details = &metav1.StatusDetails{}
+	}
+	b, err := json.Marshal(st)
+	if err != nil {
+		panic(err) // plain fields
+	}
+	w.WriteHeader(code)
+	w.Write(append(b, '\n')) // the client may be gone; nobody else needs to know
 }
 
 func coreVersions(g group, host string) *metav1.APIVersions {

@@ -66,11 +66,11 @@ func TestGolden(t *testing.T) {
 
 func TestNegotiate(t *testing.T) {
 	for accept, want := range map[string]string{
-		"": "{false false} true", "*/*": "{false false} true", "application/json": "{false false} true",
-		"text/html": "{false false} false", "text/html, */*;q=0.8": "{false false} true",
-		"application/vnd.kubernetes.protobuf,application/json":                                                 "{true false} true",
-		"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer,application/json": "{false true} true",
-		"application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery.k8s.io,application/json":           "{false false} true",
+		"": "{false false false} true", "*/*": "{false false false} true", "application/json": "{false false false} true",
+		"text/html": "{false false false} false", "text/html, */*;q=0.8": "{false false false} true",
+		"application/vnd.kubernetes.protobuf,application/json":                                                 "{true false false} true",
+		"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer,application/json": "{false true false} true",
+		"application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery.k8s.io,application/json":           "{false false false} true",
 	} {
 		f, ok := negotiate(accept)
 		if got := fmt.Sprint(f, ok); got != want {

@@ -53,3 +53,8 @@ func (r *Remote) shown() apidiscovery.APIVersionDiscovery {
 	}
 	return v
 }
+
+func isBuiltin(group string) bool {
+	_, ok := builtin[group]
+	return ok
+}

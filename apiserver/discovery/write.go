@@ -13,18 +13,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
 )
 
 const (
 	jsonType  = "application/json"
 	protoType = "application/vnd.kubernetes.protobuf"
+	yamlType  = "application/yaml"
 	// asList is the parameters of the newer form, in the order in which clients send and compare them.
 	asList = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 )
 
 // form is how an answer is written.
 type form struct {
-	protobuf, aggregated bool
+	protobuf, aggregated, yaml bool
 }
 
 // negotiate takes the first media type of an Accept header that is served. Quality values are not weighed: clients list what they
@@ -43,6 +45,8 @@ func negotiate(accept string) (form, bool) {
 		case jsonType, "*/*", "application/*":
 		case protoType:
 			f.protobuf = true
+		case yamlType:
+			f.yaml = true
 		default:
 			continue
 		}
@@ -65,6 +69,11 @@ func write(w http.ResponseWriter, r *http.Request, f form, o runtime.Object) {
 	} else {
 		f.aggregated = false // asked for below /apis/<group>, where there is one form only
 	}
+	if list, ok := o.(*metav1.APIResourceList); ok && list.GroupVersion == "v1" {
+		gv = schema.GroupVersion{} // the oldest form names no version
+	} else if _, ok := o.(*metav1.APIVersions); ok {
+		gv = schema.GroupVersion{}
+	}
 	o.GetObjectKind().SetGroupVersionKind(gv.WithKind(kindOf(o)))
 	body, contentType, err := encode(f, o)
 	if err != nil {
@@ -73,7 +82,9 @@ func write(w http.ResponseWriter, r *http.Request, f form, o runtime.Object) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", contentType)
-	h.Set("Vary", "Accept")
+	if f.aggregated {
+		h.Set("Vary", "Accept")
+	}
 	h.Set("Cache-Control", "public")
 	tag := strconv.Quote(fmt.Sprintf("%X", sha512.Sum512(body)))
 	h.Set("ETag", tag)
@@ -101,11 +112,16 @@ func kindOf(o runtime.Object) string {
 
 func encode(f form, o runtime.Object) (body []byte, contentType string, err error) {
 	contentType = jsonType
-	if f.protobuf {
+	switch {
+	case f.protobuf:
 		contentType = protoType
 		body, err = envelope(o)
-	} else {
+	case f.yaml:
+		contentType = yamlType
+		body, err = yaml.Marshal(o)
+	default:
 		body, err = json.Marshal(o)
+		body = append(body, '\n')
 	}
 	if f.aggregated {
 		contentType += asList

@@ -79,11 +79,6 @@ const ( // the media types with @ are not valid by RFC 6838, but are what client
 )
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
-		return
-	}
 	groups := split(h.kinds())
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	gv, isDoc := strings.CutPrefix(path, "/openapi/v3/")
@@ -106,7 +101,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
-		http.NotFound(w, r)
+		w.WriteHeader(http.StatusNotFound)
 	default:
 		http.NotFound(w, r)
 	}
@@ -178,7 +173,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, forms []format, 
 		http.Error(w, http.StatusText(http.StatusNotAcceptable), http.StatusNotAcceptable)
 		return
 	}
-	w.Header().Set("Vary", "Accept")
+	w.Header().Set("Vary", "Accept-Encoding")
 	w.Header().Set("Content-Type", f.answer)
 	w.Header().Set("ETag", strconv.Quote(hash))
 	if r.Header.Get("If-None-Match") == strconv.Quote(hash) {

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 
 	"proa.dev/apiserver/codec"
@@ -29,10 +32,10 @@ const (
 )
 
 // Apply applies p to cur, which stays as it is, and fills into, which must be new. strict lists unknown and duplicate fields of
-// the result and of the patch. Errors are ready to be sent.
-func Apply(cur object.Object, p client.Patch, into object.Object) (strict []error, err error) {
+// the result and of the patch; patched is what an error about them shows. Errors are ready to be sent.
+func Apply(cur object.Object, p client.Patch, into object.Object) (strict []error, patched string, err error) {
 	if err := codec.CheckDepth(p.Data); err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+		return nil, "", apierrors.NewBadRequest(err.Error())
 	}
 	switch p.Type {
 	case types.JSONPatchType, types.MergePatchType:
@@ -40,25 +43,25 @@ func Apply(cur object.Object, p client.Patch, into object.Object) (strict []erro
 	case types.StrategicMergePatchType:
 		return strategic(cur, p.Data, into)
 	}
-	return nil, codec.Unsupported(Accepted)
+	return nil, "", codec.Unsupported(Accepted)
 }
 
 // Accepted is the patch types, as a 415 lists them.
 const Accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
 
-func viaJSON(cur object.Object, p client.Patch, into object.Object) (strict []error, err error) {
+func viaJSON(cur object.Object, p client.Patch, into object.Object) (strict []error, patched string, err error) {
 	was, err := json.Marshal(cur)
 	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+		return nil, "", apierrors.NewInternalError(err)
 	}
 	var now []byte
 	if p.Type == types.JSONPatchType {
-		now, err = operations(was, p.Data)
+		now, strict, err = operations(was, p.Data)
 	} else {
 		var v map[string]any
 		dup, verr := kjson.UnmarshalStrict(p.Data, &v)
 		if verr != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", verr))
+			return nil, "", apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", verr))
 		}
 		strict = dup
 		now, err = jsonpatch.MergePatch(was, p.Data)
@@ -67,36 +70,65 @@ func viaJSON(cur object.Object, p client.Patch, into object.Object) (strict []er
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if len(now) > maxPatched {
-		return nil, tooLong(len(now))
+		return nil, "", tooLong(len(now))
 	}
 	more, err := kjson.UnmarshalStrict(now, into)
-	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding the patched object: %v", err))
+	if err == nil {
+		err = codec.Suits(into.GetObjectKind().GroupVersionKind(), cur.GetObjectKind().GroupVersionKind())
 	}
-	return append(strict, more...), nil
+	if err != nil {
+		return nil, "", unfit(string(now), err)
+	}
+	return append(strict, more...), string(now), nil
+}
+
+// jsonPatchOp is one operation of a JSON patch, to find unknown and duplicate fields.
+type jsonPatchOp struct {
+	Op    string `json:"op"`
+	From  string `json:"from"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
 }
 
 // operations applies a JSON patch.
-func operations(was, data []byte) ([]byte, error) {
+func operations(was, data []byte) (now []byte, strict []error, err error) {
+	var ops []jsonPatchOp
+	loose, err := kjson.UnmarshalStrict(data, &ops)
+	if err != nil { // the name of the type is Kubernetes'
+		return nil, nil, apierrors.NewBadRequest("error decoding patch: " + strings.ReplaceAll(err.Error(), "patch.jsonPatchOp", "handlers.jsonPatchOp"))
+	}
+	for _, e := range loose {
+		strict = append(strict, fmt.Errorf("json patch %w", e))
+	}
 	patch, err := jsonpatch.DecodePatch(data)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+		return nil, nil, apierrors.NewBadRequest(err.Error())
 	}
 	if len(patch) > maxOperations {
-		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
+		return nil, nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
 			"The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(patch)))
 	}
 	if countCopies(patch) > fewCopies {
-		return stepwise(was, patch)
+		now, err = stepwise(was, patch)
+		return now, strict, err
 	}
-	now, err := patch.Apply(was)
-	if err != nil {
-		return nil, unprocessable(err)
+	if now, err = patch.Apply(was); err != nil {
+		return nil, nil, unprocessable(err)
 	}
-	return now, nil
+	return now, strict, nil
+}
+
+// unfit is the 422 for a patch whose result is no object of its kind.
+func unfit(patched string, err error) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), patched, err.Error())})
+}
+
+// Strict is the 422 that answers unknown and duplicate fields when the client asked for strict validation. patched is what Apply has said.
+func Strict(patched string, strict []error) error {
+	return unfit(patched, runtime.NewStrictDecodingError(strict))
 }
 
 func countCopies(p jsonpatch.Patch) (n int) {
@@ -133,31 +165,33 @@ func unprocessable(err error) error {
 	return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 }
 
-func strategic(cur object.Object, data []byte, into object.Object) (strict []error, err error) {
+func strategic(cur object.Object, data []byte, into object.Object) (strict []error, patched string, err error) {
 	var p map[string]any
 	strict, err = kjson.UnmarshalStrict(data, &p)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+		return nil, "", apierrors.NewBadRequest(err.Error())
 	}
 	if _, ok := cur.(runtime.Unstructured); ok {
-		return nil, codec.Unsupported("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")
+		return nil, "", codec.Unsupported("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")
 	}
 	was, err := runtime.DefaultUnstructuredConverter.ToUnstructured(cur)
 	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+		return nil, "", apierrors.NewInternalError(err)
 	}
+	patched = fmt.Sprintf("%+v", p)
 	now, err := strategicpatch.StrategicMergeMapPatch(was, p, into)
 	if err != nil {
-		return nil, explain(err)
+		return nil, "", explain(err)
 	}
 	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(now, into, true)
+	into.GetObjectKind().SetGroupVersionKind(cur.GetObjectKind().GroupVersionKind()) // such a patch cannot make it something else
 	if bad, ok := runtime.AsStrictDecodingError(err); ok {
-		return append(strict, bad.Errors()...), nil
+		return append(strict, bad.Errors()...), patched, nil
 	}
 	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+		return nil, "", unfit(patched, err)
 	}
-	return strict, nil
+	return strict, patched, nil
 }
 
 func explain(err error) error {
@@ -166,6 +200,8 @@ func explain(err error) error {
 		errors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys), errors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList),
 		errors.Is(err, mergepatch.ErrUnsupportedStrategicMergePatchFormat):
 		return apierrors.NewBadRequest(err.Error())
+	case errors.Is(err, mergepatch.ErrNoListOfLists), errors.Is(err, mergepatch.ErrBadPatchFormatForPrimitiveList):
+		return unprocessable(err)
 	}
-	return unprocessable(err)
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
 }

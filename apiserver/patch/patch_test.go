@@ -43,7 +43,7 @@ func TestPatches(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cur, got, want := pod(), &core.Pod{}, pod()
-			strict, err := Apply(cur, client.Patch{Type: c.kind, Data: []byte(c.patch)}, got)
+			strict, _, err := Apply(cur, client.Patch{Type: c.kind, Data: []byte(c.patch)}, got)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,13 +86,13 @@ func TestRefusedPatches(t *testing.T) {
 		"too many operations": {types.JSONPatchType, "[" + strings.Repeat(`{"op":"test","path":"/x","value":1},`, maxOperations) + `{"op":"test","path":"/x","value":1}]`, 413},
 		"a bomb of copies":    {types.JSONPatchType, copies(60), 413},
 		"too many copies":     {types.JSONPatchType, copies(300), 413},
-		"wrong type":          {types.MergePatchType, `{"spec":{"containers":3}}`, 400},
-		"strategic no list":   {types.StrategicMergePatchType, `{"spec":{"containers":[1]}}`, 422},
+		"wrong type":          {types.MergePatchType, `{"spec":{"containers":3}}`, 422},
+		"strategic no list":   {types.StrategicMergePatchType, `{"spec":{"containers":[1]}}`, 500},
 		"too deep":            {types.MergePatchType, strings.Repeat(`{"a":`, 5000), 400},
 		"unknown type":        {"application/cake", `{}`, 415},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Apply(pod(), client.Patch{Type: c.kind, Data: []byte(c.data)}, &core.Pod{})
+			_, _, err := Apply(pod(), client.Patch{Type: c.kind, Data: []byte(c.data)}, &core.Pod{})
 			st, ok := err.(apierrors.APIStatus)
 			if !ok || st.Status().Code != c.code {
 				t.Errorf("got %v, want code %d", err, c.code)
@@ -113,7 +113,7 @@ func FuzzApply(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data string, kind byte) {
 		cur := pod()
-		if _, err := Apply(cur, client.Patch{Type: kinds[kind%3], Data: []byte(data)}, &core.Pod{}); err != nil {
+		if _, _, err := Apply(cur, client.Patch{Type: kinds[kind%3], Data: []byte(data)}, &core.Pod{}); err != nil {
 			if _, ok := err.(apierrors.APIStatus); !ok {
 				t.Errorf("%v cannot be sent", err)
 			}

@@ -155,6 +155,11 @@ func failure(err error) error {
 	return apierrors.NewInternalError(err)
 }
 
+// plainError is a 500 with nothing but the text of err, as Kubernetes answers what it has not worded.
+func plainError(err error) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
+}
+
 // dry says whether a request is not to be stored.
 func dry(dryRun []string) bool { return len(dryRun) > 0 }
 

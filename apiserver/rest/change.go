@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -16,6 +17,7 @@ import (
 	"proa.dev/apiserver/codec"
 	"proa.dev/client"
 	"proa.dev/object"
+	"proa.dev/store"
 )
 
 // changeTries bounds how often a change is made anew because somebody else was faster.
@@ -80,6 +82,12 @@ func (a *API) do(ctx context.Context, s *Served, c change) (Answer, error) {
 		}
 		c.migrates = s.Kind.Custom != nil && !s.Kind.Custom.Stored.Current(stored.Object)
 		asked := o.GetResourceVersion()
+		if _, err := strconv.ParseUint(asked, 10, 64); asked != "" && err != nil {
+			return Answer{}, plainError(err)
+		}
+		if asked == "0" {
+			asked = ""
+		}
 		if asked == "" && c.put && s.Kind.Versioned {
 			return Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: s.Group, Kind: s.GroupVersionResource.Resource}, c.target.Name, field.ErrorList{
 				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
@@ -119,7 +127,7 @@ func (a *API) behind(ctx context.Context, s *Served, old *cache.Item) (bool, err
 // changeOnce takes the change from old to o through admission and validation into the store. The error is a *store.Conflict if
 // somebody else was faster.
 func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.Item, o object.Object) (_ Answer, err error) {
-	if err := a.matchUpdate(s, c.target, old, o); err != nil {
+	if err := a.matchUpdate(s, c.target, old, o, c.put); err != nil {
 		return Answer{}, err
 	}
 	r := updateWith(a.request(ctx, s, admission.Update, c.target.Sub), c.options)
@@ -158,7 +166,11 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 		return Answer{}, err
 	}
 	if o.GetDeletionTimestamp() != nil && goneAfter(o) {
-		return a.finish(ctx, s, old, o, r.DryRun)
+		answer, err := a.finish(ctx, s, old, o, r.DryRun)
+		if err == nil { // the client has asked for a change, and is told what it has made
+			answer = Answer{Item: cache.Loose(s.Kind, o)}
+		}
+		return answer, err
 	}
 	same, err := equal(o, old.Object)
 	if err != nil {
@@ -167,6 +179,13 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if same && !c.migrates {
 		if again, err := a.behind(ctx, s, old); err != nil || again {
 			return Answer{}, conflictOr(err, s, old)
+		}
+		if stale, err := a.stale(ctx, s, old); err != nil || stale && !r.DryRun {
+			if err != nil {
+				return Answer{}, failure(err)
+			}
+			it, err := a.cache.Write(ctx, s.Shelf, old.Key, o, old.Rev)
+			return Answer{Item: it}, err
 		}
 		r.Failed() // nothing was written: what was reserved for it is not needed
 		return Answer{Item: old}, nil
@@ -229,6 +248,12 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 	m := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
+	if len(errs) > 0 && s.Kind.Custom == nil { // Kubernetes checks metadata for all kinds, and once more for each: the causes come twice
+		errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
+		if !c.status {
+			errs = append(errs, validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)...)
+		}
+	}
 	switch {
 	case c.raw, c.status && c.target.Sub != "status":
 		errs = append(errs, s.Kind.ValidateSub(c.target.Sub, o, old)...)
@@ -242,15 +267,15 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 }
 
 // matchUpdate says whether o can take the place of old at all.
-func (a *API) matchUpdate(s *Served, t client.Target, old *cache.Item, o object.Object) error {
+func (a *API) matchUpdate(s *Served, t client.Target, old *cache.Item, o object.Object, put bool) error {
 	switch {
 	case o.GetName() == "":
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", t.Name))
 	case o.GetName() != t.Name:
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", o.GetName(), t.Name))
 	case s.Namespaced && o.GetNamespace() != "" && o.GetNamespace() != t.Namespace:
-		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the request (%s)", o.GetNamespace(), t.Namespace))
-	case o.GetUID() != "" && o.GetUID() != old.Object.GetUID():
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	case put && o.GetUID() != "" && o.GetUID() != old.Object.GetUID():
 		//lint:ignore ST1005 Kubernetes' own words
 		return apierrors.NewConflict(s.group(), t.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", o.GetUID(), old.Object.GetUID()))
 	}
@@ -265,8 +290,12 @@ func (a *API) matchUpdate(s *Served, t client.Target, old *cache.Item, o object.
 // keepMeta gives o the metadata of old that no client may change.
 func keepMeta(o, old object.Object) {
 	o.SetGeneration(old.GetGeneration())
-	o.SetUID(old.GetUID())
-	o.SetCreationTimestamp(old.GetCreationTimestamp())
+	if o.GetUID() == "" {
+		o.SetUID(old.GetUID())
+	}
+	if created := o.GetCreationTimestamp(); created.IsZero() {
+		o.SetCreationTimestamp(old.GetCreationTimestamp())
+	}
 	o.SetSelfLink("")
 	if old.GetDeletionTimestamp() != nil {
 		o.SetDeletionTimestamp(old.GetDeletionTimestamp())
@@ -287,4 +316,13 @@ func equal(a, b object.Object) (bool, error) {
 	}
 	y, err := codec.Store(b)
 	return bytes.Equal(x, y), err
+}
+
+// stale says whether an object should be written though it has not changed: it is stored in another form than it would be today.
+func (a *API) stale(ctx context.Context, s *Served, old *cache.Item) (bool, error) {
+	st, ok := a.store.(store.Staler)
+	if !ok {
+		return false, nil
+	}
+	return st.Stale(ctx, s.Shelf.StoreKey(old.Key))
 }

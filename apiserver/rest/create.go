@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 
 	core "k8s.io/api/core/v1"
@@ -48,9 +49,11 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 	if err := matchNamespace(s, t.Namespace, o); err != nil {
 		return Answer{}, err
 	}
-	if o.GetResourceVersion() != "" {
+	// A version that is none is taken for none, and no version at all matters to a trial.
+	if rev, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64); err == nil && rev != 0 && !dry(opt.DryRun) {
 		return Answer{}, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
 	}
+	o.SetResourceVersion("")
 	wipeMeta(o)
 	dedupOwners(ctx, o)
 	generated := o.GetName() == "" && o.GetGenerateName() != ""
@@ -142,6 +145,9 @@ var anyFinalizer = [...]string{"admissionregistration.k8s.io", "apiextensions.k8
 func checkMeta(s *Served, o object.Object) field.ErrorList {
 	m := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)
+	if len(errs) > 0 {
+		return errs
+	}
 	for _, msg := range path.IsValidPathSegmentName(o.GetName()) {
 		errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
 	}
@@ -178,7 +184,6 @@ func wipeMeta(o object.Object) {
 	o.SetCreationTimestamp(metav1.Time{})
 	o.SetDeletionTimestamp(nil)
 	o.SetDeletionGracePeriodSeconds(nil)
-	o.SetGeneration(0)
 	o.SetSelfLink("")
 	o.SetManagedFields(nil)
 }

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/cache"
@@ -43,6 +44,7 @@ func (a *API) admitCollected(ctx context.Context, r *admission.Request) error {
 func admitted(context.Context, *admission.Request) error { return nil }
 
 func (a *API) delete(ctx context.Context, s *Served, t client.Target, opt metav1.DeleteOptions, ask admit) (Answer, error) {
+	opt.IgnoreStoreReadErrorWithClusterBreakingPotential = nil // off, as it is by default in Kubernetes
 	if errs := mvalidation.ValidateDeleteOptions(&opt); len(errs) > 0 {
 		return Answer{}, apierrors.NewInvalid(optionsKind("DeleteOptions"), "", errs)
 	}
@@ -118,6 +120,12 @@ func (a *API) planDelete(s *Served, old object.Object, opt metav1.DeleteOptions)
 	case at == nil:
 		grace := s.Kind.Grace(o, &opt)
 		if grace <= 0 && goneAfter(withGrace(o, 0)) {
+			if _, isPod := o.(*core.Pod); isPod { // its end is shown, since it might have been a graceful one
+				o.SetDeletionTimestamp(&metav1.Time{Time: now})
+				o.SetGeneration(o.GetGeneration() + 1)
+			} else {
+				o.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+			}
 			return o, false
 		}
 		when := metav1.NewTime(now.Add(time.Duration(max(grace, 0)) * time.Second))
@@ -200,12 +208,13 @@ func preconditions(s *Served, o object.Object, p *metav1.Preconditions) error {
 	if p == nil {
 		return nil
 	}
+	named := schema.GroupResource{Group: s.Group, Resource: s.Kind.Kind} // Kubernetes names the kind here
 	if p.UID != nil && *p.UID != o.GetUID() {
-		return apierrors.NewConflict(s.group(), o.GetName(), fmt.Errorf(
+		return apierrors.NewConflict(named, o.GetName(), fmt.Errorf(
 			"the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *p.UID, o.GetUID()))
 	}
 	if p.ResourceVersion != nil && *p.ResourceVersion != o.GetResourceVersion() {
-		return apierrors.NewConflict(s.group(), o.GetName(), fmt.Errorf(
+		return apierrors.NewConflict(named, o.GetName(), fmt.Errorf(
 			"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *p.ResourceVersion, o.GetResourceVersion()))
 	}
 	return nil
@@ -246,6 +255,7 @@ const deletesAtOnce = 16
 
 // DeleteCollection deletes every object that which selects, and answers them.
 func (a *API) DeleteCollection(ctx context.Context, s *Served, t client.Target, opt metav1.DeleteOptions, which metav1.ListOptions) (*Listing, error) {
+	opt.IgnoreStoreReadErrorWithClusterBreakingPotential = nil // off, as it is by default in Kubernetes
 	if errs := mvalidation.ValidateDeleteOptions(&opt); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(optionsKind("DeleteOptions"), "", errs)
 	}

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -63,6 +64,9 @@ func (t *trackers) of(s *Served, sub string) (*managedfields.FieldManager, error
 	return m, nil
 }
 
+// Merge says how server-side apply merges the objects of a kind.
+func (a *API) Merge(*kinds.Kind) (managedfields.TypeConverter, error) { return a.fields.schema() }
+
 // resetFields are the fields that a write to sub does not own, because it cannot change them.
 func resetFields(s *Served, sub string) map[fieldpath.APIVersion]fieldpath.Filter {
 	if !s.Kind.Status {
@@ -111,15 +115,15 @@ func (a *API) applyPatch(s *Served, sub string, live object.Object, data []byte,
 	if p.GetManagedFields() != nil {
 		return nil, apierrors.NewBadRequest("metadata.managedFields must be nil")
 	}
-	if p.GetKind() == "" || p.GetAPIVersion() == "" {
-		return nil, apierrors.NewBadRequest("apiVersion and kind must be set in an apply patch")
-	}
 	m, err := a.fields.of(s, sub)
 	if err != nil {
 		return nil, err
 	}
 	force := opt.Force != nil && *opt.Force
 	out, err := m.Apply(live, p, opt.FieldManager, force)
+	if status := apierrors.APIStatus(nil); err != nil && !errors.As(err, &status) {
+		return nil, plainError(err)
+	}
 	if err != nil {
 		return nil, err
 	}

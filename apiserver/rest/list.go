@@ -52,6 +52,13 @@ func (a *API) list(ctx context.Context, s *Served, t client.Target, opt metav1.L
 	if err != nil {
 		return nil, err
 	}
+	if _, err := parseRV(opt.ResourceVersion); err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
+	}
+	opt.Limit = max(opt.Limit, 0)
+	if opt.ResourceVersion == "0" && opt.Continue == "" && opt.ResourceVersionMatch != metav1.ResourceVersionMatchExact {
+		opt.Limit = 0 // whatever there is in memory is answered as a whole
+	}
 	switch {
 	case opt.Continue != "":
 		return a.continued(ctx, s, sel, opt)
@@ -181,7 +188,9 @@ func tokenStart(key, prefix string) string { return strings.TrimPrefix(key, pref
 func expired(err error, opt metav1.ListOptions, start string) error {
 	switch {
 	case errors.Is(err, store.ErrFuture):
-		return apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %s", opt.ResourceVersion), 1)
+		e := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %s", opt.ResourceVersion), 1)
+		e.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
+		return e
 	case !errors.Is(err, store.ErrCompacted):
 		return failure(err)
 	case opt.Continue == "":
@@ -235,12 +244,17 @@ func parseToken(s string) (t token, err error) {
 
 // checkListOptions refuses combinations that have no meaning, in Kubernetes' words.
 func checkListOptions(opt metav1.ListOptions, watch bool) error {
+	if watch && opt.SendInitialEvents == nil && opt.ResourceVersionMatch == "" && (opt.ResourceVersion == "" || opt.ResourceVersion == "0") {
+		// Kubernetes reads such a watch as one that wants the initial events, and judges that.
+		yes := true
+		opt.SendInitialEvents, opt.ResourceVersionMatch = &yes, metav1.ResourceVersionMatchNotOlderThan
+	}
 	in := &internalversion.ListOptions{Watch: watch, ResourceVersion: opt.ResourceVersion, ResourceVersionMatch: opt.ResourceVersionMatch,
 		Continue: opt.Continue, Limit: opt.Limit, SendInitialEvents: opt.SendInitialEvents}
 	if errs := mivalidation.ValidateListOptions(in, true); len(errs) > 0 {
 		return apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("ListOptions").GroupKind(), "", errs)
 	}
-	if opt.Limit < 0 || opt.Limit > math.MaxInt32 {
+	if opt.Limit > math.MaxInt32 {
 		return apierrors.NewBadRequest(fmt.Sprintf("limit %d is out of range", opt.Limit))
 	}
 	return nil

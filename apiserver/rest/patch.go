@@ -8,9 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
 
 	"proa.dev/apiserver/cache"
-	"proa.dev/apiserver/codec"
 	"proa.dev/apiserver/patch"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -48,16 +48,12 @@ func patched(ctx context.Context, s *Served, old *cache.Item, p client.Patch, va
 		return nil, err
 	}
 	o := s.New()
-	strict, err := patch.Apply(cur, p, o)
+	strict, shown, err := patch.Apply(cur, p, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := FieldErrors(ctx, s.GVK(), strict, validation); err != nil {
+	if err := looseFields(ctx, strict, validation, func() error { return patch.Strict(shown, strict) }); err != nil {
 		return nil, err
-	}
-	// A patch may say apiVersion and kind, but not change them.
-	if gvk := o.GetObjectKind().GroupVersionKind(); gvk != s.GVK() {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: the patch changes apiVersion or kind", gvk.Kind, gvk.GroupVersion(), s.GVK().Kind))
 	}
 	if o.GetResourceVersion() == old.Object.GetResourceVersion() {
 		o.SetResourceVersion("")
@@ -75,11 +71,11 @@ func (a *API) prepareApply(ctx context.Context, s *Served, t client.Target, p cl
 			live = old.Object.DeepCopyObject().(object.Object)
 		}
 		rev := live.GetResourceVersion()
-		if err := a.checkApplied(ctx, s, p.Data, opt.FieldValidation); err != nil {
-			return nil, err
-		}
 		o, err := a.applyPatch(s, t.Sub, live, p.Data, opt)
 		if err != nil {
+			return nil, err
+		}
+		if err := checkApplied(ctx, p.Data, opt.FieldValidation); err != nil {
 			return nil, err
 		}
 		if o.GetResourceVersion() == rev {
@@ -112,11 +108,16 @@ func (a *API) prepareApply(ctx context.Context, s *Served, t client.Target, p cl
 	}
 }
 
-// checkApplied reports unknown and duplicate fields of an apply patch.
-func (a *API) checkApplied(ctx context.Context, s *Served, data []byte, validation string) error {
-	strict, err := codec.Decode(data, codec.YAML, s.GVK(), s.New())
-	if err != nil {
-		return err
+// checkApplied reports duplicate fields of an apply patch. Unknown ones have kept it from being applied.
+func checkApplied(ctx context.Context, data []byte, validation string) error {
+	if validation == metav1.FieldValidationIgnore {
+		return nil
 	}
-	return FieldErrors(ctx, s.GVK(), strict, validation)
+	err := yaml.UnmarshalStrict(data, &map[string]any{})
+	if err == nil {
+		return nil
+	}
+	return looseFields(ctx, []error{err}, validation, func() error {
+		return apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", err))
+	})
 }

@@ -54,15 +54,14 @@ func (a *API) atLeast(ctx context.Context, rv string) error {
 	return failure(a.cache.WaitFor(ctx, rev))
 }
 
-// parseRV reads a resourceVersion; "" is 0. The error is a 422 as Kubernetes words it.
+// parseRV reads a resourceVersion; "" is 0. The error is a 500 as Kubernetes words it; a list makes a 400 of it.
 func parseRV(rv string) (int64, error) {
 	if rv == "" || rv == "0" {
 		return 0, nil
 	}
 	n, err := strconv.ParseUint(rv, 10, 63)
 	if err != nil {
-		return 0, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("ListOptions").GroupKind(), "",
-			field.ErrorList{field.Invalid(field.NewPath("resourceVersion"), rv, err.Error())})
+		return 0, plainError(field.Invalid(field.NewPath("resourceVersion"), rv, err.Error()))
 	}
 	return int64(n), nil
 }

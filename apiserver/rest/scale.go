@@ -49,11 +49,11 @@ func (a *API) patchScale(ctx context.Context, s *Served, t client.Target, p clie
 	update := metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager, FieldValidation: opt.FieldValidation}
 	return a.scale(ctx, s, t, update, func(ctx context.Context, cur *autoscaling.Scale) (*autoscaling.Scale, error) {
 		sc := &autoscaling.Scale{}
-		strict, err := patch.Apply(cur, p, sc)
+		strict, shown, err := patch.Apply(cur, p, sc)
 		if err != nil {
 			return nil, err
 		}
-		if err := FieldErrors(ctx, scaleGVK, strict, opt.FieldValidation); err != nil {
+		if err := looseFields(ctx, strict, opt.FieldValidation, func() error { return patch.Strict(shown, strict) }); err != nil {
 			return nil, err
 		}
 		if sc.ResourceVersion == cur.ResourceVersion {

@@ -12,12 +12,17 @@ import (
 // FieldErrors does with unknown and duplicate fields what fieldValidation says: refuse the request (Strict), warn (Warn, the
 // default), or nothing (Ignore).
 func FieldErrors(ctx context.Context, gvk schema.GroupVersionKind, strict []error, validation string) error {
+	return looseFields(ctx, strict, validation, func() error { return codec.StrictError(gvk, strict) })
+}
+
+// looseFields is FieldErrors with a refusal of the caller's.
+func looseFields(ctx context.Context, strict []error, validation string, refusal func() error) error {
 	if len(strict) == 0 {
 		return nil
 	}
 	switch validation {
 	case metav1.FieldValidationStrict:
-		return codec.StrictError(gvk, strict)
+		return refusal()
 	case metav1.FieldValidationIgnore:
 		return nil
 	}

@@ -24,17 +24,3 @@ func answersDeleted(r schema.GroupResource) bool {
 	}
 	return false
 }
-
-// mustName says whether an update must name the resourceVersion that it replaces.
-func mustName(r schema.GroupResource) bool {
-	switch r.String() {
-	case "mutatingwebhookconfigurations.admissionregistration.k8s.io", "validatingwebhookconfigurations.admissionregistration.k8s.io",
-		"validatingadmissionpolicies.admissionregistration.k8s.io", "validatingadmissionpolicybindings.admissionregistration.k8s.io",
-		"mutatingadmissionpolicies.admissionregistration.k8s.io", "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
-		"customresourcedefinitions.apiextensions.k8s.io", "apiservices.apiregistration.k8s.io", "poddisruptionbudgets.policy",
-		"leases.coordination.k8s.io", "runtimeclasses.node.k8s.io", "csidrivers.storage.k8s.io", "csinodes.storage.k8s.io",
-		"csistoragecapacities.storage.k8s.io", "volumeattachments.storage.k8s.io":
-		return true
-	}
-	return false
-}

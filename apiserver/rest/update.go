@@ -6,8 +6,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/apiserver/cache"
 	"proa.dev/client"
@@ -32,11 +30,7 @@ func (a *API) Update(ctx context.Context, s *Served, t client.Target, o object.O
 	}
 	c := change{target: t, options: opt, put: true}
 	first := true
-	c.next = func(_ context.Context, old *cache.Item) (object.Object, error) {
-		if old != nil && o.GetResourceVersion() == "" && mustName(s.group()) {
-			return nil, apierrors.NewInvalid(schema.GroupKind{Group: s.Group, Kind: s.Resource.Resource}, o.GetName(),
-				field.ErrorList{field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
-		}
+	c.next = func(context.Context, *cache.Item) (object.Object, error) {
 		if first { // the second try needs what the first one has used up
 			first = false
 			next := o

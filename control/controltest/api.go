@@ -123,6 +123,15 @@ func clusterScoped(kind string) bool {
 	return false
 }
 
+// versioned are the kinds of which an update must say which version it changes.
+func versioned(kind string) bool {
+	switch kind {
+	case "Lease", "RuntimeClass", "PodDisruptionBudget", "CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttachment":
+		return true
+	}
+	return false
+}
+
 func (a *API) complete(o object.Object) {
 	if o.GetUID() == "" {
 		o.SetUID(types.UID(fmt.Sprintf("uid-%d", a.rev+1)))

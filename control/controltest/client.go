@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	path "k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/client"
 	"proa.dev/object"
@@ -176,6 +177,9 @@ func (c api) Update(ctx context.Context, t client.Target, o object.Object, _ met
 func replace(t client.Target, cur, o object.Object) error {
 	if rv := o.GetResourceVersion(); rv != "" && rv != cur.GetResourceVersion() {
 		return apierrors.NewConflict(t.GroupResource(), t.Name, fmt.Errorf("the object has been modified"))
+	} else if kind := object.KindOf(cur); rv == "" && versioned(kind.Kind) {
+		return apierrors.NewInvalid(kind.GroupKind(), t.Name, path.ErrorList{
+			path.Invalid(path.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 	}
 	if uid := o.GetUID(); uid != "" && uid != cur.GetUID() {
 		return apierrors.NewConflict(t.GroupResource(), t.Name, fmt.Errorf("precondition failed: UID"))

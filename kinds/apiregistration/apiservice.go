@@ -14,7 +14,7 @@ import (
 // APIService is apiregistration.k8s.io/v1 APIService: one version of one group, and the service that answers for it; without one, this
 // API server does.
 var APIService = kinds.Def[registration.APIService, *registration.APIService]{
-	Path: "apiregistration.k8s.io/v1/apiservices", Cluster: true, Status: true,
+	Path: "apiregistration.k8s.io/v1/apiservices", Cluster: true, Status: true, Versioned: true,
 	// Kubernetes keeps them under the name of their API server, not of their group.
 	Storage:    "apiregistration.k8s.io/apiservices",
 	Categories: []string{"api-extensions"},

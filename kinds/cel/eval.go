@@ -33,6 +33,8 @@ type Input struct {
 	Authorizer authorizer.UnconditionalAuthorizer
 	User       user.Info
 	Resource   library.Resource
+
+	request, namespace ref.Val // made once
 }
 
 // Scope is one evaluation of some expressions of a policy on one input: variables are evaluated at most once in it. It is for one
@@ -88,7 +90,10 @@ func NewScope(ctx context.Context, c *Compiler, in *Input, budget int64) *Scope 
 	if in.Params != nil {
 		n.params = in.Params
 	}
-	n.request, n.namespace = ValueOf(in.Request), ValueOf(in.Namespace)
+	if in.request == nil {
+		in.request, in.namespace = ValueOf(in.Request), ValueOf(in.Namespace)
+	}
+	n.request, n.namespace = in.request, in.namespace
 	if in.Authorizer != nil {
 		n.authorizer = library.NewAuthorizerVal(in.User, in.Authorizer)
 		n.resource = library.NewResourceAuthorizerVal(in.User, in.Authorizer, in.Resource)

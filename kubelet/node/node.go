@@ -387,13 +387,21 @@ func (n *Node) renew(ctx context.Context, o *core.Node) error {
 		}
 		return nil
 	}
-	l := object.Clone(have)
-	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = &n.Spec.Name, &duration, &now
-	if len(l.OwnerReferences) == 0 {
-		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: o.Name, UID: o.UID}}
+	renewed := func(have *coordination.Lease) *coordination.Lease {
+		l := object.Clone(have)
+		l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = &n.Spec.Name, &duration, &now
+		if len(l.OwnerReferences) == 0 {
+			l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: o.Name, UID: o.UID}}
+		}
+		return l
 	}
-	l.ResourceVersion = "" // the lease is ours alone: whatever stands there
-	if _, err := client.Update(ctx, n.Client, l); err != nil {
+	_, err = client.Update(ctx, n.Client, renewed(have))
+	if apierrors.IsConflict(err) { // the View was behind; the lease is ours alone, whatever stands there
+		if have, err = client.Get[coordination.Lease](ctx, n.Client, key); err == nil {
+			_, err = client.Update(ctx, n.Client, renewed(have))
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("renew the lease: %w", err)
 	}
 	return nil
