@@ -28,6 +28,7 @@ import (
 	"proa.dev/apiserver/admission/policy"
 	"proa.dev/apiserver/admission/resourcequota"
 	"proa.dev/apiserver/admission/volumes"
+	"proa.dev/apiserver/admission/webhook"
 	"proa.dev/apiserver/apitest"
 	"proa.dev/kinds"
 	"proa.dev/kinds/all"
@@ -45,7 +46,7 @@ const mayStay = 64 << 20
 // server is an API server with every part of admission.
 func server(t *testing.T) http.Handler {
 	s := apitest.Start(t, func(d *apiserver.Deps) {
-		d.Plugins = []admission.Plugin{certificates.New, limitranger.New, nodes.New, podsecurity.New, volumes.New, ingressclass.New, policy.New, resourcequota.New}
+		d.Plugins = []admission.Plugin{certificates.New, limitranger.New, nodes.New, podsecurity.New, volumes.New, webhook.New, ingressclass.New, policy.New, resourcequota.New}
 	})
 	return s.Handler()
 }
