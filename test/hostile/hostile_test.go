@@ -110,8 +110,8 @@ func send(h http.Handler, q request) (int, string) {
 	return w.Code, w.Body.String()
 }
 
-// known are the messages that Kubernetes answers with 500, too.
-var known = []string{"resourceVersion should not be set on objects to be created"}
+// known are the messages that Kubernetes answers with 500, too: the last one where the disk is too slow.
+var known = []string{"resourceVersion should not be set on objects to be created", "etcdserver: request timed out"}
 
 func wrong(code int, answer string) bool {
 	if code < 500 || code == http.StatusNotImplemented || code == http.StatusGatewayTimeout {
@@ -146,7 +146,7 @@ func TestHostileRequests(t *testing.T) {
 						failed++
 						t.Errorf("seed %d, request %d: %s\nanswered %d: %.1500s", *from, n, q, code, answer)
 					}
-					if took := time.Since(began); took > 10*time.Second {
+					if took := time.Since(began); took > time.Minute {
 						t.Errorf("seed %d, request %d: %s\ntook %v", *from, n, q, took)
 					}
 					mu.Unlock()
