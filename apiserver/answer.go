@@ -161,7 +161,7 @@ func (s *Server) encode(q *request, a rest.Answer) ([]byte, error) {
 		return s.encodeTable(q, []*cache.Item{a.Item}, metav1.ListMeta{ResourceVersion: a.Item.Object.GetResourceVersion()})
 	case codec.Partial:
 		if q.want.List {
-			return nil, codec.NotAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (" + q.served.Kind.Kind + ")")
+			return nil, codec.NotAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (" + codec.GoType(q.served.GVK()) + ")")
 		}
 		e, err := codec.Encode(codec.PartialOf(a.Item.Object, q.want.Version), q.want.Form)
 		return e.Bytes, err
@@ -260,6 +260,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, l *rest.Listing) {
 			return
 		}
 		s.send(w, r, http.StatusOK, q.want, body)
+		return
+	case q.want.Shape == codec.Partial && !q.want.List:
+		s.fail(w, r, codec.NotAcceptable("you requested PartialObjectMetadata, but the requested object is a list ("+codec.GoType(q.served.ListGVK())+")"))
 		return
 	case q.want.Shape == codec.Partial:
 		objects := make([]object.Object, len(l.Items))

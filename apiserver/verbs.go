@@ -43,6 +43,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var err error
+	if err = codec.Routed(r.Header.Get("Accept"), q.target.Name == "" && r.Method == http.MethodGet); err != nil && q.served.Kind.Custom == nil {
+		s.fail(w, r, err)
+		return
+	}
 	if q.want, err = codec.Accept(r.Header.Get("Accept")); err != nil {
 		s.fail(w, r, err)
 		return

@@ -101,6 +101,9 @@ func notRegistered(gvk schema.GroupVersionKind) error {
 	return fmt.Errorf("no kind %q is registered for version %q in scheme %q", gvk.Kind, gvk.GroupVersion(), "pkg/api/legacyscheme/scheme.go:30")
 }
 
+// GoType is what Kubernetes calls the Go type of a kind inside.
+func GoType(gvk schema.GroupVersionKind) string { return "*" + internal(gvk.Group) + "." + gvk.Kind }
+
 // internal is what Kubernetes calls a group inside.
 func internal(group string) string {
 	switch group {

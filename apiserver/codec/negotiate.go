@@ -64,6 +64,31 @@ func Accept(header string) (Wanted, error) {
 	return Wanted{}, NotAcceptable("only the following media types are accepted: " + accepted)
 }
 
+// streams are the types of watches, which stand beside the others where a path can be watched.
+const streams = TypeJSON + ";stream=watch, " + TypeProtobuf + ";stream=watch"
+
+// Routed says whether an Accept header names a type that the path has at all, which Kubernetes asks before anything else: by the types
+// as they are written, without parameters and patterns but "*/*". 406 if not.
+func Routed(header string, watchable bool) error {
+	switch header {
+	case "", TypeJSON, "*/*", TypeProtobuf:
+		return nil
+	}
+	for part := range strings.SplitSeq(header, ",") {
+		t, _, _ := strings.Cut(part, ";")
+		switch strings.TrimSpace(t) {
+		case TypeJSON, TypeYAML, TypeProtobuf, "*/*":
+			return nil
+		}
+	}
+	all := accepted
+	if watchable {
+		all += ", " + streams
+	}
+	return apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "",
+		"406: Not Acceptable\n\nAvailable representations: "+all, 0, false)
+}
+
 // NotAcceptable is a 406.
 func NotAcceptable(text string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotAcceptable,

@@ -130,7 +130,7 @@ func typePath(t reflect.Type) string { return t.PkgPath() + "." + t.Name() }
 func (b *mergeTypes) fields(t reflect.Type, m *schema.Map) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case name == "-" || !f.IsExported():
 			continue
@@ -146,6 +146,9 @@ func (b *mergeTypes) fields(t reflect.Type, m *schema.Map) {
 		}
 		mark := b.marks[typePath(t)+" "+name]
 		field := schema.StructField{Name: name, Type: b.field(t, f, mark)}
+		if !strings.Contains(opts, "omitempty") { // what Go would not leave out has its zero value where it is missing
+			field.Default = zero(f.Type)
+		}
 		if mark.Default != "" { // the keys of lists may be left out where they have a default
 			if err := json.Unmarshal([]byte(mark.Default), &field.Default); err != nil && b.err == nil {
 				b.err = fmt.Errorf("default of %s %s: %w", typePath(t), name, err)
@@ -153,6 +156,19 @@ func (b *mergeTypes) fields(t reflect.Type, m *schema.Map) {
 		}
 		m.Fields = append(m.Fields, field)
 	}
+}
+
+// zero is the zero value of a scalar type; nil for others.
+func zero(t reflect.Type) any {
+	switch t.Kind() {
+	case reflect.String:
+		return ""
+	case reflect.Bool:
+		return false
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return 0
+	}
+	return nil
 }
 
 // field is the type of one field, with what its marker and tags say of how it merges.

@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -91,7 +92,10 @@ func (a *API) prepareApply(ctx context.Context, s *Served, t client.Target, p cl
 			return Answer{}, apierrors.NewConflict(s.group(), t.Name, fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", o.GetUID()))
 		}
 		if o.GetName() == "" {
-			o.SetName(t.Name)
+			return Answer{}, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", t.Name))
+		}
+		if _, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64); o.GetResourceVersion() != "" && err != nil {
+			return Answer{}, plainError(err)
 		}
 		if o.GetName() != t.Name {
 			return Answer{}, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", o.GetName(), t.Name))
