@@ -103,7 +103,7 @@ func kubeletServing(q *x509.CertificateRequest, usages []certificates.KeyUsage) 
 var (
 	errOrganization = errors.New("subject organization is not system:nodes")
 	//lint:ignore ST1005 Kubernetes' own words
-	errCommonName   = errors.New("subject common name does not begin with system:node:")
+	errCommonName = errors.New("subject common name does not begin with system:node:")
 	//lint:ignore ST1005 Kubernetes' own words
 	errEmail = errors.New("Email subjectAltNames are not allowed")
 	errURI   = errors.New("URI subjectAltNames are not allowed")
