@@ -3,6 +3,7 @@ package all
 import (
 	"proa.dev/kinds"
 	"proa.dev/kinds/admissionregistration"
+	"proa.dev/kinds/apiextensions"
 	"proa.dev/kinds/apiregistration"
 	"proa.dev/kinds/apps"
 	"proa.dev/kinds/authentication"
@@ -104,6 +105,8 @@ func Kinds() []*kinds.Kind {
 		storage.StorageClass.Kind(),
 		storage.VolumeAttachment.Kind(),
 		storage.VolumeAttributesClass.Kind(),
+
+		apiextensions.CustomResourceDefinition.Kind(),
 
 		apps.ControllerRevision.Kind(),
 		apps.DaemonSet.Kind(),
