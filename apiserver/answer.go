@@ -281,7 +281,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, l *rest.Listing) {
 	if form == codec.YAML {
 		form = codec.JSON
 	}
-	out := codec.List{GVK: q.served.ListGVK(), Meta: l.Meta, Items: make([]codec.Encoded, len(l.Items))}
+	out := codec.List{GVK: q.served.ListGVK(), Meta: l.Meta, Items: make([]codec.Encoded, len(l.Items)), Untyped: q.served.Kind.Custom != nil}
 	size := 0
 	as := *q
 	as.want.Form = form

@@ -54,6 +54,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	var ctx context.Context
 	ctx, q.notes = admission.WithNotes(r.Context())
 	admission.Warn(ctx, s.deprecation(q.served))
+	if c := q.served.Kind.Custom; c != nil {
+		admission.Warn(ctx, c.Warning)
+	}
+	if q.served.Kind.Custom != nil && q.want.Form == codec.Protobuf && q.want.Shape == codec.Plain && q.target.Sub != "scale" {
+		if q.want, err = codec.AcceptText(r.Header.Get("Accept")); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+	}
 	if q.verb == "watch" {
 		s.watch(w, r, q)
 		return
@@ -147,11 +156,19 @@ func (q *request) possibleCustom() error {
 	sub := q.sub()
 	switch {
 	case sub == nil:
-		return apierrors.NewNotFound(q.served.GroupVersionResource.GroupResource(), q.target.Name+"/"+q.target.Sub)
+		return apierrors.NewNotFound(q.served.GroupVersionResource.GroupResource(), q.missing())
 	case !slices.Contains(sub.Verbs, q.verb):
 		return method
 	}
 	return nil
+}
+
+// missing is what a 404 of an unknown subresource names.
+func (q *request) missing() string {
+	if q.served.Kind.Custom != nil {
+		return q.target.Name
+	}
+	return q.target.Name + "/" + q.target.Sub
 }
 
 var (
@@ -251,8 +268,12 @@ func (s *Server) body(ctx context.Context, r *http.Request, q *request) (object.
 	if err != nil {
 		return nil, err
 	}
+	unknown, err := q.served.Shape(o)
+	if err != nil {
+		return nil, err
+	}
 	noteBody(ctx, o, data, form)
-	return o, rest.FieldErrors(ctx, want, strict, q.query.Get("fieldValidation"))
+	return o, rest.FieldErrors(ctx, want, append(strict, unknown...), q.query.Get("fieldValidation"))
 }
 
 func (s *Server) create(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
@@ -284,10 +305,14 @@ func (s *Server) update(ctx context.Context, r *http.Request, q *request) (rest.
 }
 
 func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
+	accepted := patch.Accepted
+	if q.served.Kind.Custom != nil {
+		accepted = patch.AcceptedCustom
+	}
 	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || !slices.Contains(strings.Split(patch.Accepted, ", "), t) {
+	if err != nil || !slices.Contains(strings.Split(accepted, ", "), t) {
 		if q.served.Kind.Custom != nil {
-			return rest.Answer{}, codec.Unsupported(patch.Accepted)
+			return rest.Answer{}, codec.Unsupported(accepted)
 		}
 		return rest.Answer{}, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "", schema.GroupResource{}, "",
 			"415: Unsupported Media Type", 0, false)

@@ -19,6 +19,8 @@ import (
 	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
+	"proa.dev/apiserver/crd"
+	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/client/record"
 	"proa.dev/config"
@@ -153,6 +155,9 @@ func (s *server) buildAPI() error {
 		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
 		Connect: &streams, Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Routes: map[string]http.Handler{authn.DiscoveryPath: keys, authn.KeysPath: keys},
 		Listener: listener, TLS: s.serverTLS(),
+		Custom: func(a *rest.API, v client.View, self func() client.Client, log *slog.Logger) apiserver.Custom {
+			return crd.New(a, v, self, log)
+		},
 		Plugins:  plugins(),
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, tokenTracking, s.dnsService},

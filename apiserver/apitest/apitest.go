@@ -15,6 +15,8 @@ import (
 	"proa.dev/apiserver/aggregate"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
+	"proa.dev/apiserver/crd"
+	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/kinds/all"
 	"proa.dev/store"
@@ -54,6 +56,9 @@ func StartIn(t testing.TB, dir string, options ...Option) *Server {
 	others := aggregate.New(aggregate.Config{Log: log})
 	d := apiserver.Deps{
 		Store: st, Kinds: all.Kinds(), Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Listener: ln, Log: log,
+		Custom: func(a *rest.API, v client.View, self func() client.Client, log *slog.Logger) apiserver.Custom {
+			return crd.New(a, v, self, log)
+		},
 		Authn: func(client.View) (authn.Authenticator, error) { return Everybody{}, nil },
 		Authz: func(client.View) (authz.Authorizer, error) { return AllowAll{}, nil },
 		Services: apiserver.Services{

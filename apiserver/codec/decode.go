@@ -10,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
@@ -28,6 +29,9 @@ const maxDepth = 1000
 // apiVersion) is taken to be as wanted. strict lists unknown and duplicate fields, which do not keep o from being used. The
 // error is ready to be sent: 400 with Kubernetes' words.
 func Decode(body []byte, f Form, want schema.GroupVersionKind, o runtime.Object) (strict []error, err error) {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		return decodeCustom(body, f, want, u)
+	}
 	var said schema.GroupVersionKind
 	var data []byte
 	var failed error // of reading it all; what it is comes first
@@ -155,6 +159,9 @@ func summary(body []byte) string {
 func StrictError(gvk schema.GroupVersionKind, strict []error) error {
 	return unusable(gvk, gvk, runtime.NewStrictDecodingError(strict))
 }
+
+// Unusable is the 400 of an object that says it is a got where a want is needed, and cannot be read as that.
+func Unusable(got, want schema.GroupVersionKind, err error) error { return unusable(got, want, err) }
 
 func unusable(got, want schema.GroupVersionKind, err error) error {
 	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", got.Kind, got.Version, want.Kind, err))

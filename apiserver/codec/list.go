@@ -16,6 +16,8 @@ type List struct {
 	GVK   schema.GroupVersionKind
 	Meta  metav1.ListMeta
 	Items []Encoded
+
+	Untyped bool // of a custom kind: metadata has every field
 }
 
 // WriteTo writes l in form f, which its items have. Nothing is encoded again: a list costs the copying of its bytes.
@@ -27,7 +29,7 @@ func (l List) Write(w io.Writer, f Form) error {
 }
 
 func (l List) writeJSON(w io.Writer) error {
-	meta, err := json.Marshal(l.Meta)
+	meta, err := l.meta()
 	if err != nil {
 		return err
 	}
@@ -47,6 +49,17 @@ func (l List) writeJSON(w io.Writer) error {
 	}
 	_, err = w.Write(append(b, "]}\n"...))
 	return err
+}
+
+func (l List) meta() ([]byte, error) {
+	if !l.Untyped {
+		return json.Marshal(l.Meta)
+	}
+	return json.Marshal(struct {
+		Continue  string `json:"continue"`
+		Remaining *int64 `json:"remainingItemCount,omitempty"`
+		Version   string `json:"resourceVersion"`
+	}{l.Meta.Continue, l.Meta.RemainingItemCount, l.Meta.ResourceVersion})
 }
 
 func (l List) writeProtobuf(w io.Writer) error {

@@ -89,6 +89,16 @@ func Routed(header string, watchable bool) error {
 		"406: Not Acceptable\n\nAvailable representations: "+all, 0, false)
 }
 
+// AcceptText is Accept where objects have no protobuf form.
+func AcceptText(header string) (Wanted, error) {
+	for _, c := range clauses(header) {
+		if w, ok := c.wanted(); ok && (w.Form != Protobuf || w.Shape != Plain) {
+			return w, nil
+		}
+	}
+	return Wanted{}, NotAcceptable("only the following media types are accepted: " + accepted)
+}
+
 // NotAcceptable is a 406.
 func NotAcceptable(text string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotAcceptable,

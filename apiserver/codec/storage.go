@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "sigs.k8s.io/json"
 
 	"proa.dev/kinds"
 	"proa.dev/object"
@@ -26,6 +28,14 @@ func Store(o object.Object) ([]byte, error) {
 // Load reads a stored object of kind k: in the version that k stores, or in another one that k serves, and sets its kind.
 // Defaults and the resourceVersion are the caller's.
 func Load(k *kinds.Kind, data []byte) (object.Object, error) {
+	if k.Custom != nil { // it stays in the version that it was stored in
+		u := &unstructured.Unstructured{}
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &u.Object); err != nil {
+			return nil, fmt.Errorf("decode %s: %w", k.Kind, err)
+		}
+		k.Custom.Prune(u)
+		return u, nil
+	}
 	said, raw, err := open(data)
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", k.Kind, err)

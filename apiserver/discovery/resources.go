@@ -37,7 +37,9 @@ func subresources(r resource) []sub {
 		k := gvk(s.GVK)
 		out = append(out, sub{name: s.Name, kind: k, other: k.GroupVersion() != r.GroupVersion(), verbs: s.Verbs})
 	}
-	slices.SortFunc(out, func(a, b sub) int { return cmp.Compare(a.name, b.name) })
+	if r.kind.Custom == nil {
+		slices.SortFunc(out, func(a, b sub) int { return cmp.Compare(a.name, b.name) })
+	}
 	return out
 }
 
@@ -57,7 +59,7 @@ func resources(v served) []metav1.APIResource {
 	for _, r := range v.resources {
 		res := metav1.APIResource{
 			Name: r.name, SingularName: r.kind.Singular, Namespaced: r.kind.Namespaced, Kind: r.Kind,
-			Verbs: sorted(r.kind.Verbs), ShortNames: r.kind.Short, Categories: r.kind.Categories,
+			Verbs: verbs(r.kind), ShortNames: r.kind.Short, Categories: r.kind.Categories,
 		}
 		if !r.kind.Virtual {
 			res.StorageVersionHash = storageHash(r.kind)
@@ -76,6 +78,9 @@ func resources(v served) []metav1.APIResource {
 
 // storageHash tells clients whether the stored version of a kind has changed since they looked.
 func storageHash(k *kinds.Kind) string {
+	if k.Custom != nil {
+		k = k.Custom.Stored
+	}
 	sum := sha256.Sum256([]byte(k.Group + "/" + k.Version + "/" + k.Kind))
 	return base64.StdEncoding.EncodeToString(sum[:8])
 }
@@ -108,7 +113,7 @@ func aggregateResources(v served) []apidiscovery.APIResourceDiscovery {
 		d := apidiscovery.APIResourceDiscovery{
 			Resource: r.name, SingularResource: r.kind.Singular, Scope: apidiscovery.ScopeCluster,
 			ResponseKind: &metav1.GroupVersionKind{Kind: r.Kind}, // group and version are those it stands under
-			Verbs:        sorted(r.kind.Verbs), ShortNames: r.kind.Short, Categories: r.kind.Categories,
+			Verbs:        verbs(r.kind), ShortNames: r.kind.Short, Categories: r.kind.Categories,
 		}
 		if r.kind.Namespaced {
 			d.Scope = apidiscovery.ScopeNamespace
@@ -124,6 +129,14 @@ func aggregateResources(v served) []apidiscovery.APIResourceDiscovery {
 		out = append(out, d)
 	}
 	return out
+}
+
+// verbs are those of a kind, in the order in which Kubernetes shows them.
+func verbs(k *kinds.Kind) []string {
+	if k.Custom != nil {
+		return []string{"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"}
+	}
+	return sorted(k.Verbs)
 }
 
 func sorted(verbs []string) []string { return slices.Sorted(slices.Values(verbs)) }

@@ -78,6 +78,9 @@ func build(versions []version, v3 bool) (*schemas, tree, error) {
 	for _, v := range versions {
 		s.name(metav1.DeleteOptions{}, v.WithKind("DeleteOptions"))
 		for _, r := range v.resources {
+			if r.kind.Custom != nil {
+				continue
+			}
 			s.name(reflect.ValueOf(r.new()).Elem().Interface(), r.gvk)
 			if t := listType(r.gvk); t != nil {
 				s.gvks[t] = []schema.GroupVersionKind{r.gvk.GroupVersion().WithKind(r.gvk.Kind + "List")}

@@ -161,6 +161,9 @@ func hashOf(build string, groups []version) string {
 		fmt.Fprintln(s, g.path)
 		for _, r := range g.resources {
 			fmt.Fprintln(s, r.gvk, r.name, r.kind.Namespaced, r.kind.Verbs, r.kind.Status, r.kind.Scale != nil, r.kind.Subs)
+			if c := r.kind.Custom; c != nil {
+				fmt.Fprintln(s, c.Digest)
+			}
 		}
 	}
 	return fmt.Sprintf("%X", s.Sum(nil))

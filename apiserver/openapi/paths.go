@@ -29,7 +29,8 @@ var (
 var (
 	patchTypes = []string{"application/json-patch+json", "application/merge-patch+json",
 		"application/strategic-merge-patch+json", "application/apply-patch+yaml"}
-	answerTypes = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
+	answerTypes      = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
+	customPatchTypes = []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
 )
 
 // operation is one method of one path.
@@ -37,15 +38,15 @@ type operation struct {
 	id, action, description string
 	gvk                     schema.GroupVersionKind
 	query                   []reflect.Type // options whose fields are query parameters
-	body                    reflect.Type   // nil is none
+	body                    model          // zero is none
 	bodyTypes               []string       // default: any
-	answer                  reflect.Type   // nil is text
+	answer                  model          // zero is text
 	codes                   []string       // beside 401
 }
 
 // addPaths adds the paths of r to paths.
 func (s *schemas) addPaths(v version, r resource, paths tree) {
-	t := reflect.TypeOf(r.new()).Elem()
+	t, list := s.modelsOf(r)
 	has := func(verb string) bool { return slices.Contains(r.kind.Verbs, verb) }
 	root, scope := "/"+v.path+"/", ""
 	collection := root + r.name
@@ -57,8 +58,7 @@ func (s *schemas) addPaths(v version, r resource, paths tree) {
 
 	ops := tree{}
 	if has("list") {
-		list := listType(r.gvk)
-		o := op(operation{"list" + name, "list", "list or watch objects of kind " + r.gvk.Kind, r.gvk, []reflect.Type{listQuery}, nil, nil, list, ok})
+		o := op(operation{"list" + name, "list", listed(r), r.gvk, []reflect.Type{listQuery}, model{}, nil, list, ok})
 		ops["get"] = s.operation(v, o)
 		if r.kind.Namespaced {
 			o.id = "list" + v.title() + r.gvk.Kind + "ForAllNamespaces"
@@ -71,7 +71,7 @@ func (s *schemas) addPaths(v version, r resource, paths tree) {
 	if has("deletecollection") {
 		ops["delete"] = s.operation(v, op(operation{
 			"delete" + v.title() + "Collection" + scope + r.gvk.Kind, "deletecollection", "delete collection of " + r.gvk.Kind, r.gvk,
-			[]reflect.Type{listQuery, deleteQuery}, deleteQuery, nil, statusType, ok,
+			[]reflect.Type{listQuery, deleteQuery}, of(deleteQuery), nil, statusType, ok,
 		}))
 	}
 	if len(ops) > 0 {
@@ -86,7 +86,7 @@ func (s *schemas) addPaths(v version, r resource, paths tree) {
 		paths[path+"/status"] = s.item(r, path, s.edit(v, o, []string{"get", "patch", "update"}))
 	}
 	if r.kind.Scale != nil {
-		scale := reflect.TypeFor[autoscaling.Scale]()
+		scale := of(reflect.TypeFor[autoscaling.Scale]())
 		o := operation{id: name + "Scale", body: scale, answer: scale, description: "scale of ",
 			gvk: autoscaling.SchemeGroupVersion.WithKind("Scale")}
 		paths[path+"/scale"] = s.item(r, path, s.edit(v, o, []string{"get", "patch", "update"}))
@@ -99,7 +99,7 @@ func (s *schemas) addPaths(v version, r resource, paths tree) {
 var (
 	ok         = []string{"200"}
 	created    = []string{"200", "201", "202"}
-	statusType = reflect.TypeFor[metav1.Status]()
+	statusType = of(reflect.TypeFor[metav1.Status]())
 )
 
 // edit is the methods of one object or of a subresource that is edited like one. o has the id's end, and the types.
@@ -110,18 +110,21 @@ func (s *schemas) edit(v version, o operation, verbs []string) tree {
 		p := o
 		switch verb {
 		case "get":
-			p.id, p.action, p.description, p.body, p.codes = "read"+o.id, "get", "read "+what, nil, ok
+			p.id, p.action, p.description, p.body, p.codes = "read"+o.id, "get", "read "+what, model{}, ok
 			out["get"] = s.operation(v, p)
 		case "update":
 			p.id, p.action, p.description, p.query, p.codes = "replace"+o.id, "put", "replace "+what, []reflect.Type{updateQuery}, created[:2]
 			out["put"] = s.operation(v, p)
 		case "patch":
 			p.id, p.action, p.description, p.query, p.codes = "patch"+o.id, "patch", "partially update "+what, []reflect.Type{patchQuery}, created[:2]
-			p.body, p.bodyTypes = reflect.TypeFor[metav1.Patch](), patchTypes
+			p.body, p.bodyTypes = of(reflect.TypeFor[metav1.Patch]()), patchTypes
+			if o.body.custom {
+				p.bodyTypes = customPatchTypes
+			}
 			out["patch"] = s.operation(v, p)
 		case "delete":
 			p.id, p.action, p.description, p.query = "delete"+o.id, "delete", "delete "+article(o.gvk.Kind), []reflect.Type{deleteQuery}
-			p.body, p.answer, p.codes = deleteQuery, statusType, []string{"200", "202"}
+			p.body, p.answer, p.codes = of(deleteQuery), statusType, []string{"200", "202"}
 			out["delete"] = s.operation(v, p)
 		}
 	}
@@ -156,9 +159,9 @@ func (s *schemas) sub(v version, r resource, name string, sub kinds.Sub) tree {
 		}
 		return out
 	}
-	t := bodies[sub.GVK]
-	if t == nil {
-		t = reflect.TypeOf(r.new()).Elem()
+	t := of(bodies[sub.GVK])
+	if bodies[sub.GVK] == nil {
+		t, _ = s.modelsOf(r)
 	}
 	if slices.Equal(sub.Verbs, []string{"create"}) {
 		return tree{"post": s.operation(v, operation{
@@ -250,15 +253,15 @@ func (s *schemas) operation(v version, o operation) tree {
 	if types == nil {
 		types = []string{"*/*"}
 	}
-	if o.body != nil {
+	if o.body != (model{}) {
 		if s.v3 {
 			out["requestBody"] = tree{"required": o.action != "delete" && o.action != "deletecollection", "content": s.content(types, o.body)}
 		} else {
-			params = append(params, tree{"name": "body", "in": "body", "required": o.action != "delete", "schema": s.ref(o.body)})
+			params = append(params, tree{"name": "body", "in": "body", "required": o.action != "delete", "schema": s.use(o.body)})
 		}
 	}
 	if !s.v3 {
-		out["consumes"], out["produces"], out["schemes"] = types, answerTypes, []string{"https"}
+		out["consumes"], out["produces"], out["schemes"] = types, typesOf(o.answer), []string{"https"}
 	}
 	if params != nil {
 		out["parameters"] = params
@@ -271,25 +274,25 @@ func (s *schemas) operation(v version, o operation) tree {
 	return out
 }
 
-func (s *schemas) response(code string, t reflect.Type) tree {
+func (s *schemas) response(code string, t model) tree {
 	out := tree{"description": map[string]string{"200": "OK", "201": "Created", "202": "Accepted"}[code]}
 	switch {
-	case s.v3 && t == nil:
+	case s.v3 && t == (model{}):
 		out["content"] = tree{"*/*": tree{"schema": tree{"type": "string"}}}
 	case s.v3:
-		out["content"] = s.content(answerTypes, t)
-	case t == nil:
+		out["content"] = s.content(typesOf(t), t)
+	case t == (model{}):
 		out["schema"] = tree{"type": "string"}
 	default:
-		out["schema"] = s.ref(t)
+		out["schema"] = s.use(t)
 	}
 	return out
 }
 
-func (s *schemas) content(types []string, t reflect.Type) tree {
+func (s *schemas) content(types []string, t model) tree {
 	out := tree{}
 	for _, mediaType := range types {
-		out[mediaType] = tree{"schema": s.ref(t)}
+		out[mediaType] = tree{"schema": s.use(t)}
 	}
 	return out
 }
@@ -309,4 +312,20 @@ func article(kind string) string {
 		return "an " + kind
 	}
 	return "a " + kind
+}
+
+// listed describes a list.
+func listed(r resource) string {
+	if r.kind.Custom != nil {
+		return "list objects of kind " + r.gvk.Kind
+	}
+	return "list or watch objects of kind " + r.gvk.Kind
+}
+
+// typesOf is the media types of an answer: custom kinds have no protobuf form.
+func typesOf(m model) []string {
+	if m.custom {
+		return answerTypes[:2]
+	}
+	return answerTypes
 }

@@ -49,6 +49,9 @@ func Apply(cur object.Object, p client.Patch, into object.Object) (strict []erro
 // Accepted is the patch types, as a 415 lists them.
 const Accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
 
+// AcceptedCustom is those of custom kinds.
+const AcceptedCustom = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+
 func viaJSON(cur object.Object, p client.Patch, into object.Object) (strict []error, patched string, err error) {
 	was, err := json.Marshal(cur)
 	if err != nil {
@@ -172,7 +175,7 @@ func strategic(cur object.Object, data []byte, into object.Object) (strict []err
 		return nil, "", apierrors.NewBadRequest(err.Error())
 	}
 	if _, ok := cur.(runtime.Unstructured); ok {
-		return nil, "", codec.Unsupported("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")
+		return nil, "", codec.Unsupported(AcceptedCustom)
 	}
 	was, err := runtime.DefaultUnstructuredConverter.ToUnstructured(cur)
 	if err != nil {

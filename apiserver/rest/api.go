@@ -82,6 +82,9 @@ func (s *Served) New() object.Object {
 func (s *Served) ListGVK() schema.GroupVersionKind {
 	gvk := s.GVK()
 	gvk.Kind += "List"
+	if c := s.Kind.Custom; c != nil {
+		gvk.Kind = c.ListKind
+	}
 	return gvk
 }
 

@@ -88,7 +88,7 @@ func (a *API) do(ctx context.Context, s *Served, c change) (Answer, error) {
 		if asked == "0" {
 			asked = ""
 		}
-		if asked == "" && c.put && s.Kind.Versioned {
+		if asked == "" && c.put && s.Kind.Versioned && o.GetName() == c.target.Name {
 			return Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: s.Group, Kind: s.GroupVersionResource.Resource}, c.target.Name, field.ErrorList{
 				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 		}
@@ -138,7 +138,9 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 		}
 	}()
 	dedupOwners(ctx, o)
-	o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+	if s.Kind.Custom == nil { // else validation says what is wrong with it
+		o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+	}
 	if !c.raw {
 		s.Kind.Default(o)
 	}
@@ -155,7 +157,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 		o.SetGeneration(old.Object.GetGeneration() + 1)
 	}
 	if errs := checkChange(s, c, o, old.Object); len(errs) > 0 {
-		return Answer{}, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), o.GetName(), errs)
+		return Answer{}, apierrors.NewInvalid(groupKindOf(s, o), o.GetName(), errs)
 	}
 	if !c.raw && !c.status {
 		for _, w := range s.Kind.Warn(o, old.Object) {

@@ -77,8 +77,13 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 }
 
 func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1.CreateOptions, generate bool) (_ *cache.Item, err error) {
+	if err := closing(s, o.GetName()); err != nil {
+		return nil, err
+	}
 	s.Kind.Default(o)
-	o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+	if s.Kind.Custom == nil { // else validation says what is wrong with it
+		o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+	}
 	r := createWith(a.request(ctx, s, admission.Create, ""), opt)
 	r.Key, r.Object = object.KeyOf(o), o
 	defer func() {
@@ -110,7 +115,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	s.Kind.Prepare(o, nil)
 	r.Key = object.KeyOf(o)
 	if errs := slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o)); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(s.Kind.GVK().GroupKind(), o.GetName(), errs)
+		return nil, apierrors.NewInvalid(groupKindOf(s, o), o.GetName(), errs)
 	}
 	for _, w := range s.Kind.Warn(o, nil) {
 		Warn(ctx, w)

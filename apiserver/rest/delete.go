@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	core "k8s.io/api/core/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -130,6 +131,9 @@ func (a *API) planDelete(s *Served, old object.Object, opt metav1.DeleteOptions)
 		}
 		when := metav1.NewTime(now.Add(time.Duration(max(grace, 0)) * time.Second))
 		o.SetDeletionTimestamp(&when)
+		if _, ok := o.(*apiextensions.CustomResourceDefinition); ok {
+			return o, true // nothing else is said of it
+		}
 		o.SetDeletionGracePeriodSeconds(&grace)
 		if o.GetGeneration() > 0 {
 			o.SetGeneration(o.GetGeneration() + 1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/yaml"
 
@@ -45,6 +47,9 @@ func newTrackers(list []*kinds.Kind) *trackers {
 
 // of is the field manager of a kind and subresource.
 func (t *trackers) of(s *Served, sub string) (*managedfields.FieldManager, error) {
+	if s.Kind.Custom != nil {
+		return s.managers.of(s, sub)
+	}
 	u := use{s.Kind.GVK(), sub}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,7 +70,68 @@ func (t *trackers) of(s *Served, sub string) (*managedfields.FieldManager, error
 }
 
 // Merge says how server-side apply merges the objects of a kind.
-func (a *API) Merge(*kinds.Kind) (managedfields.TypeConverter, error) { return a.fields.schema() }
+func (a *API) Merge(k *kinds.Kind) (managedfields.TypeConverter, error) {
+	if k.Custom != nil {
+		return k.Custom.Types()
+	}
+	return a.fields.schema()
+}
+
+// managers are the field managers of one custom kind, by subresource.
+type managers struct {
+	mu    sync.Mutex // guards bySub
+	bySub map[string]*managedfields.FieldManager
+}
+
+func (m *managers) of(s *Served, sub string) (*managedfields.FieldManager, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if fm := m.bySub[sub]; fm != nil {
+		return fm, nil
+	}
+	types, err := s.Kind.Custom.Types()
+	if err != nil {
+		return nil, err
+	}
+	fm, err := managedfields.NewDefaultCRDFieldManager(types, versions{s}, defaulter{s}, creater{s}, s.Kind.GVK(), s.GroupVersion(), sub, resetFields(s, sub))
+	if err != nil {
+		return nil, fmt.Errorf("field manager of %s: %w", s.Kind.GVK(), err)
+	}
+	if m.bySub == nil {
+		m.bySub = map[string]*managedfields.FieldManager{}
+	}
+	m.bySub[sub] = fm
+	return fm, nil
+}
+
+// versions is the conversion between the versions of a custom kind that field managers ask for.
+type versions struct{ s *Served }
+
+func (versions) Convert(in, out, _ any) error {
+	return fmt.Errorf("convert %T to %T: objects are in the version of the request already", in, out)
+}
+
+// ConvertToVersion makes in an object of another version of its kind.
+func (v versions) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
+	u, ok := in.(*unstructured.Unstructured)
+	if !ok {
+		return in, nil
+	}
+	gvk, ok := to.KindForGroupVersionKinds([]schema.GroupVersionKind{u.GroupVersionKind()})
+	if !ok {
+		return nil, fmt.Errorf("%v is unstructured and is not suitable for converting to %q", u.GroupVersionKind(), to)
+	}
+	// Each version of the kind has the same conversion.
+	made, err := v.s.Kind.Custom.ConvertTo(context.Background(), []object.Object{u}, gvk.Version)
+	if err != nil {
+		return nil, err
+	}
+	return made[0], nil
+}
+
+func (versions) ConvertFieldLabel(_ schema.GroupVersionKind, label, value string) (string, string, error) {
+	return label, value, nil
+}
 
 // resetFields are the fields that a write to sub does not own, because it cannot change them.
 func resetFields(s *Served, sub string) map[fieldpath.APIVersion]fieldpath.Filter {
@@ -75,6 +141,9 @@ func resetFields(s *Served, sub string) map[fieldpath.APIVersion]fieldpath.Filte
 	out := fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
 	if sub == "status" {
 		out = fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
+		if s.Kind.Custom != nil {
+			out = fieldpath.NewSet(fieldpath.MakePathOrDie("metadata"), fieldpath.MakePathOrDie("spec"))
+		}
 	}
 	return map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(s.Kind.GroupVersion().String()): fieldpath.NewExcludeSetFilter(out)}
 }
@@ -109,7 +178,11 @@ func (a *API) trackFields(ctx context.Context, s *Served, c change, old, o objec
 // applyPatch is server-side apply: the patch is the whole opinion of its manager. live is the object now, or a new one.
 func (a *API) applyPatch(s *Served, sub string, live object.Object, data []byte, opt metav1.PatchOptions) (object.Object, error) {
 	p := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(data, &p.Object); err != nil {
+	text, err := yaml.YAMLToJSON(data)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: error converting YAML to JSON: %v", err))
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &p.Object); err != nil { // whole numbers stay whole
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
 	if p.GetManagedFields() != nil {
@@ -125,13 +198,22 @@ func (a *API) applyPatch(s *Served, sub string, live object.Object, data []byte,
 		return nil, plainError(err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, plain(err)
 	}
 	o, ok := out.(object.Object)
 	if !ok {
 		return nil, fmt.Errorf("apply made a %T", out)
 	}
 	return o, nil
+}
+
+// plain is err as it is sent: a 500 with its own words, unless it says otherwise.
+func plain(err error) error {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return err
+	}
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
 }
 
 type managerKey struct{}
@@ -194,7 +276,7 @@ type creater struct{ s *Served }
 
 func (c creater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 	var o runtime.Object = c.s.Kind.New()
-	if gvk != c.s.Kind.GVK() {
+	if gvk != c.s.Kind.GVK() && c.s.Kind.Custom == nil {
 		var err error
 		if o, err = object.Scheme().New(gvk); err != nil {
 			return nil, err

@@ -4,11 +4,16 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
 	"proa.dev/apiserver/cache"
@@ -53,6 +58,9 @@ func patched(ctx context.Context, s *Served, old *cache.Item, p client.Patch, va
 	if err != nil {
 		return nil, err
 	}
+	if s.Kind.Custom != nil {
+		return shapePatched(ctx, s, old, o.(*unstructured.Unstructured), strict, validation)
+	}
 	if err := looseFields(ctx, strict, validation, func() error { return patch.Strict(shown, strict) }); err != nil {
 		return nil, err
 	}
@@ -60,6 +68,34 @@ func patched(ctx context.Context, s *Served, old *cache.Item, p client.Patch, va
 		o.SetResourceVersion("")
 	}
 	return s.In(o)
+}
+
+// shapePatched is patched for custom kinds.
+func shapePatched(ctx context.Context, s *Served, old *cache.Item, u *unstructured.Unstructured, strict []error, validation string) (object.Object, error) {
+	text, err := u.MarshalJSON()
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	refuse := func(err error) error {
+		return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), strings.TrimSpace(string(text)), err.Error())})
+	}
+	unknown, err := s.Kind.Custom.Coerce(u, true)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	for _, path := range unknown {
+		strict = append(strict, fmt.Errorf("unknown field %q", path))
+	}
+	if len(strict) > 0 && validation == metav1.FieldValidationStrict {
+		return nil, refuse(runtime.NewStrictDecodingError(strict))
+	}
+	if err := FieldErrors(ctx, s.GVK(), strict, validation); err != nil {
+		return nil, err
+	}
+	if u.GetResourceVersion() == old.Object.GetResourceVersion() {
+		u.SetResourceVersion("")
+	}
+	return u, nil
 }
 
 // prepareApply makes c a server-side apply, which creates what does not exist.

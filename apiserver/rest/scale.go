@@ -72,7 +72,7 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.
 		of: func(o object.Object) object.Object { return scaleOf(s, o) },
 		into: func(body, o object.Object) error {
 			sc := body.(*autoscaling.Scale)
-			if err := checkScale(sc, t.Name); err != nil {
+			if err := checkScale(s, sc, t.Name); err != nil {
 				return err
 			}
 			s.Kind.Scale.Set(o, sc.Spec.Replicas)
@@ -84,9 +84,9 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.
 			return nil, err
 		}
 		if sc.Name != "" && sc.Name != t.Name {
-			return nil, apierrors.NewBadRequest("the name of the Scale (" + sc.Name + ") does not match the name on the URL (" + t.Name + ")")
+			return nil, apierrors.NewBadRequest("the name of the object (" + sc.Name + ") does not match the name on the URL (" + t.Name + ")")
 		}
-		if err := checkScale(sc, t.Name); err != nil {
+		if err := checkScale(s, sc, t.Name); err != nil {
 			return nil, err
 		}
 		o := old.Object.DeepCopyObject().(object.Object)
@@ -112,8 +112,9 @@ func sentScale(sc *autoscaling.Scale, t client.Target) *autoscaling.Scale {
 	return out
 }
 
-func checkScale(sc *autoscaling.Scale, name string) error {
-	if sc.Spec.Replicas >= 0 {
+// checkScale checks a Scale by itself. The checks of a custom object find a bad count in it.
+func checkScale(s *Served, sc *autoscaling.Scale, name string) error {
+	if sc.Spec.Replicas >= 0 || s.Kind.Custom != nil {
 		return nil
 	}
 	return apierrors.NewInvalid(scaleGVK.GroupKind(), name, field.ErrorList{

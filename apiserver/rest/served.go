@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"proa.dev/apiserver/cache"
 	"proa.dev/client"
 	"proa.dev/kinds"
@@ -18,6 +20,8 @@ type Served struct {
 	Kind  *kinds.Kind
 	Also  *kinds.Other // nil: the version that is stored
 	Shelf *cache.Shelf // nil: a virtual kind
+
+	managers managers // custom kinds only
 }
 
 // table is what is served. It is never written to: kinds that come and go make a new one.
@@ -29,8 +33,9 @@ type table struct {
 
 // custom is the versions of one kind that came at run time.
 type custom struct {
-	kinds []*kinds.Kind
-	shelf *cache.Shelf
+	stored *kinds.Kind
+	kinds  []*kinds.Kind
+	shelf  *cache.Shelf
 }
 
 func newTable(list []*kinds.Kind, c *cache.Cache) *table {
@@ -95,7 +100,7 @@ func (a *API) Serve(ctx context.Context, name string, stored *kinds.Kind, served
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", name, err)
 	}
-	a.table.Store(a.table.Load().with(name, &custom{kinds: served, shelf: shelf}))
+	a.table.Store(a.table.Load().with(name, &custom{stored, served, shelf}))
 	return nil
 }
 
@@ -108,4 +113,44 @@ func (a *API) Withdraw(name string) {
 	}
 	a.table.Store(t.with(name, nil))
 	a.cache.Close(c.shelf)
+}
+
+// Adjust serves what Serve began under a name by other kinds, whose objects and schemas are the same.
+func (a *API) Adjust(name string, served []*kinds.Kind) {
+	t := a.table.Load()
+	if c := t.custom[name]; c != nil {
+		a.table.Store(t.with(name, &custom{c.stored, served, c.shelf}))
+	}
+}
+
+// Empty deletes every object of what Serve began under a name, whoever minds, and says how many are left: finalizers hold them.
+func (a *API) Empty(ctx context.Context, name string) (left int, err error) {
+	c := a.table.Load().custom[name]
+	if c == nil {
+		return 0, nil
+	}
+	if err := a.cache.Fresh(ctx); err != nil {
+		return 0, err
+	}
+	s := &Served{Resource: c.stored.Resource, Kind: c.stored, Shelf: c.shelf}
+	var items []*cache.Item
+	a.cache.Snapshot(c.shelf, "").Walk("", object.Key{}, func(it *cache.Item) bool { items = append(items, it); return true })
+	for _, it := range items {
+		next, wait := a.planDelete(s, it.Object, metav1.DeleteOptions{})
+		switch {
+		case !wait:
+			_, err = a.cache.Remove(ctx, c.shelf, it.Key, it.Rev)
+		case next != nil:
+			left++
+			_, err = a.cache.Write(ctx, c.shelf, it.Key, next, it.Rev)
+		default:
+			left++
+		}
+		if _, lost := cache.ErrConflict(err); lost {
+			left++
+		} else if err != nil {
+			return left, err
+		}
+	}
+	return left, nil
 }

@@ -1,10 +1,12 @@
 package rest
 
 import (
+	"maps"
 	"reflect"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"proa.dev/object"
@@ -47,6 +49,10 @@ func fieldsOf(o object.Object) (reflect.Value, shape, bool) {
 
 // clearStatus empties the status of o.
 func clearStatus(o object.Object) {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		delete(u.Object, "status")
+		return
+	}
 	if v, s, ok := fieldsOf(o); ok && s.status >= 0 {
 		v.Field(s.status).SetZero()
 	}
@@ -54,13 +60,32 @@ func clearStatus(o object.Object) {
 
 // keepStatus gives o the status of old. They share its memory: neither is changed from here on.
 func keepStatus(o, old object.Object) {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		if status, ok := old.(*unstructured.Unstructured).Object["status"]; ok {
+			u.Object["status"] = runtime.DeepCopyJSONValue(status)
+		} else {
+			delete(u.Object, "status")
+		}
+		return
+	}
 	if v, s, ok := fieldsOf(o); ok && s.status >= 0 {
 		v.Field(s.status).Set(reflect.ValueOf(old).Elem().Field(s.status))
 	}
 }
 
-// onlyStatus gives o everything of old but its status and metadata.
+// onlyStatus gives o everything of old but its status and metadata; of custom kinds also the metadata, but for the field managers.
 func onlyStatus(o, old object.Object) {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		status, has := u.Object["status"]
+		managers := u.GetManagedFields()
+		u.Object = old.(*unstructured.Unstructured).DeepCopy().Object
+		u.SetManagedFields(managers)
+		delete(u.Object, "status")
+		if has {
+			u.Object["status"] = status
+		}
+		return
+	}
 	v, s, ok := fieldsOf(o)
 	if !ok {
 		return
@@ -73,6 +98,12 @@ func onlyStatus(o, old object.Object) {
 
 // sameSpec says whether two objects are equal in everything but metadata and status.
 func sameSpec(a, b object.Object) bool {
+	if u, ok := a.(*unstructured.Unstructured); ok {
+		x, y := maps.Clone(u.Object), maps.Clone(b.(*unstructured.Unstructured).Object)
+		delete(x, "metadata")
+		delete(y, "metadata")
+		return equality.Semantic.DeepEqual(x, y)
+	}
 	v, s, ok := fieldsOf(a)
 	if !ok {
 		return false
