@@ -26,6 +26,7 @@ import (
 	"proa.dev/control/policystatus"
 	"proa.dev/control/rootca"
 	"proa.dev/control/serviceaccount"
+	"proa.dev/control/servicecidr"
 	"proa.dev/control/statefulset"
 	"proa.dev/control/volumebind"
 	"proa.dev/kit/run"
@@ -60,6 +61,7 @@ func (s *server) controllers() []struct {
 		{"podcidr", func(d control.Deps) (runner, error) {
 			return podcidr.New(d, podcidr.Config{Ranges: s.config.Network.Pods, Server: s.config.Node})
 		}},
+		{"servicecidr", func(d control.Deps) (runner, error) { return servicecidr.New(d) }},
 		{"podgc", func(d control.Deps) (runner, error) { return podgc.New(d) }},
 		{"serviceaccount", func(d control.Deps) (runner, error) { return serviceaccount.New(d) }},
 		{"policystatus", func(d control.Deps) (runner, error) { return policystatus.New(d) }},

@@ -2,10 +2,13 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 
 	core "k8s.io/api/core/v1"
@@ -27,17 +30,21 @@ type addresses struct {
 	ports    [2]int32
 	reserved netip.Addr // for default/kubernetes
 	synced   chan struct{}
+	ledger   *ledger
 
 	mu      sync.Mutex // guards below
 	ips     map[netip.Addr]object.Key
 	nodes   map[port]object.Key
 	flight  map[netip.Addr]object.Key
 	flightP map[port]object.Key
+	held    map[netip.Addr]object.Key // by IPAddresses of others
+	more    map[string][]netip.Prefix // further ranges, by their ServiceCIDR
 }
 
 func newAddresses(d Deps) (*addresses, error) {
 	a := &addresses{ranges: d.Ranges, ports: [2]int32{30000, 32767}, synced: make(chan struct{}), ips: map[netip.Addr]object.Key{},
-		nodes: map[port]object.Key{}, flight: map[netip.Addr]object.Key{}, flightP: map[port]object.Key{}}
+		nodes: map[port]object.Key{}, flight: map[netip.Addr]object.Key{}, flightP: map[port]object.Key{},
+		held: map[netip.Addr]object.Key{}, more: map[string][]netip.Prefix{}}
 	if d.NodePorts != [2]int{} {
 		a.ports = [2]int32{int32(d.NodePorts[0]), int32(d.NodePorts[1])}
 	}
@@ -84,9 +91,13 @@ func (a *addresses) follow(ctx context.Context, view client.View) error {
 				}
 			}
 		}
+		if old != nil {
+			defer a.ledger.mark(addressesOf(old)...)
+		}
 		if t == client.Deleted {
 			return
 		}
+		defer a.ledger.mark(addressesOf(now)...)
 		for _, ip := range addressesOf(now) {
 			a.ips[ip] = key
 			delete(a.flight, ip)
@@ -126,11 +137,8 @@ func portsOf(s *core.Service) map[port]bool {
 // take reserves an address for a service. Nil: it is the service's already, or it was free.
 func (a *addresses) take(ip netip.Addr, key object.Key) error {
 	r, ok := a.rangeOf(ip)
-	if !ok {
-		return fmt.Errorf("failed to allocate IP %s: the provided network does not match the current range", ip)
-	}
-	if ip == r.Addr() || ip == last(r) {
-		return fmt.Errorf("failed to allocate IP %s: provided IP is not in the valid range. The range of valid IPs is %s", ip, r)
+	if !ok || ip == r.Addr() || ip == last(r) {
+		return fmt.Errorf("failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, ip, r)
 	}
 	if ip == a.reserved && key != kubernetesKey {
 		return fmt.Errorf("failed to allocate IP %s: provided IP is already allocated", ip)
@@ -146,17 +154,50 @@ func (a *addresses) owner(ip netip.Addr) (object.Key, bool) {
 	if k, ok := a.ips[ip]; ok {
 		return k, true
 	}
-	k, ok := a.flight[ip]
+	if k, ok := a.flight[ip]; ok {
+		return k, ok
+	}
+	k, ok := a.held[ip]
 	return k, ok
 }
 
+// rangesOf are the ranges of a family: the configured one first, then those of ServiceCIDRs, by name.
+func (a *addresses) rangesOf(f core.IPFamily) (out []netip.Prefix) {
+	all := slices.Clone(a.ranges)
+	for _, name := range slices.Sorted(maps.Keys(a.more)) {
+		all = append(all, a.more[name]...)
+	}
+	for _, r := range all {
+		if familyOf(r.Addr()) == f {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// rangeOf is the range of an address. If there is none, it is the first of the family, for the error.
 func (a *addresses) rangeOf(ip netip.Addr) (netip.Prefix, bool) {
-	for _, r := range a.ranges {
+	all := a.rangesOf(familyOf(ip))
+	for _, r := range all {
 		if r.Contains(ip) {
 			return r, true
 		}
 	}
-	return netip.Prefix{}, false
+	if len(all) == 0 {
+		return a.ranges[0], false
+	}
+	return all[0], false
+}
+
+// nextOf finds a free address in the ranges of a family.
+func (a *addresses) nextOf(f core.IPFamily, key object.Key) (ip netip.Addr, err error) {
+	err = errors.New("failed to allocate a serviceIP: range is full")
+	for _, r := range a.rangesOf(f) {
+		if ip, err = a.next(r, key); err == nil {
+			return ip, nil
+		}
+	}
+	return ip, err
 }
 
 // next finds a free address. The lowest sixteenth of a range, at most 256, is left for addresses that people choose, as long as there

@@ -78,6 +78,7 @@ func New(d Deps) (*Start, error) {
 		return nil, err
 	}
 	s := &Start{deps: d, view: d.View, addresses: a}
+	a.ledger = newLedger(s)
 	steps := s.own()
 	for _, plugin := range d.Plugins {
 		part, err := plugin(d)
@@ -98,7 +99,8 @@ func New(d Deps) (*Start, error) {
 		return cmp.Compare(slices.Index(order[:], a.Name), slices.Index(order[:], b.Name))
 	})
 	s.chain = steps
-	s.runs = append(s.runs, run.Component{Name: "service addresses", Run: s.follow})
+	s.runs = append(s.runs, run.Component{Name: "service addresses", Run: s.follow},
+		run.Component{Name: "service ranges", Run: s.followRanges}, run.Component{Name: "IPAddresses", Run: s.keepAddresses})
 	return s, nil
 }
 
@@ -141,6 +143,7 @@ func (s *Start) Begin(ctx context.Context, c client.Client) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return priorityClasses(ctx, c, s.view) })
 	g.Go(func() error { return s.kubernetesService(ctx, c) })
+	g.Go(func() error { return s.serviceCIDR(ctx, c) })
 	g.Go(func() error { return s.publishCAs(ctx, c) })
 	return g.Wait()
 }

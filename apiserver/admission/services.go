@@ -210,14 +210,13 @@ func (g *grant) addresses(s *core.Service) (errs field.ErrorList) {
 				continue
 			}
 			if err := g.a.take(ip, g.key); err != nil {
-				errs = append(errs, field.Invalid(at.Index(i), sp.ClusterIPs, err.Error()))
+				errs = append(errs, field.Invalid(at, sp.ClusterIPs, err.Error()))
 				continue
 			}
 			g.ips = append(g.ips, ip)
 			continue
 		}
-		r := g.a.ranges[slices.IndexFunc(g.a.ranges, func(r netip.Prefix) bool { return familyOf(r.Addr()) == f })]
-		ip, err := g.a.next(r, g.key)
+		ip, err := g.a.nextOf(f, g.key)
 		if err != nil {
 			return append(errs, field.InternalError(at, err))
 		}
