@@ -42,11 +42,12 @@ func NewSubject(ctx context.Context, r *admission.Request, m rules.Match, z auth
 	if s.Old, err = r.Out(ctx, r.Old, m.Kind); err != nil {
 		return nil, err
 	}
-	s.request = requestOf(r, m)
+	s.request = RequestOf(r, m)
 	return s, nil
 }
 
-func requestOf(r *admission.Request, m rules.Match) *reviews.AdmissionRequest {
+// RequestOf is r as m sees it, without a uid and without its objects.
+func RequestOf(r *admission.Request, m rules.Match) *reviews.AdmissionRequest {
 	extra := make(map[string]authentication.ExtraValue, len(r.User.Extra))
 	for k, v := range maps.All(r.User.Extra) {
 		extra[k] = v

@@ -15,9 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"proa.dev/apiserver/admission"
-	"proa.dev/apiserver/admission/expression"
 	"proa.dev/apiserver/admission/rules"
 	"proa.dev/apiserver/audit"
+	"proa.dev/apiserver/cel"
 	calls "proa.dev/apiserver/webhook"
 )
 
@@ -33,7 +33,7 @@ func (e *failedCall) Error() string {
 
 func (e *failedCall) Unwrap() error { return e.reason }
 
-// subject is a request as one version sees it.
+// subject is a request as the rule of a webhook sees it.
 type subject struct {
 	match    rules.Match
 	now, old runtime.Object
@@ -89,7 +89,7 @@ func (p *plugin) call(ctx context.Context, h *hook, r *admission.Request, s subj
 
 // question is the AdmissionReview that is sent, in the first version that both sides speak.
 func question(h *hook, uid types.UID, r *admission.Request, s subject) (version string, body []byte, err error) {
-	req := expression.Request(r, s.match)
+	req := cel.RequestOf(r, s.match)
 	req.UID = uid
 	req.Object.Object, req.OldObject.Object = s.now, s.old
 	for _, version := range h.versions {

@@ -7,5 +7,5 @@
 //	  validating: side by side
 //
 // A cluster without configurations pays one load of a pointer for each request. Behaviour and messages are those of Kubernetes. It imports
-// apiserver/admission, rules, apiserver/webhook, audit, authz, client, kinds/cel and object. Read plugin.go, then mutate.go.
+// apiserver/admission, rules, apiserver/cel, apiserver/webhook, audit, authz, client and kinds/cel. Read plugin.go, then mutate.go.
 package webhook

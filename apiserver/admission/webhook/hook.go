@@ -10,8 +10,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"proa.dev/apiserver/admission/rules"
+	"proa.dev/apiserver/cel"
 	calls "proa.dev/apiserver/webhook"
-	"proa.dev/kinds/cel"
+	expressions "proa.dev/kinds/cel"
 )
 
 // hook is one webhook of one configuration, ready for use.
@@ -23,8 +24,8 @@ type hook struct {
 	rules     []registration.RuleWithOperations
 	match     *registration.MatchPolicyType
 	selectors rules.Selectors
-	broken    error // the selectors cannot be read
-	compile   func() []cel.Expr
+	broken    error                 // the selectors cannot be read
+	compile   func() cel.Conditions // nil: there are none
 
 	config      calls.Config
 	versions    []string
@@ -54,13 +55,8 @@ func newHook(configuration, id string, g given) hook {
 		ignore: ptr.Deref(g.failure, "") == registration.Ignore, config: configOf(g.client)}
 	h.selectors, h.broken = rules.Select(g.namespaces, g.objects)
 	if len(g.conditions) > 0 {
-		h.compile = sync.OnceValue(func() []cel.Expr {
-			c := cel.NewCompiler(cel.Stored)
-			out := make([]cel.Expr, len(g.conditions))
-			for i := range g.conditions {
-				out[i] = c.Compile(g.conditions[i].Expression, cel.Vars{Authorizer: true}, cel.Bool)
-			}
-			return out
+		h.compile = sync.OnceValue(func() cel.Conditions {
+			return cel.Compile(expressions.NewCompiler(expressions.Stored), g.conditions, expressions.Vars{Authorizer: true})
 		})
 	}
 	return h

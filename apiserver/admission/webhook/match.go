@@ -7,8 +7,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"proa.dev/apiserver/admission"
-	"proa.dev/apiserver/admission/expression"
 	"proa.dev/apiserver/admission/rules"
+	"proa.dev/apiserver/cel"
 )
 
 // wants says whether h is to be asked about r, and in which version.
@@ -30,19 +30,22 @@ func (p *plugin) wants(ctx context.Context, h *hook, r *admission.Request) (m ru
 	if h.compile == nil {
 		return m, true, nil
 	}
-	input, err := expression.Input(ctx, r, m, p.authz)
+	s, err := cel.NewSubject(ctx, r, m, p.authz)
 	if err != nil {
 		return m, false, apierrors.NewInternalError(err)
 	}
-	ok, err = expression.Match(ctx, h.compile(), input, h.ignore)
-	if err != nil {
-		p.log.Warn("match conditions fail, so the request does", "webhook", h.name, "err", err)
-		return m, false, apierrors.NewForbidden(r.Served.GroupVersionResource.GroupResource(), r.Name(), err)
+	ok, err = h.compile().Match(ctx, s.Input(nil, nil))
+	switch {
+	case err == nil:
+		return m, ok, nil
+	case h.ignore:
+		return m, false, nil
 	}
-	return m, ok, nil
+	p.log.Warn("match conditions fail, so the request does", "webhook", h.name, "err", err)
+	return m, false, apierrors.NewForbidden(r.Served.GroupVersionResource.GroupResource(), r.Name(), err)
 }
 
-// see is the objects of r in the version of m.
+// see is r as m sees it.
 func see(ctx context.Context, r *admission.Request, m rules.Match) (s subject, err error) {
 	s.match = m
 	if s.now, err = r.Out(ctx, r.Object, m.Kind); err == nil {
