@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -92,10 +93,23 @@ func (r *Request) Replace(ctx context.Context, made runtime.Object, gvk schema.G
 			return fmt.Errorf("convert %s from %s: %w", r.Kind.Resource.Kind, gvk.GroupVersion(), err)
 		}
 	}
-	o.GetObjectKind().SetGroupVersionKind(r.Kind.GVK())
+	if err := r.shape(o); err != nil {
+		return err
+	}
 	r.Kind.Default(o)
 	r.Object = o
 	return nil
+}
+
+// shape makes o what decoding it would have made: of its kind, without fields that the schema of a custom kind does not know.
+func (r *Request) shape(o object.Object) error {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok || r.Kind.Custom == nil {
+		o.GetObjectKind().SetGroupVersionKind(r.Kind.GVK())
+		return nil
+	}
+	_, err := r.Kind.Custom.Coerce(u, false)
+	return err
 }
 
 // version is another version of the kind of a request: one of the fields is set.

@@ -20,12 +20,13 @@ import (
 func decode(text []byte, like runtime.Object) (o runtime.Object, err error) {
 	if _, ok := like.(*unstructured.Unstructured); ok {
 		u := &unstructured.Unstructured{}
-		o, err = u, u.UnmarshalJSON(text)
-	} else {
-		o = reflect.New(reflect.TypeOf(like).Elem()).Interface().(runtime.Object)
-		err = json.UnmarshalCaseSensitivePreserveInts(text, o)
+		if err := u.UnmarshalJSON(text); err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+		return u, nil // validation says what is wrong with its kind
 	}
-	if err != nil {
+	o = reflect.New(reflect.TypeOf(like).Elem()).Interface().(runtime.Object)
+	if err := json.UnmarshalCaseSensitivePreserveInts(text, o); err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	want := like.GetObjectKind().GroupVersionKind()
