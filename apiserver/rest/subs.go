@@ -9,7 +9,6 @@ import (
 	authentication "k8s.io/api/authentication/v1"
 	core "k8s.io/api/core/v1"
 	policy "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -162,53 +161,16 @@ func finalizeOf(ctx context.Context, next func(context.Context, *cache.Item) (ob
 	return n, nil
 }
 
-// ephemeralOf is old with the ephemeral containers that next brings: those that there are may not change or go.
-func ephemeralOf(ctx context.Context, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
+// ephemeralOf is old with the ephemeral containers that next brings. Whether they may be so, the kind says.
+func ephemeralOf(ctx context.Context, s *Served, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
 	o, err := next(ctx, old)
 	if err != nil {
 		return nil, err
 	}
+	s.Kind.Default(o)
 	given, n := o.(*core.Pod), old.Object.DeepCopyObject().(*core.Pod)
-	names := map[string]int{}
-	for i, c := range given.Spec.EphemeralContainers {
-		names[c.Name] = i
-	}
-	path := field.NewPath("spec", "ephemeralContainers")
-	var errs field.ErrorList
-	for i, c := range n.Spec.EphemeralContainers {
-		at, ok := names[c.Name]
-		switch {
-		case !ok:
-			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", c.Name)))
-		case !equality.Semantic.DeepEqual(given.Spec.EphemeralContainers[at], n.Spec.EphemeralContainers[i]):
-			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n", c.Name)))
-		}
-	}
-	for i, c := range given.Spec.EphemeralContainers {
-		if c.Name == "" {
-			errs = append(errs, field.Required(path.Index(i).Child("name"), ""))
-		}
-		if c.Image == "" {
-			errs = append(errs, field.Required(path.Index(i).Child("image"), ""))
-		}
-	}
-	if len(errs) > 0 {
-		return nil, apierrors.NewInvalid(core.SchemeGroupVersion.WithKind("Pod").GroupKind(), n.Name, errs)
-	}
 	n.ResourceVersion, n.UID = given.ResourceVersion, given.UID
 	n.Spec.EphemeralContainers = given.Spec.EphemeralContainers
-	for i := range n.Spec.EphemeralContainers {
-		c := &n.Spec.EphemeralContainers[i]
-		if c.ImagePullPolicy == "" {
-			c.ImagePullPolicy = core.PullIfNotPresent
-		}
-		if c.TerminationMessagePath == "" {
-			c.TerminationMessagePath = core.TerminationMessagePathDefault
-		}
-		if c.TerminationMessagePolicy == "" {
-			c.TerminationMessagePolicy = core.TerminationMessageReadFile
-		}
-	}
 	return n, nil
 }
 

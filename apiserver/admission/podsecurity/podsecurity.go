@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"strings"
 	"sync"
 
 	apps "k8s.io/api/apps/v1"
@@ -74,7 +73,7 @@ func (p *plugin) check(ctx context.Context, r *admission.Request) error {
 	}
 	if isPod {
 		if why := judge(checks, want.Enforce, meta, spec); !why.Allowed {
-			return apierrors.NewForbidden(r.Kind.GroupVersionResource.GroupResource(), nameOf(r), fmt.Errorf("violates PodSecurity %q: %s", want.Enforce.String(), why.ForbiddenDetail()))
+			return r.Forbid("violates PodSecurity %q: %s", want.Enforce.String(), why.ForbiddenDetail())
 		}
 	}
 	if why := judge(checks, want.Warn, meta, spec); !why.Allowed {
@@ -85,14 +84,6 @@ func (p *plugin) check(ctx context.Context, r *admission.Request) error {
 
 func judge(e policy.Evaluator, lv api.LevelVersion, meta *metav1.ObjectMeta, spec *core.PodSpec) policy.AggregateCheckResult {
 	return policy.AggregateCheckResults(e.EvaluatePod(lv, meta, spec))
-}
-
-// nameOf is the name that the request gave: none where the server made it.
-func nameOf(r *admission.Request) string {
-	if base := r.Object.GetGenerateName(); r.Op == admission.Create && base != "" && strings.HasPrefix(r.Key.Name, base) {
-		return ""
-	}
-	return r.Key.Name
 }
 
 // template is the pod in an object, or that an object makes.
