@@ -111,7 +111,7 @@ func (s *Start) own() []Step {
 		{Name: "NodeRestriction", Admit: s.nodeRestriction},
 		{Name: "ServiceAccount", Admit: s.serviceAccount},
 		{Name: "DefaultTolerationSeconds", Admit: tolerationSeconds},
-		{Name: "Priority", Admit: s.priority},
+		{Name: "Priority", Admit: s.priority, Check: s.oneDefault},
 		{Name: "DefaultStorageClass", Admit: s.defaultStorageClass},
 		{Name: "RuntimeClass", Admit: s.runtimeClass, Check: s.runtimeOverhead},
 		{Name: "ServiceAddresses", Admit: s.addresses.admit, Last: true}, // what webhooks make of a service counts

@@ -19,16 +19,22 @@ const (
 	highestUser     = int32(1000000000)
 )
 
-// priority fills in a new pod's priority and preemption policy from its class, or from the default class. The classes of the system
-// stay.
+// priority fills in a new pod's priority and preemption policy from its class, or from the default class. An update that leaves them out
+// keeps them.
 func (s *Start) priority(_ context.Context, r *Request) error {
-	if r.Op == Delete && r.Is(scheduling.GroupName, "priorityclasses") && (r.Key.Name == nodeCritical || r.Key.Name == clusterCritical) {
-		return r.Forbid("this is a system priority class and cannot be deleted")
-	}
-	if r.Op != Create || !r.Is("", "pods") {
+	if r.Op != Create && r.Op != Update || !r.Is("", "pods") {
 		return nil
 	}
 	spec := &r.Object.(*core.Pod).Spec
+	if old, ok := r.Old.(*core.Pod); ok {
+		if spec.Priority == nil && old.Spec.Priority != nil {
+			spec.Priority = new(*old.Spec.Priority)
+		}
+		if spec.PreemptionPolicy == nil && old.Spec.PreemptionPolicy != nil {
+			spec.PreemptionPolicy = new(*old.Spec.PreemptionPolicy)
+		}
+		return nil
+	}
 	value, policy := int32(0), core.PreemptLowerPriority
 	switch class, ok := s.classOf(spec); {
 	case ok:
@@ -61,6 +67,24 @@ func (s *Start) classOf(spec *core.PodSpec) (*scheduling.PriorityClass, bool) {
 		}
 	}
 	return found, found != nil
+}
+
+// oneDefault refuses a second default class, and to delete those of the system.
+func (s *Start) oneDefault(_ context.Context, r *Request) error {
+	if !r.Is(scheduling.GroupName, "priorityclasses") {
+		return nil
+	}
+	if r.Op == Delete && (r.Key.Name == nodeCritical || r.Key.Name == clusterCritical) {
+		return r.Forbid("this is a system priority class and cannot be deleted")
+	}
+	class, ok := r.Object.(*scheduling.PriorityClass)
+	if !ok || r.Op == Delete || !class.GlobalDefault {
+		return nil
+	}
+	if have, ok := s.classOf(&core.PodSpec{}); ok && (r.Op == Create || have.Name != class.Name) {
+		return r.Forbid("PriorityClass %v is already marked as default. Only one default can exist", have.Name)
+	}
+	return nil
 }
 
 // priorityClasses makes the classes of the system.

@@ -21,7 +21,7 @@ func (s *Start) defaultStorageClass(_ context.Context, r *Request) error {
 		return nil
 	}
 	claim := r.Object.(*core.PersistentVolumeClaim)
-	if claim.Spec.StorageClassName != nil || claim.Annotations[core.BetaStorageClassAnnotation] != "" {
+	if _, named := claim.Annotations[core.BetaStorageClassAnnotation]; named || claim.Spec.StorageClassName != nil {
 		return nil
 	}
 	var found *storage.StorageClass

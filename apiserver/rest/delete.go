@@ -140,6 +140,7 @@ func (a *API) planDelete(s *Served, old object.Object, opt metav1.DeleteOptions)
 		}
 		if ns, ok := o.(*core.Namespace); ok {
 			ns.Status.Phase = core.NamespaceTerminating
+			o.SetDeletionGracePeriodSeconds(nil)
 		}
 		return o, true
 	default:

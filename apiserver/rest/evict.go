@@ -28,7 +28,7 @@ const evictTries = 20
 
 // evict deletes a pod if the disruption budgets that cover it allow that: 429 if not, or not yet.
 func (a *API) evict(ctx context.Context, s *Served, t client.Target, e *policy.Eviction, r *admission.Request) (Answer, error) {
-	if e.Name != "" && e.Name != t.Name {
+	if e.Name != t.Name {
 		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
 	if err := a.checkBody(ctx, r, e); err != nil {
@@ -105,6 +105,11 @@ func anyVersion(how metav1.DeleteOptions) bool {
 
 // deleteEvicted says in the pod's status why it goes, and deletes it.
 func (a *API) deleteEvicted(ctx context.Context, s *Served, t client.Target, how metav1.DeleteOptions) error {
+	if it, err := a.current(ctx, s, t.Key); dry(how.DryRun) && err == nil {
+		if err := wanted(it.Object.(*core.Pod), how.Preconditions); err != nil {
+			return err
+		}
+	}
 	if !dry(how.DryRun) {
 		status := t
 		status.Sub = "status"

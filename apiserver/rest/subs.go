@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 
 	authentication "k8s.io/api/authentication/v1"
@@ -38,6 +39,9 @@ func newSub(s *Served, sub string) object.Object {
 
 // createSub posts o to a subresource.
 func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o object.Object, opt metav1.CreateOptions) (Answer, error) {
+	if ns := o.GetNamespace(); ns != "" && ns != t.Namespace {
+		return Answer{}, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
 	if req, ok := o.(*authentication.TokenRequest); ok && req.Spec.ExpirationSeconds == nil {
 		req.Spec.ExpirationSeconds = new(int64(tokenSeconds))
 	}
@@ -62,7 +66,7 @@ func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o objec
 
 // bind assigns a pod to a node.
 func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Binding, r *admission.Request) (Answer, error) {
-	if b.Name != "" && b.Name != t.Name {
+	if b.Name != t.Name {
 		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	}
 	target := field.NewPath("target")
@@ -74,7 +78,7 @@ func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Bind
 		errs = append(errs, field.Required(target.Child("name"), ""))
 	}
 	if len(errs) > 0 {
-		return Answer{}, apierrors.NewInvalid(core.SchemeGroupVersion.WithKind("Binding").GroupKind(), t.Name, errs)
+		return Answer{}, bare(errs.ToAggregate())
 	}
 	if err := a.checkBody(ctx, r, b); err != nil {
 		return Answer{}, err
@@ -129,7 +133,7 @@ func bound(p *core.Pod, b *core.Binding) *core.Pod {
 		maps.Copy(n.Labels, b.Labels)
 	}
 	now := metav1.Now()
-	scheduled := core.PodCondition{Type: core.PodScheduled, Status: core.ConditionTrue, LastTransitionTime: now, ObservedGeneration: p.Generation}
+	scheduled := core.PodCondition{Type: core.PodScheduled, Status: core.ConditionTrue, LastTransitionTime: now}
 	n.Status.Conditions = nil
 	for _, c := range p.Status.Conditions {
 		if c.Type != core.PodScheduled {
@@ -138,6 +142,11 @@ func bound(p *core.Pod, b *core.Binding) *core.Pod {
 	}
 	n.Status.Conditions = append(n.Status.Conditions, scheduled)
 	return &n
+}
+
+// bare is a 500 that says no more than err does, as Kubernetes has it where nobody has given the error a reason.
+func bare(err error) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
 }
 
 // created is the Status that answers a POST which makes nothing to show.

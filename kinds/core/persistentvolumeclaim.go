@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ var PersistentVolumeClaim = kinds.Def[core.PersistentVolumeClaim, *core.Persiste
 	Short:    []string{"pvc"},
 	Status:   true,
 	Default:  DefaultClaim,
+	Warn:     warnClaim,
 	Validate: validateClaim, ValidateUpdate: validateClaimUpdate, ValidateStatus: validateClaimStatus,
 	Prepare: func(c, old *core.PersistentVolumeClaim) {
 		if old == nil {
@@ -31,6 +33,22 @@ var PersistentVolumeClaim = kinds.Def[core.PersistentVolumeClaim, *core.Persiste
 func DefaultClaim(c *core.PersistentVolumeClaim) {
 	orElse(&c.Status.Phase, core.ClaimPending)
 	DefaultClaimSpec(&c.Spec)
+}
+
+// warnClaim tells of an annotation that a field has replaced, and of sizes that are no whole number of bytes.
+func warnClaim(c, _ *core.PersistentVolumeClaim) (out []string) {
+	if _, ok := c.Annotations[core.BetaStorageClassAnnotation]; ok {
+		out = append(out, "metadata.annotations["+core.BetaStorageClassAnnotation+`]: deprecated since v1.8; use "storageClassName" attribute instead`)
+	}
+	for _, l := range []struct {
+		name string
+		list core.ResourceList
+	}{{"requests", c.Spec.Resources.Requests}, {"limits", c.Spec.Resources.Limits}} {
+		if q := l.list[core.ResourceStorage]; q.MilliValue()%1000 != 0 {
+			out = append(out, fmt.Sprintf("spec.resources.%s[storage]: fractional byte value %q is invalid, must be an integer", l.name, q.String()))
+		}
+	}
+	return out
 }
 
 // alignDataSources keeps the older field dataSource and dataSourceRef alike; dataSource knows claims and snapshots only, and other
