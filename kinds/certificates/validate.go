@@ -11,7 +11,6 @@ import (
 	certificates "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
@@ -219,7 +218,7 @@ func keptVerdicts(e *check.Errors, r, old *request) {
 		case len(now) > len(was):
 			e.Forbidden(conditionsPath, fmt.Sprintf("updates may not add a condition of type %q", t))
 		case len(now) == len(was) && !equality.Semantic.DeepEqual(was, now):
-			e.Forbidden(conditionsPath, fmt.Sprintf("updates may not modify a condition of type %q\n%v", t, diff.Diff(was, now)))
+			e.Forbidden(conditionsPath, fmt.Sprintf("updates may not modify a condition of type %q\n%v", t, check.Diff(was, now)))
 		}
 	}
 }

@@ -76,17 +76,13 @@ func writePlain(b *bytes.Buffer, v reflect.Value) error {
 func writeStruct(b *bytes.Buffer, v reflect.Value) error {
 	b.WriteByte('{')
 	n := 0
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if !f.IsExported() || newer[f.Name] {
-			continue
-		}
+	for _, f := range layout(v) {
 		var part bytes.Buffer
-		if err := writePlain(&part, v.Field(i)); err != nil {
+		if err := writePlain(&part, f.value); err != nil {
 			return err
 		}
 		text := part.Bytes()
-		if f.Anonymous { // its fields stand among ours
+		if f.inline { // its fields stand among ours
 			if text = bytes.TrimSuffix(bytes.TrimPrefix(text, []byte("{")), []byte("}")); len(text) == 0 {
 				continue
 			}
@@ -94,8 +90,8 @@ func writeStruct(b *bytes.Buffer, v reflect.Value) error {
 		if n++; n > 1 {
 			b.WriteByte(',')
 		}
-		if !f.Anonymous {
-			b.WriteString(`"` + f.Name + `":`)
+		if !f.inline {
+			b.WriteString(`"` + f.name + `":`)
 		}
 		b.Write(text)
 	}

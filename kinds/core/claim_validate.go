@@ -123,7 +123,7 @@ func validateClaimUpdate(c, old *core.PersistentVolumeClaim) field.ErrorList {
 		}
 		if !equality.Semantic.DeepEqual(now.Spec, was.Spec) {
 			e.Forbidden(specPath, fmt.Sprintf("spec is immutable after creation except resources.requests and "+
-				"volumeAttributesClassName for bound claims\n%v", difference(was.Spec, now.Spec)))
+				"volumeAttributesClassName for bound claims\n%v", check.Diff(was.Spec, now.Spec)))
 		}
 		size, before, real := c.Spec.Resources.Requests[core.ResourceStorage], old.Spec.Resources.Requests[core.ResourceStorage],
 			old.Status.Capacity[core.ResourceStorage]
@@ -269,7 +269,7 @@ func validateVolumeUpdate(v, old *core.PersistentVolume) field.ErrorList {
 		}
 		if !equality.Semantic.DeepEqual(now, old.Spec.PersistentVolumeSource) {
 			e.Forbidden(specPath.Child("persistentvolumesource"), fmt.Sprintf("spec.persistentvolumesource is immutable after creation\n%v",
-				difference(old.Spec.PersistentVolumeSource, now)))
+				check.Diff(old.Spec.PersistentVolumeSource, now)))
 		}
 		e.Immutable(field.NewPath("volumeMode"), v.Spec.VolumeMode, old.Spec.VolumeMode)
 		if old.Spec.NodeAffinity != nil {

@@ -161,7 +161,7 @@ func validateEphemeralContainers(obj, before object.Object) field.ErrorList {
 			case i < 0:
 				e.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", o.Name))
 			case !equality.Semantic.DeepEqual(p.Spec.EphemeralContainers[i], o):
-				e.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", o.Name, difference(o, p.Spec.EphemeralContainers[i])))
+				e.Forbidden(at, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", o.Name, check.Diff(o, p.Spec.EphemeralContainers[i])))
 			}
 		}
 	})...)

@@ -136,7 +136,7 @@ func validatePodUpdate(p, old *core.Pod) field.ErrorList {
 		rest := p.Spec.DeepCopy()
 		withoutUpdatable(e, rest, &old.Spec)
 		if !equality.Semantic.DeepEqual(*rest, old.Spec) {
-			e.Forbidden(specPath, fmt.Sprintf("pod updates may not change fields other than %s\n%v", updatable, difference(old.Spec, *rest)))
+			e.Forbidden(specPath, fmt.Sprintf("pod updates may not change fields other than %s\n%v", updatable, check.Diff(old.Spec, *rest)))
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
@@ -20,9 +19,6 @@ func NamesAndImages(list []core.Container) (names, images string) {
 	}
 	return strings.Join(n, ","), strings.Join(i, ",")
 }
-
-// difference shows how b differs from a, for people.
-func difference(a, b any) string { return diff.Diff(a, b) }
 
 // isSubdomain says what is wrong with a DNS subdomain.
 func isSubdomain(s string) []string { return validation.NameIsDNSSubdomain(s, false) }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	policy "k8s.io/api/policy/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -53,16 +52,6 @@ var PodDisruptionBudget = kinds.Def[policy.PodDisruptionBudget, *policy.PodDisru
 	},
 }
 
-// shown is a spec as errors show it: with the names of the Go fields.
-func shown(s *policy.PodDisruptionBudgetSpec) any {
-	return struct {
-		MinAvailable               *intstr.IntOrString
-		Selector                   *metav1.LabelSelector
-		MaxUnavailable             *intstr.IntOrString
-		UnhealthyPodEvictionPolicy *policy.UnhealthyPodEvictionPolicyType
-	}{s.MinAvailable, s.Selector, s.MaxUnavailable, s.UnhealthyPodEvictionPolicy}
-}
-
 var strict = metavalidation.LabelSelectorValidationOptions{}
 
 func orNone(n *intstr.IntOrString) string {
@@ -76,7 +65,7 @@ func validateBudget(s *policy.PodDisruptionBudgetSpec, how metavalidation.LabelS
 	return check.Run(func(e *check.Errors) {
 		p := field.NewPath("spec")
 		if s.MinAvailable != nil && s.MaxUnavailable != nil {
-			e.Invalid(p, shown(s), "minAvailable and maxUnavailable cannot be both set")
+			e.Invalid(p, *s, "minAvailable and maxUnavailable cannot be both set")
 		}
 		share(e, p.Child("minAvailable"), s.MinAvailable)
 		share(e, p.Child("maxUnavailable"), s.MaxUnavailable)

@@ -124,7 +124,7 @@ func scopeSelector(e *check.Errors, p *field.Path, s *core.ResourceQuotaSpec) {
 			e.Invalid(p.Child("scopeName"), r.ScopeName, "unsupported scope")
 		}
 		for range outOfScope(r.ScopeName, s.Hard) {
-			e.Invalid(p, shown(s.ScopeSelector), "unsupported scope applied to resource")
+			e.Invalid(p, s.ScopeSelector, "unsupported scope applied to resource")
 		}
 		if r.Operator != core.ScopeSelectorOpExists && onlyExists(r.ScopeName) {
 			e.Invalid(p.Child("operator"), r.Operator, "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity")
@@ -143,20 +143,6 @@ func scopeSelector(e *check.Errors, p *field.Path, s *core.ResourceQuotaSpec) {
 		}
 	}
 	conflicting(e, p, all, s)
-}
-
-// shown is a scope selector as errors show it: with the names of the Go fields.
-func shown(s *core.ScopeSelector) any {
-	type requirement struct {
-		ScopeName core.ResourceQuotaScope
-		Operator  core.ScopeSelectorOperator
-		Values    []string
-	}
-	var out struct{ MatchExpressions []requirement }
-	for _, r := range s.MatchExpressions {
-		out.MatchExpressions = append(out.MatchExpressions, requirement(r))
-	}
-	return out
 }
 
 // conflicting finds scopes that no pod can be in at once. The error shows spec.scopes, wherever the scopes stand.
