@@ -51,7 +51,7 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 	}
 	// A version that is none is taken for none, and no version at all matters to a trial.
 	if rev, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64); err == nil && rev != 0 && !dry(opt.DryRun) {
-		return Answer{}, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
+		return Answer{}, bare(errors.New("resourceVersion should not be set on objects to be created"))
 	}
 	o.SetResourceVersion("")
 	wipeMeta(o)

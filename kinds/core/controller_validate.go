@@ -46,8 +46,7 @@ func validateReplicationControllerStatus(r, _ *core.ReplicationController) field
 	return check.Run(func(e *check.Errors) {
 		ReplicaCounts(e, s.Replicas, []Count{
 			{"fullyLabeledReplicas", s.FullyLabeledReplicas}, {"readyReplicas", s.ReadyReplicas}, {"availableReplicas", s.AvailableReplicas},
-		})
-		e.NonNegative(statusPath.Child("observedGeneration"), s.ObservedGeneration)
+		}, s.ObservedGeneration)
 		if s.AvailableReplicas > s.ReadyReplicas {
 			e.Invalid(statusPath.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas")
 		}
@@ -60,11 +59,15 @@ type Count struct {
 	N     int32
 }
 
-// ReplicaCounts wants that no number in a status is negative, and that none is greater than that of all replicas.
-func ReplicaCounts(e *check.Errors, all int32, parts []Count) {
+// ReplicaCounts wants that no number in a status is negative, and that none is greater than that of all replicas. It looks at the observed
+// generations between the two.
+func ReplicaCounts(e *check.Errors, all int32, parts []Count, observed ...int64) {
 	e.NonNegative(statusPath.Child("replicas"), int64(all))
 	for _, c := range parts {
 		e.NonNegative(statusPath.Child(c.Field), int64(c.N))
+	}
+	for _, n := range observed {
+		e.NonNegative(statusPath.Child("observedGeneration"), n)
 	}
 	for _, c := range parts {
 		if c.N > all {
