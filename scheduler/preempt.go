@@ -30,7 +30,8 @@ func (s *Scheduler) preempt(ctx context.Context, w *waiting, k *class) (nominate
 	}
 	w.nominated = ""
 	var best *node
-	var bestVictims []*placed
+	var least sacrifice
+	budgets := s.budgets()
 	counts := map[string]int{}
 	k.each(s.cluster, func(n *node, v *verdict, _ int32) {
 		if v == nil {
@@ -40,8 +41,8 @@ func (s *Scheduler) preempt(ctx context.Context, w *waiting, k *class) (nominate
 			counts["Preemption is not helpful for scheduling"]++
 			return
 		}
-		victims := s.victims(k, n, mine)
-		if victims == nil {
+		found := s.victims(k, n, mine, budgets)
+		if found.victims == nil {
 			if hasLower(n, mine) {
 				for _, r := range v.reasons {
 					counts[r]++
@@ -51,14 +52,14 @@ func (s *Scheduler) preempt(ctx context.Context, w *waiting, k *class) (nominate
 			}
 			return
 		}
-		if best == nil || cheaper(victims, bestVictims) {
-			best, bestVictims = n, victims
+		if best == nil || cheaper(found, least) {
+			best, least = n, found
 		}
 	})
 	if best == nil {
 		return "", fmt.Sprintf("preemption: 0/%d nodes are available: %s.", s.cluster.live, histogram(counts))
 	}
-	for _, v := range bestVictims {
+	for _, v := range least.victims {
 		s.log.Info("preempt", "kind", "Pod", "ns", v.pod.Namespace, "name", v.pod.Name, "node", best.name, "for", object.KeyOf(w.pod).String())
 		s.events.Event(v.pod, core.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", w.pod.UID, best.name)
 		select {
@@ -91,9 +92,15 @@ func hasLower(n *node, mine int32) bool {
 	return false
 }
 
-// victims are the pods of a node that have to go; nil if that would not help. All lower ones are taken off for a moment, then as
-// many as possible are put back, the most important first.
-func (s *Scheduler) victims(k *class, n *node, mine int32) []*placed {
+// sacrifice is what has to go from a node.
+type sacrifice struct {
+	victims []*placed // the most important first; nil: it would not help
+	broken  int       // for so many of them a disruption budget does not allow it
+}
+
+// victims are the pods of a node that have to go. All lower ones are taken off for a moment, then as many as possible are put back: first
+// those whose disruption budgets do not allow that they go, and of these and the others the most important first.
+func (s *Scheduler) victims(k *class, n *node, mine int32, budgets []budget) sacrifice {
 	var lower []*placed
 	for _, p := range n.pods {
 		if priority(p.pod) < mine && !p.ghost {
@@ -101,14 +108,11 @@ func (s *Scheduler) victims(k *class, n *node, mine int32) []*placed {
 		}
 	}
 	if len(lower) == 0 {
-		return nil
+		return sacrifice{}
 	}
-	slices.SortFunc(lower, func(a, b *placed) int {
-		if c := cmp.Compare(priority(b.pod), priority(a.pod)); c != 0 {
-			return c
-		}
-		return started(a).Compare(started(b))
-	})
+	slices.SortFunc(lower, importance)
+	breaks := violating(budgets, lower)
+	slices.SortStableFunc(lower, func(a, b *placed) int { return boolCompare(breaks[b], breaks[a]) })
 	for _, p := range lower {
 		s.cluster.count(p, -1)
 	}
@@ -121,28 +125,36 @@ func (s *Scheduler) victims(k *class, n *node, mine int32) []*placed {
 		v, _ := k.judgeGroup(n)
 		return v == nil
 	}
-	var victims []*placed
-	if ok() {
-		victims = []*placed{}
+	var out sacrifice
+	if !ok() {
 		for _, p := range lower {
 			s.cluster.count(p, 1)
-			if !ok() {
-				s.cluster.count(p, -1)
-				victims = append(victims, p)
+		}
+		return out
+	}
+	for _, p := range lower {
+		s.cluster.count(p, 1)
+		if !ok() {
+			s.cluster.count(p, -1)
+			out.victims = append(out.victims, p)
+			if breaks[p] {
+				out.broken++
 			}
 		}
-		for _, p := range victims {
-			s.cluster.count(p, 1)
-		}
-	} else {
-		for _, p := range lower {
-			s.cluster.count(p, 1)
-		}
 	}
-	if len(victims) == 0 {
-		return nil
+	for _, p := range out.victims {
+		s.cluster.count(p, 1)
 	}
-	return victims
+	slices.SortFunc(out.victims, importance)
+	return out
+}
+
+// importance orders pods: the higher priority first, then the older.
+func importance(a, b *placed) int {
+	if c := cmp.Compare(priority(b.pod), priority(a.pod)); c != 0 {
+		return c
+	}
+	return started(a).Compare(started(b))
 }
 
 func started(p *placed) time.Time {
@@ -152,8 +164,13 @@ func started(p *placed) time.Time {
 	return p.pod.CreationTimestamp.Time
 }
 
-// cheaper compares victims: the lower their highest priority, then the lower the sum, then the fewer, then the younger.
-func cheaper(a, b []*placed) bool {
+// cheaper compares what has to go: the fewer budgets are broken, then the lower the highest priority, then the lower the sum, then the
+// fewer, then the younger.
+func cheaper(x, y sacrifice) bool {
+	if x.broken != y.broken {
+		return x.broken < y.broken
+	}
+	a, b := x.victims, y.victims
 	if x, y := priority(a[0].pod), priority(b[0].pod); x != y {
 		return x < y
 	}
