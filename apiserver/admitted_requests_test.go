@@ -77,7 +77,7 @@ func TestAdmissionSeesRequests(t *testing.T) {
 	}{
 		{201, "POST", ns + "/pods", "", pod("a")},
 		{201, "POST", ns + "/pods?dryRun=All", "", pod("b")},
-		{201, "POST", ns + "/pods/a/binding", "", `{"target":{"name":"n"}}`},
+		{201, "POST", ns + "/pods/a/binding", "", `{"metadata":{"name":"a"},"target":{"name":"n"}}`},
 		{200, "PATCH", ns + "/pods/a", "application/merge-patch+json", `{"metadata":{"labels":{"x":"y"}}}`},
 		{200, "PATCH", ns + "/pods/a/status", "application/merge-patch+json", `{"status":{"reason":"y"}}`},
 		{200, "GET", ns + "/pods/a/exec?command=ls&stdout=true", "", ""},

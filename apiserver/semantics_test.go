@@ -374,8 +374,8 @@ func TestPodLife(t *testing.T) {
 		p.Spec.Priority == nil || len(p.Spec.Tolerations) != 2 || p.Generation != 1 {
 		t.Errorf("created: %+v", p)
 	}
-	mustCall(t, s, 201, "POST", podsPath+"/p/binding", "", `{"target":{"kind":"Node","name":"n1"}}`, nil)
-	mustCall(t, s, 409, "POST", podsPath+"/p/binding", "", `{"target":{"kind":"Node","name":"n2"}}`, nil)
+	mustCall(t, s, 201, "POST", podsPath+"/p/binding", "", `{"metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}}`, nil)
+	mustCall(t, s, 409, "POST", podsPath+"/p/binding", "", `{"metadata":{"name":"p"},"target":{"kind":"Node","name":"n2"}}`, nil)
 	mustCall(t, s, 200, "PATCH", podsPath+"/p/status", "application/strategic-merge-patch+json",
 		`{"metadata":{"annotations":{"patchedstatus":"true"}},"spec":{"nodeName":"other"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}`, &p)
 	if p.Spec.NodeName != "n1" || p.Status.Phase != core.PodRunning || p.Annotations["patchedstatus"] != "true" || len(p.Status.Conditions) != 2 {
