@@ -178,7 +178,7 @@ func ephemeralOf(ctx context.Context, s *Served, next func(context.Context, *cac
 	}
 	s.Kind.Default(o)
 	given, n := o.(*core.Pod), old.Object.DeepCopyObject().(*core.Pod)
-	n.ResourceVersion, n.UID = given.ResourceVersion, given.UID
+	n.Name, n.Namespace, n.ResourceVersion, n.UID = given.Name, given.Namespace, given.ResourceVersion, given.UID
 	n.Spec.EphemeralContainers = given.Spec.EphemeralContainers
 	return n, nil
 }
@@ -191,7 +191,7 @@ func resizeOf(ctx context.Context, s *Served, next func(context.Context, *cache.
 	}
 	s.Kind.Default(o) // requests follow limits
 	given, n := o.(*core.Pod), old.Object.DeepCopyObject().(*core.Pod)
-	n.ResourceVersion, n.UID = given.ResourceVersion, given.UID
+	n.Name, n.Namespace, n.ResourceVersion, n.UID = given.Name, given.Namespace, given.ResourceVersion, given.UID
 	n.Spec.Containers = resized(given.Spec.Containers, n.Spec.Containers)
 	n.Spec.InitContainers = resized(given.Spec.InitContainers, n.Spec.InitContainers)
 	n.Spec.Resources = given.Spec.Resources

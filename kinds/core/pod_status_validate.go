@@ -39,7 +39,26 @@ func validatePodStatus(p, old *core.Pod) field.ErrorList {
 		restarts(e, &old.Spec, s, was)
 		podIPs(e, s, was)
 		hostIPs(e, s, was)
+		claimStatuses(e, statusPath.Child("resourceClaimStatuses"), &p.Spec, s.ResourceClaimStatuses)
 	})
+}
+
+// claimStatuses wants each status to be of a claim of the pod, once.
+func claimStatuses(e *check.Errors, p *field.Path, spec *core.PodSpec, list []core.PodResourceClaimStatus) {
+	seen := map[string]bool{}
+	for i, s := range list {
+		at := p.Index(i).Child("name")
+		if !slices.ContainsFunc(spec.ResourceClaims, func(c core.PodResourceClaim) bool { return c.Name == s.Name }) {
+			e.Invalid(at, s.Name, "must match the name of an entry in `spec.resourceClaims`")
+		}
+		if seen[s.Name] {
+			e.Duplicate(at, s.Name)
+		}
+		seen[s.Name] = true
+		if n := s.ResourceClaimName; n != nil {
+			e.Invalids(at, n, isSubdomain(*n))
+		}
+	}
 }
 
 // restarts checks that no container runs again that has ended for good.
