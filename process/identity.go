@@ -21,8 +21,8 @@ import (
 	accesshook "proa.dev/apiserver/authz/webhook"
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
+	"proa.dev/kit/filewatch"
 	"proa.dev/kit/run"
-	"proa.dev/kit/watchfile"
 	"proa.dev/object"
 )
 
@@ -159,7 +159,7 @@ func (s *server) identityParts() []run.Component {
 	parts := []run.Component{{Name: "use of tokens", Run: s.noteUse}}
 	if path := s.config.API.Authentication; path != "" {
 		parts = append(parts, run.Component{Name: "authentication configuration", Run: func(ctx context.Context) error {
-			return watchfile.Run(ctx, path, s.identity.config, func(data []byte) {
+			return filewatch.Run(ctx, path, s.identity.config, func(data []byte) {
 				if err := s.identity.configure(path, data); err != nil {
 					s.log.Error("the authentication configuration stays as it was", "err", err)
 					return

@@ -10,7 +10,7 @@ import (
 
 // Secret is v1 Secret: like a ConfigMap, for what only some may read.
 var Secret = kinds.Def[core.Secret, *core.Secret]{
-	Path:     "v1/secrets",
+	Path: "v1/secrets",
 	Default: func(s *core.Secret) {
 		orElse(&s.Type, core.SecretTypeOpaque)
 		mergeStringData(s)
