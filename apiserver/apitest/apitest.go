@@ -119,11 +119,17 @@ func (Everybody) Authenticate(r *http.Request) (authn.User, bool, error) {
 	if !ok {
 		return Admin(), true, nil
 	}
+	u, _, err := Everybody{}.Review(r.Context(), token, nil)
+	return u, err == nil, err
+}
+
+// Review implements authn.Reviewer.
+func (Everybody) Review(_ context.Context, token string, audiences []string) (authn.User, []string, error) {
 	if token == "bad" {
-		return authn.User{}, false, errors.New("bad token")
+		return authn.User{}, nil, errors.New("bad token")
 	}
 	parts := strings.Split(token, ",")
-	return authn.User{Name: parts[0], Groups: append(parts[1:], authn.Authenticated)}, true, nil
+	return authn.User{Name: parts[0], Groups: append(parts[1:], authn.Authenticated)}, audiences, nil
 }
 
 // AllowAll is an authorizer that allows everything, but to the user "nobody".
