@@ -21,7 +21,7 @@ func TestAdopt(t *testing.T) {
 	created := h.create(pod, nil, ctr("created", "echo", "late"))
 	await(t, "ready", func() bool { return logged(t, h.status(ends)) == "ready\n" })
 	before := h.status(keeps)
-	endsPID := pidOf(t, "polite")
+	endsPID := pidOf(t, ends, "polite")
 	h.stop()
 	if err := syscall.Kill(endsPID, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -147,14 +147,15 @@ func killKeeper(t *testing.T, h *host, pod string) {
 }
 
 // pidOf finds the test program by its first argument.
-func pidOf(t *testing.T, arg string) int {
+func pidOf(t *testing.T, id, arg string) int {
 	t.Helper()
 	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range procs {
-		if cmd, err := os.ReadFile(p); err == nil && string(cmd) == "box\x00"+arg+"\x00" {
+		groups, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "cgroup"))
+		if cmd, err := os.ReadFile(p); err == nil && string(cmd) == "box\x00"+arg+"\x00" && strings.Contains(string(groups), id) {
 			pid, err := strconv.Atoi(strings.Split(p, "/")[2])
 			if err != nil {
 				t.Fatal(err)
