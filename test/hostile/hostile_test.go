@@ -111,7 +111,10 @@ func send(h http.Handler, q request) (int, string) {
 }
 
 // known are the messages that Kubernetes answers with 500, too: the last one where the disk is too slow.
-var known = []string{"resourceVersion should not be set on objects to be created", "etcdserver: request timed out"}
+var known = []string{
+	"resourceVersion should not be set on objects to be created", "resourceVersion: Invalid value: ",
+	"target.name: Required value", "etcdserver: request timed out",
+}
 
 func wrong(code int, answer string) bool {
 	if code < 500 || code == http.StatusNotImplemented || code == http.StatusGatewayTimeout {
