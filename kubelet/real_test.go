@@ -436,6 +436,15 @@ func TestRealManyPods(t *testing.T) {
 	t.Logf("%d pods created in %v, all ready after %v", n, created, time.Since(began))
 }
 
+func TestRealForced(t *testing.T) {
+	m := newMachine(t)
+	p := boxPod("deaf", "stubborn")
+	hour := int64(3600)
+	p.Spec.TerminationGracePeriodSeconds = &hour
+	m.create(p) // clean deletes it by force, and would wait in vain for an hour
+	m.await("deaf", "ready", isReady)
+}
+
 func poll(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {

@@ -75,6 +75,8 @@ type Workers struct {
 	last map[types.UID]*core.Pod // as the API last had them
 	wg   sync.WaitGroup
 	left map[types.UID]*leftover // of earlier processes, not claimed by a pod yet
+
+	complete chan struct{} // closed by the first Synced
 }
 
 // leftover is what the runtime had of a pod before this process started.
@@ -88,7 +90,7 @@ type leftover struct {
 // New starts nothing.
 func New(d Deps) (*Workers, error) {
 	d.Index = &Index{}
-	return &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}}, nil
+	return &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}, complete: make(chan struct{})}, nil
 }
 
 // Adopt reads what the runtime has, so that pods find their containers again. It has to be called before the first Set.
@@ -218,8 +220,13 @@ func (ws *Workers) launch(w *worker) {
 	})
 }
 
-// Gone tells that the API has no such pod any more. Its last state may shorten the grace period: that of a forced deletion is 0.
+// Gone tells that the API has no such pod any more. A pod that still runs then was deleted by force, which its last state does not
+// say: its containers get no more than the least grace.
 func (ws *Workers) Gone(pod *core.Pod) {
+	pod = object.Clone(pod)
+	var zero int64
+	now := metav1.Now()
+	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &now, &zero
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if w := ws.live[pod.UID]; w != nil {
@@ -231,6 +238,11 @@ func (ws *Workers) Gone(pod *core.Pod) {
 func (ws *Workers) Synced() error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	select {
+	case <-ws.complete:
+	default:
+		defer close(ws.complete)
+	}
 	for uid, l := range ws.left {
 		if !l.ours {
 			ws.Log.Info("leaving a pod alone that the API does not know and that is not of this node", "ns", l.namespace, "name", l.name, "uid", uid)
@@ -300,6 +312,9 @@ func (ws *Workers) Pods() []*core.Pod {
 	}
 	return out
 }
+
+// Complete is closed once Pods has named all pods of this node.
+func (ws *Workers) Complete() <-chan struct{} { return ws.complete }
 
 // Wait waits for all workers after the context of Adopt ended.
 func (ws *Workers) Wait() { ws.wg.Wait() }

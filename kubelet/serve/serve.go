@@ -27,6 +27,8 @@ import (
 type Host interface {
 	// Pods are the pods of this node as the API last had them.
 	Pods() []*core.Pod
+	// Complete is closed once Pods has named all of them: not yet when the kubelet has just started.
+	Complete() <-chan struct{}
 	// Observed is what the runtime has of a pod; ok is false if the kubelet does not know it.
 	Observed(ctx context.Context, uid types.UID) (observe.Pod, bool)
 	// Ended is closed once the container does not run (any more).
@@ -201,15 +203,35 @@ func fail(w http.ResponseWriter, err error) {
 	http.Error(w, cri.Message(err), code)
 }
 
+// patience bounds how long a request waits for a kubelet that has just started to know its pods.
+const patience = 10 * time.Second
+
 // pod finds the pod that a request names.
 func (s *Server) pod(r *http.Request) (*core.Pod, error) {
+	if p := s.find(r); p != nil {
+		return p, nil
+	}
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-s.Host.Complete():
+	case <-r.Context().Done():
+	case <-t.C:
+	}
+	if p := s.find(r); p != nil {
+		return p, nil
+	}
+	return nil, answer(http.StatusNotFound, "pod does not exist")
+}
+
+func (s *Server) find(r *http.Request) *core.Pod {
 	ns, name, uid := r.PathValue("ns"), r.PathValue("pod"), types.UID(r.PathValue("uid"))
 	for _, p := range s.Host.Pods() {
 		if p.Namespace == ns && p.Name == name && (uid == "" || p.UID == uid) {
-			return p, nil
+			return p
 		}
 	}
-	return nil, answer(http.StatusNotFound, "pod does not exist")
+	return nil
 }
 
 // container finds the running instance of the container that a request names.

@@ -55,11 +55,20 @@ func (c reviewer) Create(_ context.Context, _ client.Target, o object.Object, _ 
 
 // host is a kubelet with one pod.
 type host struct {
-	pod *core.Pod
-	rt  observe.Pod
+	pod      *core.Pod
+	rt       observe.Pod
+	complete chan struct{}
+	asked    func() // called by Complete, if not nil
 }
 
 func (h *host) Pods() []*core.Pod { return []*core.Pod{h.pod} }
+
+func (h *host) Complete() <-chan struct{} {
+	if h.asked != nil {
+		h.asked()
+	}
+	return h.complete
+}
 
 func (h *host) Observed(context.Context, types.UID) (observe.Pod, bool) { return h.rt, true }
 
@@ -77,7 +86,8 @@ func setup(t *testing.T) (*Server, *host, *int) {
 	p := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u"}}
 	p.Spec.Containers = []core.Container{{Name: "c"}, {Name: "waits"}}
 	p.Status.ContainerStatuses = []core.ContainerStatus{{Name: "waits", State: core.ContainerState{Waiting: &core.ContainerStateWaiting{Reason: "ImagePullBackOff"}}}}
-	h := &host{pod: p}
+	h := &host{pod: p, complete: make(chan struct{})}
+	close(h.complete)
 	h.rt.SetSandbox(observe.Sandbox{ID: "s", Ready: true, IPs: []netip.Addr{netip.MustParseAddr("10.42.0.5")}})
 	h.rt.SetContainer(observe.Container{ID: "c1", Name: "c", State: observe.Running, LogPath: log})
 	asked := 0
@@ -167,6 +177,20 @@ func TestContainerLogs(t *testing.T) {
 	h.rt.SetContainer(next)
 	if code, body := ask(t, s, "GET", "/containerLogs/ns/web/c?previous=true", "alice"); code != 200 || body != "hello\noops\n" {
 		t.Errorf("previous: %d %q", code, body)
+	}
+}
+
+// TestJustStarted asks for a pod that the kubelet learns of only then.
+func TestJustStarted(t *testing.T) {
+	s, h, _ := setup(t)
+	late := h.pod
+	h.pod, h.complete = &core.Pod{}, make(chan struct{})
+	h.asked = func() {
+		h.pod = late
+		close(h.complete)
+	}
+	if code, body := ask(t, s, "GET", "/containerLogs/ns/web/c?tailLines=1", "alice"); code != 200 || body != "oops\n" {
+		t.Errorf("%d %q", code, body)
 	}
 }
 
