@@ -228,6 +228,9 @@ func (f *feed) initial(w *rest.Watch) error {
 
 func (f *feed) events(list []cache.Event) error {
 	for i := range list {
+		if err := list[i].Err; err != nil {
+			return f.end(err)
+		}
 		if err := f.event(string(list[i].Type), list[i].Item); err != nil {
 			return err
 		}
@@ -239,8 +242,7 @@ func (f *feed) events(list []cache.Event) error {
 func (f *feed) event(kind string, it *cache.Item) error {
 	it, err := f.q.served.Item(f.ctx, it)
 	if err != nil {
-		f.status(err)
-		return err
+		return f.end(err)
 	}
 	e, err := f.encode(it)
 	if err != nil {
@@ -275,6 +277,13 @@ func (f *feed) bookmark(rev int64, end bool) error {
 		o.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
 	}
 	return f.event("BOOKMARK", cache.Loose(f.q.served.Kind, o))
+}
+
+// end tells why the watch ends.
+func (f *feed) end(err error) error {
+	f.status(err)
+	_ = f.flush() // it ends in any case
+	return err
 }
 
 // status appends an ERROR event.

@@ -32,6 +32,9 @@ type Custom struct {
 	// Digest changes with whatever Schemas returns.
 	Digest string
 
+	// Hooked says that Convert asks a webhook: it costs a call, and may change labels.
+	Hooked bool
+
 	ListKind     string
 	ReplicasPath []string // where Scale keeps the wanted count
 	Closing      bool     // the definition is being deleted: nothing new may be made

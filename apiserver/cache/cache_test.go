@@ -239,8 +239,11 @@ func take(t *testing.T, w *Watcher, rev int64) (out []string) {
 func TestSelectionsAreEnteredAndLeft(t *testing.T) {
 	w := newWorld(t, nil)
 	yes, no := map[string]string{"s": "y"}, map[string]string{"s": "n"}
-	byLabel, initial, at := w.WatchNow(w.shelf, Selection{Labels: labels.SelectorFromSet(yes)})
-	byField, _, _ := w.WatchNow(w.shelf, Selection{Namespace: "ns", Fields: fields.OneTermEqualSelector("data.k", "1")})
+	byLabel, initial, at, err := w.WatchNow(w.shelf, Selection{Labels: labels.SelectorFromSet(yes)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byField, _, _, _ := w.WatchNow(w.shelf, Selection{Namespace: "ns", Fields: fields.OneTermEqualSelector("data.k", "1")})
 	if len(initial) != 0 || at == 0 {
 		t.Errorf("initial: %v at %d", initial, at)
 	}

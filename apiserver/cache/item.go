@@ -22,6 +22,7 @@ type Item struct {
 	kind    *kinds.Kind
 	encoded [2]atomic.Pointer[codec.Encoded] // by codec.Form: JSON and Protobuf
 	fields  atomic.Pointer[fields.Set]
+	other   atomic.Pointer[Item] // the object in another version, if somebody keeps that; and so on
 	proof   []byte // verification only: what the object was when it was handed out
 }
 
@@ -33,6 +34,27 @@ func Loose(k *kinds.Kind, o object.Object) *Item {
 // As is it as another version of its kind has it: o.
 func (it *Item) As(k *kinds.Kind, o object.Object) *Item {
 	return &Item{Key: it.Key, Rev: it.Rev, Object: o, kind: k}
+}
+
+// Keep has it remember an Item that As has made, as long as there is room for it itself: what a webhook converts is converted once.
+func (it *Item) Keep(as *Item) {
+	for {
+		first := it.other.Load()
+		as.other.Store(first)
+		if it.other.CompareAndSwap(first, as) {
+			return
+		}
+	}
+}
+
+// Kept is the Item of this version of the kind that Keep was called with; nil if there is none.
+func (it *Item) Kept(k *kinds.Kind) *Item {
+	for o := it.other.Load(); o != nil; o = o.other.Load() {
+		if o.kind.Version == k.Version {
+			return o
+		}
+	}
+	return nil
 }
 
 // Encoded is the object in JSON or protobuf. It is encoded once and kept as long as memory allows.
@@ -82,6 +104,9 @@ func (it *Item) at(rev int64) *Item {
 	o := shallow(it.Object)
 	o.SetResourceVersion(strconv.FormatInt(rev, 10))
 	n := &Item{Key: it.Key, Rev: rev, Object: o, kind: it.kind}
+	if other := it.other.Load(); other != nil {
+		n.other.Store(other.at(rev))
+	}
 	n.prove()
 	return n
 }

@@ -25,6 +25,9 @@ type Selection struct {
 	Node      string // pods: exact spec.nodeName; "" is any
 	Labels    labels.Selector
 	Fields    fields.Selector // those beyond Namespace, Name and Node
+
+	// Version is an item in the version that Labels and Fields are about; nil: they are about items as they are stored.
+	Version func(*Item) (*Item, error)
 }
 
 // All says whether nothing but the namespace narrows the selection.
@@ -32,16 +35,24 @@ func (s Selection) All() bool {
 	return s.Name == "" && s.Node == "" && (s.Labels == nil || s.Labels.Empty()) && (s.Fields == nil || s.Fields.Empty())
 }
 
-// near is the cheap part of Matches: whether the selection could be about it at all.
-func (s *Selection) near(it *Item) bool {
+// Near is the cheap part of Matches: whether the selection could be about it at all.
+func (s *Selection) Near(it *Item) bool {
 	return (s.Namespace == "" || s.Namespace == it.Key.Namespace) && (s.Name == "" || s.Name == it.Key.Name) &&
 		(s.Node == "" || s.Node == nodeOf(it))
 }
 
-// Matches says whether it is selected.
-func (s *Selection) Matches(it *Item) bool {
-	return s.near(it) && (s.Labels == nil || s.Labels.Empty() || s.Labels.Matches(labels.Set(it.Object.GetLabels()))) &&
-		(s.Fields == nil || s.Fields.Empty() || s.Fields.Matches(it.Fields()))
+// Matches says whether it is selected. The error is that of Version.
+func (s *Selection) Matches(it *Item) (yes bool, err error) {
+	if !s.Near(it) {
+		return false, nil
+	}
+	if s.Version != nil {
+		if it, err = s.Version(it); err != nil {
+			return false, err
+		}
+	}
+	return (s.Labels == nil || s.Labels.Empty() || s.Labels.Matches(labels.Set(it.Object.GetLabels()))) &&
+		(s.Fields == nil || s.Fields.Empty() || s.Fields.Matches(it.Fields())), nil
 }
 
 // Event is one change as one watcher sees it.
@@ -49,6 +60,7 @@ type Event struct {
 	Type client.EventType
 	Item *Item
 	Old  *Item
+	Err  error // instead of all else: the watcher's selection cannot tell whether it is about a change
 }
 
 // Watcher is a position in the log of a shelf, and a bell.
@@ -100,18 +112,24 @@ func (w *Watcher) Take(into []Event, limit int) (events []Event, upTo int64) {
 
 // see appends the change as the watcher's selection shows it.
 func (w *Watcher) see(into []Event, c *Change) []Event {
-	now, was := w.sel.Matches(c.Item), c.Old != nil && w.sel.Matches(c.Old)
+	now, err := w.sel.Matches(c.Item)
+	was := false
+	if err == nil && c.Old != nil {
+		was, err = w.sel.Matches(c.Old)
+	}
 	switch {
+	case err != nil:
+		return append(into, Event{Err: err})
 	case c.Type == client.Deleted && was:
-		return append(into, Event{client.Deleted, c.Item, c.Old})
+		return append(into, Event{Type: client.Deleted, Item: c.Item, Old: c.Old})
 	case c.Type == client.Deleted:
 		return into
 	case now && was:
-		return append(into, Event{client.Modified, c.Item, c.Old})
+		return append(into, Event{Type: client.Modified, Item: c.Item, Old: c.Old})
 	case now:
-		return append(into, Event{client.Added, c.Item, nil})
+		return append(into, Event{Type: client.Added, Item: c.Item})
 	case was:
-		return append(into, Event{client.Deleted, c.Left(), c.Old})
+		return append(into, Event{Type: client.Deleted, Item: c.Left(), Old: c.Old})
 	}
 	return into
 }
@@ -125,7 +143,7 @@ func (s *Shelf) ring(c *Change, all bool) {
 	s.watching.Lock()
 	defer s.watching.Unlock()
 	for w := range s.watchers {
-		if !all && !w.sel.near(c.Item) && (c.Old == nil || !w.sel.near(c.Old)) {
+		if !all && !w.sel.Near(c.Item) && (c.Old == nil || !w.sel.Near(c.Old)) {
 			continue
 		}
 		select {
@@ -165,18 +183,22 @@ func (w *Watcher) Close() {
 }
 
 // WatchNow opens a watcher on everything after this moment, and gives the objects there are, in key order, and the revision of
-// the moment.
-func (c *Cache) WatchNow(s *Shelf, sel Selection) (*Watcher, []*Item, int64) {
+// the moment. The error is that of sel.Version.
+func (c *Cache) WatchNow(s *Shelf, sel Selection) (w *Watcher, have []*Item, rev int64, err error) {
 	sn := s.snapshot(c.Rev(), sel.Namespace)
-	w := s.open(c, sel, sn.tail, sn.Rev, false)
-	var out []*Item
+	w = s.open(c, sel, sn.tail, sn.Rev, false)
 	sn.Walk(sel.Namespace, object.Key{}, func(it *Item) bool {
-		if sel.Matches(it) {
-			out = append(out, it)
+		var yes bool
+		if yes, err = sel.Matches(it); yes {
+			have = append(have, it)
 		}
-		return true
+		return err == nil
 	})
-	return w, out, sn.Rev
+	if err != nil {
+		w.Close()
+		return nil, nil, 0, err
+	}
+	return w, have, sn.Rev, nil
 }
 
 // WatchFrom opens a watcher on every change after a revision. The error is 410 if the shelf does not remember it.

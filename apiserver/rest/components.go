@@ -73,13 +73,15 @@ func (a *API) getComponent(ctx context.Context, s *Served, name string) (Answer,
 }
 
 func (a *API) listComponents(ctx context.Context, s *Served, t client.Target, opt metav1.ListOptions) (*Listing, error) {
-	sel, err := a.selection(s, t, opt)
+	sel, err := a.selection(ctx, s, t, opt)
 	if err != nil {
 		return nil, err
 	}
 	l := &Listing{}
 	for _, it := range a.components(ctx, s) {
-		if sel.Matches(it) {
+		if yes, err := sel.Matches(it); err != nil {
+			return nil, err
+		} else if yes {
 			l.Items = append(l.Items, it)
 		}
 	}

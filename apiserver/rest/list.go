@@ -48,7 +48,7 @@ func (a *API) list(ctx context.Context, s *Served, t client.Target, opt metav1.L
 	if err := checkListOptions(opt, false); err != nil {
 		return nil, err
 	}
-	sel, err := a.selection(s, t, opt)
+	sel, err := a.selection(ctx, s, t, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -74,17 +74,24 @@ func (a *API) list(ctx context.Context, s *Served, t client.Target, opt metav1.L
 	if err := a.atLeast(ctx, opt.ResourceVersion); err != nil {
 		return nil, err
 	}
-	return a.fromCache(s, sel, opt.Limit), nil
+	return a.fromCache(ctx, s, sel, opt.Limit)
 }
 
-func (a *API) fromCache(s *Served, sel cache.Selection, limit int64) *Listing {
+func (a *API) fromCache(ctx context.Context, s *Served, sel cache.Selection, limit int64) (_ *Listing, err error) {
 	sn := a.cache.Snapshot(s.Shelf, sel.Namespace)
 	l := &Listing{Meta: metav1.ListMeta{ResourceVersion: formatRV(sn.Rev)}}
 	if sel.Name != "" && (sel.Namespace != "" || !s.Namespaced) {
-		if it, ok := s.Shelf.Get(object.Key{Namespace: sel.Namespace, Name: sel.Name}); ok && sel.Matches(it) {
+		it, ok := s.Shelf.Get(object.Key{Namespace: sel.Namespace, Name: sel.Name})
+		if !ok {
+			return l, nil
+		}
+		if ok, err = sel.Matches(it); ok {
 			l.Items = []*cache.Item{it}
 		}
-		return l
+		return l, err
+	}
+	if err := s.ahead(ctx, &sel, sn); err != nil {
+		return nil, err
 	}
 	if sel.All() {
 		n := int64(sn.Count())
@@ -94,8 +101,9 @@ func (a *API) fromCache(s *Served, sel cache.Selection, limit int64) *Listing {
 		l.Items = make([]*cache.Item, 0, n)
 	}
 	sn.Walk(sel.Namespace, object.Key{}, func(it *cache.Item) bool {
-		if !sel.Matches(it) {
-			return true
+		var yes bool
+		if yes, err = sel.Matches(it); !yes {
+			return err == nil
 		}
 		if limit > 0 && int64(len(l.Items)) == limit {
 			last := l.Items[limit-1]
@@ -109,7 +117,7 @@ func (a *API) fromCache(s *Served, sel cache.Selection, limit int64) *Listing {
 		l.Items = append(l.Items, it)
 		return true
 	})
-	return l
+	return l, err
 }
 
 // tokenKey is the key as a continue token has it: relative to the prefix of the list.
@@ -155,12 +163,16 @@ func (a *API) fromStore(ctx context.Context, s *Served, sel cache.Selection, rev
 			return nil, expired(err, opt, tokenStart(from, prefix))
 		}
 		rev = page.Rev
-		for i := range page.KVs {
-			it, err := s.Shelf.ItemOf(&page.KVs[i])
+		items, err := s.pageItems(ctx, &sel, page.KVs)
+		if err != nil {
+			return nil, err
+		}
+		for i, it := range items {
+			yes, err := sel.Matches(it)
 			if err != nil {
-				return nil, apierrors.NewInternalError(err)
+				return nil, err
 			}
-			if sel.Matches(it) {
+			if yes {
 				l.Items = append(l.Items, it)
 			}
 			more := page.Count - int64(i) - 1

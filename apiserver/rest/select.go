@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,7 +16,13 @@ import (
 
 // selection is which objects a list or watch of t is about. Equality with a name or a node is taken out of the field selector:
 // the cache has those at hand. The errors are 400s.
-func (a *API) selection(s *Served, t client.Target, opt metav1.ListOptions) (cache.Selection, error) {
+func (a *API) selection(ctx context.Context, s *Served, t client.Target, opt metav1.ListOptions) (cache.Selection, error) {
+	sel, err := s.selection(t, opt)
+	sel.Version = s.version(ctx, &sel)
+	return sel, err
+}
+
+func (s *Served) selection(t client.Target, opt metav1.ListOptions) (cache.Selection, error) {
 	sel := cache.Selection{Namespace: t.Namespace, Name: t.Name}
 	var err error
 	if opt.LabelSelector != "" {

@@ -28,7 +28,7 @@ func (a *API) Watch(ctx context.Context, s *Served, t client.Target, opt metav1.
 	if err := checkListOptions(opt, true); err != nil {
 		return nil, err
 	}
-	sel, err := a.selection(s, t, opt)
+	sel, err := a.selection(ctx, s, t, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,12 @@ func (a *API) Watch(ctx context.Context, s *Served, t client.Target, opt metav1.
 		if err := a.atLeast(ctx, opt.ResourceVersion); err != nil {
 			return nil, err
 		}
-		w.Watcher, w.Initial, w.Rev = a.cache.WatchNow(s.Shelf, sel)
+		if err := s.ahead(ctx, &sel, a.cache.Snapshot(s.Shelf, sel.Namespace)); err != nil {
+			return nil, err
+		}
+		if w.Watcher, w.Initial, w.Rev, err = a.cache.WatchNow(s.Shelf, sel); err != nil {
+			return nil, err
+		}
 		if !initial {
 			w.Initial = nil
 		}

@@ -54,8 +54,14 @@ func plain(err error) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: 500, Message: err.Error()}}
 }
 
+// hooked says whether a webhook converts.
+func (f *family) hooked() bool {
+	c := f.def.Spec.Conversion
+	return c != nil && c.Strategy == apiextensions.WebhookConverter
+}
+
 func (f *family) convertAll(ctx context.Context, list []*unstructured.Unstructured, to string) ([]*unstructured.Unstructured, error) {
-	if c := f.def.Spec.Conversion; c == nil || c.Strategy != apiextensions.WebhookConverter {
+	if !f.hooked() {
 		out := make([]*unstructured.Unstructured, len(list))
 		for i, u := range list {
 			out[i] = u.DeepCopy()
