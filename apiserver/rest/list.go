@@ -101,10 +101,6 @@ func (a *API) fromCache(ctx context.Context, s *Served, sel cache.Selection, lim
 		l.Items = make([]*cache.Item, 0, n)
 	}
 	sn.Walk(sel.Namespace, object.Key{}, func(it *cache.Item) bool {
-		var yes bool
-		if yes, err = sel.Matches(it); !yes {
-			return err == nil
-		}
 		if limit > 0 && int64(len(l.Items)) == limit {
 			last := l.Items[limit-1]
 			l.Meta.Continue = token{APIVersion: tokenVersion, Rev: sn.Rev, Start: tokenKey(last.Key, sel.Namespace) + "\x00"}.String()
@@ -114,8 +110,11 @@ func (a *API) fromCache(ctx context.Context, s *Served, sel cache.Selection, lim
 			}
 			return false
 		}
-		l.Items = append(l.Items, it)
-		return true
+		var yes bool
+		if yes, err = sel.Matches(it); yes {
+			l.Items = append(l.Items, it)
+		}
+		return err == nil
 	})
 	return l, err
 }
