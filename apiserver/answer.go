@@ -2,11 +2,13 @@ package apiserver
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,13 +65,15 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, code int, want cod
 	q := requestOf(r.Context())
 	h := w.Header()
 	h.Set("Content-Type", want.ContentType(false))
-	h.Set("Cache-Control", "no-cache, private")
 	warn(h, q)
 	if want.Form == codec.JSON && pretty(r, q) {
 		var out bytes.Buffer
 		if json.Indent(&out, body, "", "  ") == nil {
 			body = append(out.Bytes(), '\n')
 		}
+	}
+	if len(body) >= gzipFrom {
+		defer writeInTime(r.Context(), w)()
 	}
 	if len(body) >= gzipFrom && zips(r) {
 		out, done := s.stream(w, r, code, want)
@@ -89,11 +93,11 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, code int, want cod
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, code int, want codec.Wanted) (out io.Writer, done func()) {
 	h := w.Header()
 	h.Set("Content-Type", want.ContentType(false))
-	h.Set("Cache-Control", "no-cache, private")
 	warn(h, requestOf(r.Context()))
+	inTime := writeInTime(r.Context(), w)
 	if !zips(r) {
 		w.WriteHeader(code)
-		return w, func() {}
+		return w, func() { inTime() }
 	}
 	h.Set("Content-Encoding", "gzip")
 	h.Add("Vary", "Accept-Encoding")
@@ -102,7 +106,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, code int, want c
 	if err != nil {
 		panic(err) // only an impossible level
 	}
-	return z, func() { _ = z.Close() }
+	return z, func() { _ = z.Close(); inTime() }
 }
 
 // zips says whether to compress: never for clients on this machine, who would pay for it twice.
@@ -221,6 +225,9 @@ func (s *Server) table(q *request, items []*cache.Item, meta metav1.ListMeta, op
 	objects := make([]object.Object, len(items))
 	for i, it := range items {
 		objects[i] = it.Object
+	}
+	if rank := q.served.Kind.Rank; rank != nil {
+		slices.SortStableFunc(objects, func(a, b object.Object) int { return cmp.Compare(rank(a), rank(b)) })
 	}
 	t := codec.MakeTable(q.served.Kind, objects, meta, opt, s.now())
 	if opt.Include == metav1.IncludeObject && q.served.Also != nil {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync/atomic"
 
+	flowcontrol "k8s.io/api/flowcontrol/v1"
+
 	"proa.dev/apiserver/flow"
 	"proa.dev/client"
 )
@@ -35,7 +37,11 @@ func (s *Server) share(next http.Handler) http.Handler {
 			work = workOf(q)
 		}
 		var err error
-		if q.ticket, err = s.flow.Enter(r.Context(), place, &a, work, requestLimit/waitShare); err != nil {
+		limit := q.allowed
+		if limit == 0 {
+			limit = requestLimit
+		}
+		if q.ticket, err = s.flow.Enter(r.Context(), place, &a, work, limit/waitShare); err != nil {
 			after := 1
 			if refused, ok := flow.IsRefused(err); ok {
 				after = refused.RetryAfter
@@ -76,12 +82,17 @@ func workOf(q *request) flow.Work {
 	return flow.WriteWork(q.served.Shelf.Watchers())
 }
 
-// shareObjects makes the objects of fairness that every cluster has.
+// shareObjects makes the objects of fairness that every cluster has, and shares by what there is: the server is not ready before.
 func (s *Server) shareObjects(ctx context.Context, c client.Client) error {
-	return flow.Ensure(ctx, c, s.cache.View())
+	v := s.cache.View()
+	if err := flow.Ensure(ctx, c, v); err != nil {
+		return err
+	}
+	s.flow.Configure(client.ListOf[flowcontrol.FlowSchema](v, client.Select{}), client.ListOf[flowcontrol.PriorityLevelConfiguration](v, client.Select{}))
+	return nil
 }
 
-// fairness follows these objects.
+// fairness follows these objects as they change.
 func (s *Server) fairness(ctx context.Context) error {
 	select {
 	case <-s.ready:

@@ -58,6 +58,8 @@ type Def[T any, P object.Ptr[T]] struct {
 	// default is Name and Age.
 	Columns []Column
 	Row     func(obj P, now time.Time) []any
+	// Rank orders the rows of a table, the lowest first; nil: they stand in the order of the list.
+	Rank func(P) int64
 	// Grace says how many seconds a delete waits for the kubelet or a finaliser; nil: deleted at once. It may change the
 	// object (a clone), which is stored when the answer is more than 0.
 	Grace func(obj P, opt *metav1.DeleteOptions) int64
@@ -141,6 +143,7 @@ type Kind struct {
 	Warn           func(obj, old object.Object) []string
 	Fields         func(object.Object) map[string]string // without metadata.name and metadata.namespace
 	Row            func(obj object.Object, now time.Time) []any
+	Rank           func(object.Object) int64 // nil: no order of its own
 	Grace          func(obj object.Object, opt *metav1.DeleteOptions) int64
 }
 
@@ -188,6 +191,9 @@ func (d Def[T, P]) Kind() *Kind {
 	k.Row = func(o object.Object, now time.Time) []any { return d.Row(o.(P), now) }
 	if d.Row == nil {
 		k.Columns, k.Row = NameAndAge, rowOfNameAndAge
+	}
+	if d.Rank != nil {
+		k.Rank = func(o object.Object) int64 { return d.Rank(o.(P)) }
 	}
 	k.Grace = func(object.Object, *metav1.DeleteOptions) int64 { return 0 }
 	if d.Grace != nil {

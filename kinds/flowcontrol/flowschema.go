@@ -32,6 +32,7 @@ var FlowSchema = kinds.Def[flowcontrol.FlowSchema, *flowcontrol.FlowSchema]{
 		kinds.Columns("Age")[0],
 		{Name: "MissingPL", Type: "string", Description: "references a broken or non-existent PriorityLevelConfiguration"},
 	},
+	Rank: func(s *flowcontrol.FlowSchema) int64 { return int64(s.Spec.MatchingPrecedence) },
 	Row: func(s *flowcontrol.FlowSchema, now time.Time) []any {
 		method, missing := "<none>", "?"
 		if s.Spec.DistinguisherMethod != nil {
