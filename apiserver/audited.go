@@ -139,7 +139,6 @@ func (s *Server) unknownUser(r *http.Request) {
 	if s.deps.Audit == nil {
 		return
 	}
-	_, record := s.record(r, requestOf(r.Context()), false)
 	var tried []string
 	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "bearer") || strings.EqualFold(scheme, "basic") {
 		tried = append(tried, strings.ToLower(scheme))
@@ -151,7 +150,16 @@ func (s *Server) unknownUser(r *http.Request) {
 	if len(tried) > 0 {
 		message = "Authentication failed, attempted: " + strings.Join(tried, ", ")
 	}
-	record.Status(metav1.Status{Code: http.StatusUnauthorized, Message: message})
+	s.unheard(r, metav1.Status{Code: http.StatusUnauthorized, Message: message})
+}
+
+// unheard writes down a request that is answered before it is known whose it is.
+func (s *Server) unheard(r *http.Request, st metav1.Status) {
+	if s.deps.Audit == nil {
+		return
+	}
+	_, record := s.record(r, requestOf(r.Context()), false)
+	record.Status(st)
 	_ = record.Stage(audit.ResponseStarted) // only the first stage of a request can refuse it
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -28,6 +29,7 @@ func (s *Server) chain(routes http.Handler) http.Handler {
 	h = s.impersonate(h)
 	h = s.audit(h)
 	h = s.authenticate(h)
+	h = s.inTime(h)
 	h = s.recoverPanics(h)
 	h = s.count(h)
 	h = s.identify(h)
@@ -41,9 +43,19 @@ func (s *Server) identify(next http.Handler) http.Handler {
 		if q.id = r.Header.Get("Audit-Id"); q.id == "" {
 			q.id = string(uuid.NewUUID())
 		}
-		w.Header().Set("Audit-Id", q.id)
+		h := w.Header()
+		h.Set("Audit-Id", q.id)
+		h.Set("Cache-Control", "no-cache, private")
+		if s.deps.Goaway > 0 && r.ProtoMajor == 2 && rand.Float64() < s.deps.Goaway {
+			h.Set("Connection", "close") // which net/http makes a GOAWAY
+		}
 		ctx := context.WithValue(r.Context(), requestKey{}, q)
 		ctx = rest.WithManager(ctx, managerOf(r.UserAgent()))
+		if q.allowed, q.untimely = q.allotted(); q.allowed != 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, q.began.Add(q.allowed))
+			defer cancel()
+		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
@@ -54,29 +66,6 @@ func managerOf(agent string) string {
 	return strings.ToValidUTF8(name[:min(len(name), 128)], "")
 }
 
-// answered is a ResponseWriter that remembers the status code.
-type answered struct {
-	http.ResponseWriter
-	q *request
-}
-
-func (a *answered) WriteHeader(code int) {
-	if a.q.code == 0 {
-		a.q.code = code
-	}
-	a.ResponseWriter.WriteHeader(code)
-}
-
-func (a *answered) Write(b []byte) (int, error) {
-	if a.q.code == 0 {
-		a.q.code = http.StatusOK
-	}
-	return a.ResponseWriter.Write(b)
-}
-
-// Unwrap lets http.ResponseController reach flushing, deadlines and hijacking.
-func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
 // count measures the request.
 func (s *Server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,21 +73,14 @@ func (s *Server) count(next http.Handler) http.Handler {
 		if q.long() {
 			defer s.metrics.open(q)()
 		}
-		next.ServeHTTP(&answered{w, q}, r)
-		s.metrics.done(q, time.Since(q.began))
+		a := &answered{ResponseWriter: w, q: q, ends: r.Context()}
+		q.out = a
+		defer func() { s.metrics.done(q, time.Since(q.began)) }()
+		next.ServeHTTP(a, r)
+		if a.q.code == 0 && a.over() { // nobody has said anything
+			a.timeout()
+		}
 	})
-}
-
-// long says whether the request lasts as long as the client likes.
-func (q *request) long() bool {
-	if q.verb == "watch" {
-		return true
-	}
-	if q.served == nil || q.target.Sub == "" {
-		return false
-	}
-	sub := q.sub()
-	return sub != nil && sub.Connecting
 }
 
 // recoverPanics answers 500 where a stage or verb panics, and logs where.

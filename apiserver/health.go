@@ -81,7 +81,6 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-cache, private")
 	switch {
 	case !found:
 		http.NotFound(w, r)

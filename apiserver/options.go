@@ -16,10 +16,15 @@ import (
 
 // readBody reads what the client sent, up to codec.MaxBody: 413 beyond.
 func readBody(r *http.Request) ([]byte, error) {
-	if r.ContentLength > codec.MaxBody {
+	n := r.ContentLength
+	switch {
+	case n > codec.MaxBody:
 		return nil, tooLarge()
+	case n == 0:
+		return nil, nil
 	}
-	if n := r.ContentLength; n >= 0 {
+	defer readInTime(r.Context(), requestOf(r.Context()).out)()
+	if n > 0 {
 		b := make([]byte, n)
 		if _, err := io.ReadFull(r.Body, b); err != nil {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("read the body: %v", err))

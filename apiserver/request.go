@@ -31,7 +31,11 @@ type request struct {
 	served   *rest.Served // nil: not served
 	query    url.Values
 	want     codec.Wanted
+	path     string // of a request that is about no resource
 	began    time.Time
+	allowed  time.Duration       // what it may take, from began on; 0: as long as it likes
+	untimely error               // it asks for an impossible limit
+	out      http.ResponseWriter // the outermost one: with the connection's deadlines
 	user     authn.User
 	actual   *authn.User      // who impersonates user; nil: nobody
 	notes    *admission.Notes // what was said beside the answer; nil: nothing can be
@@ -58,6 +62,7 @@ func identify(r *http.Request, find func(client.Resource) *rest.Served) *request
 	case len(parts) >= 4 && parts[0] == "apis":
 		q.target.Group, q.target.Version, parts = parts[1], parts[2], parts[3:]
 	default:
+		q.path = r.URL.Path
 		return q
 	}
 	watch := false

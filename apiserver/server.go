@@ -59,6 +59,7 @@ type Deps struct {
 	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
 	Audit    *audit.Log                                         // nil: no audit log
 	Seats    int                                                // requests at once, shared out by package flow; 0: flow.Seats
+	Goaway   float64                                            // the chance of a request over HTTP/2 to be the last one of its connection
 	Checks   map[string]func(context.Context) error             // further health checks, by name
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now

@@ -2,12 +2,10 @@ package apiserver
 
 import (
 	"context"
-	"fmt"
 	"mime"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,9 +21,6 @@ import (
 	"proa.dev/kinds"
 	"proa.dev/object"
 )
-
-// requestLimit bounds the time of every request but watches and connections; ?timeout= can shorten it.
-const requestLimit = 60 * time.Second
 
 // serve answers a request to a resource.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -67,19 +62,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.watch(w, r, q)
 		return
 	}
-	limit := requestLimit
-	if t := q.query.Get("timeout"); t != "" {
-		d, err := time.ParseDuration(t)
-		if err != nil {
-			s.fail(w, r, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %v", err)))
-			return
-		}
-		if d > 0 {
-			limit = min(limit, d)
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	code, answer, listing, err := s.do(ctx, r, q)
 	switch {
 	case err != nil:

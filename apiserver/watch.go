@@ -98,7 +98,6 @@ func (f *feed) unblock() {
 func (f *feed) begin() {
 	h := f.out.Header()
 	h.Set("Content-Type", f.q.want.ContentType(true))
-	h.Set("Cache-Control", "no-cache, private")
 	warn(h, f.q)
 	f.out.WriteHeader(http.StatusOK)
 	f.dirty = true

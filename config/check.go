@@ -51,6 +51,9 @@ func (c *Config) Check() error {
 	if life := c.API.MaxTokenLife; life != 0 && life < time.Hour {
 		bad("api.maxTokenLife", "%v is less than an hour", life)
 	}
+	if chance := c.API.GoawayChance; chance < 0 || chance > 0.02 {
+		bad("api.goawayChance", "%v is not 0 to 0.02", chance)
+	}
 	if !slices.Contains([]string{"", "blocking", "blocking-strict", "batch"}, c.API.Audit.Mode) {
 		bad("api.audit.mode", "%q is not blocking, blocking-strict or batch", c.API.Audit.Mode)
 	}

@@ -162,7 +162,7 @@ func (s *server) buildAPI() error {
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, tokenTracking, s.dnsService},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
-		Audit: s.trail, Seats: s.config.API.MaxRequests, Checks: checks, Log: s.log,
+		Audit: s.trail, Seats: s.config.API.MaxRequests, Goaway: s.config.API.GoawayChance, Checks: checks, Log: s.log,
 	})
 	if err != nil {
 		return err

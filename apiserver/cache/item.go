@@ -23,7 +23,7 @@ type Item struct {
 	encoded [2]atomic.Pointer[codec.Encoded] // by codec.Form: JSON and Protobuf
 	fields  atomic.Pointer[fields.Set]
 	other   atomic.Pointer[Item] // the object in another version, if somebody keeps that; and so on
-	proof   []byte // verification only: what the object was when it was handed out
+	proof   []byte               // verification only: what the object was when it was handed out
 }
 
 // Loose is an Item for an object that is not stored.
