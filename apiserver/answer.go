@@ -48,6 +48,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(st.Details.RetryAfterSeconds)))
 	}
 	q := requestOf(r.Context())
+	if !q.accepted { // it failed before that was looked at
+		if want, err := codec.Accept(r.Header.Get("Accept")); err == nil {
+			q.want.Form = want.Form
+		}
+	}
 	form := q.want.Form
 	if st.Code == http.StatusNotAcceptable {
 		form = codec.JSON

@@ -107,6 +107,9 @@ func (l label) String() string {
 	return s
 }
 
+// metricsType is the content type of Prometheus' text format.
+const metricsType = "text/plain; version=0.0.4; charset=utf-8"
+
 // metricsPage answers /metrics.
 func (s *Server) metricsPage(w http.ResponseWriter, _ *http.Request) {
 	var b bytes.Buffer
@@ -135,7 +138,7 @@ func (s *Server) metricsPage(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(&b, "apiserver_request_panics_total %d\n", s.metrics.panics.Load())
 	head("go_goroutines", "gauge", "Goroutines.")
 	fmt.Fprintf(&b, "go_goroutines %d\n", runtime.NumGoroutine())
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Type", metricsType)
 	_, _ = w.Write(b.Bytes()) // the client is gone: nobody to tell
 }
 

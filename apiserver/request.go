@@ -31,6 +31,7 @@ type request struct {
 	served   *rest.Served // nil: not served
 	query    url.Values
 	want     codec.Wanted
+	accepted bool   // want says what the client takes
 	path     string // of a request that is about no resource
 	began    time.Time
 	allowed  time.Duration       // what it may take, from began on; 0: as long as it likes

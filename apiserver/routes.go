@@ -32,12 +32,12 @@ func (s *Server) routes() http.Handler {
 	for path, h := range s.deps.Routes {
 		mux.Handle(path, h)
 	}
-	for _, p := range []string{"/healthz", "/healthz/", "/livez", "/livez/", "/readyz", "/readyz/"} {
-		mux.HandleFunc(p, s.health)
-	}
+	s.routeHealth(mux)
 	mux.Handle("/openapi", http.NotFoundHandler())
 	mux.HandleFunc("/version", s.version)
-	mux.HandleFunc("/version/", s.version)
+	mux.HandleFunc("/version/{$}", s.version)
+	mux.HandleFunc("/version/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, noSuchPath()) })
+	mux.HandleFunc("/metrics/slis", s.healthMetrics)
 	mux.HandleFunc("/metrics", s.metricsPage)
 	mux.HandleFunc("/{$}", s.index)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,8 +109,12 @@ func (s *Server) version(w http.ResponseWriter, r *http.Request) {
 
 // index lists the paths there are.
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {
-	paths := []string{"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/", "/healthz", "/livez", "/metrics", "/openapi/v2",
-		"/openapi/v3", "/openapi/v3/", "/openid/v1/jwks", "/readyz", "/version"}
+	paths := append(s.healthPaths(), "/api", "/api/v1", "/apis", "/apis/", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version")
+	for path := range s.deps.Routes {
+		if !strings.HasPrefix(path, "/debug") { // as Kubernetes
+			paths = append(paths, path)
+		}
+	}
 	seen := map[string]bool{}
 	for _, k := range s.Kinds() {
 		for _, p := range []string{"/apis/" + k.Group, "/apis/" + k.GroupVersion().String()} {

@@ -55,12 +55,12 @@ type Deps struct {
 	Custom func(api *rest.API, view client.View, self func() client.Client, log *slog.Logger) Custom
 
 	Services Services
-	Plugins  []admission.Plugin                                 // what is admitted beyond what apiserver/admission looks at itself
-	Begin    []func(ctx context.Context, c client.Client) error // run side by side at start, before the server is ready
-	Audit    *audit.Log                                         // nil: no audit log
-	Seats    int                                                // requests at once, shared out by package flow; 0: flow.Seats
-	Goaway   float64                                            // the chance of a request over HTTP/2 to be the last one of its connection
-	Checks   map[string]func(context.Context) error             // further health checks, by name
+	Plugins  []admission.Plugin                     // what is admitted beyond what apiserver/admission looks at itself
+	Begin    []Begin                                // run side by side at start
+	Audit    *audit.Log                             // nil: no audit log
+	Seats    int                                    // requests at once, shared out by package flow; 0: flow.Seats
+	Goaway   float64                                // the chance of a request over HTTP/2 to be the last one of its connection
+	Checks   map[string]func(context.Context) error // further health checks, by name
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
@@ -102,6 +102,8 @@ type Server struct {
 	custom  Custom
 	going   sync.Map // *rest.Served -> string: the warning that the kind is on its way out
 
+	stages map[string]chan struct{} // of the start, closed as they are done; see stage
+
 	ready  chan struct{} // closed when the server answers everything
 	ending chan struct{} // closed when it begins to end
 	ended  chan struct{} // closed when Run returns
@@ -113,7 +115,7 @@ func New(d Deps) (*Server, error) {
 	if d.Store == nil || d.Authn == nil || d.Authz == nil || len(d.Kinds) == 0 {
 		return nil, errors.New("an API server needs a store, kinds, an authenticator and an authorizer")
 	}
-	s := &Server{deps: d, log: d.Log, now: d.Now, metrics: newMetrics(), flow: flow.New(d.Seats), ready: make(chan struct{}), ending: make(chan struct{}), ended: make(chan struct{})}
+	s := &Server{deps: d, log: d.Log, now: d.Now, metrics: newMetrics(), flow: flow.New(d.Seats), ready: make(chan struct{}), ending: make(chan struct{}), ended: make(chan struct{}), stages: map[string]chan struct{}{}}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -218,9 +220,16 @@ func (s *Server) begin(ctx context.Context) error {
 	if err := s.start.Namespaces(ctx, self); err != nil {
 		return fmt.Errorf("make the first namespaces: %w", err)
 	}
+	close(s.stages["namespaces"])
 	g, gctx := errgroup.WithContext(ctx)
-	for _, f := range append([]func(context.Context, client.Client) error{s.start.Begin, s.shareObjects}, s.deps.Begin...) {
-		g.Go(func() error { return f(gctx, self) })
+	for _, b := range append([]Begin{{"objects", s.start.Begin}, {"shares", s.shareObjects}}, s.deps.Begin...) {
+		g.Go(func() error {
+			if err := b.Do(gctx, self); err != nil {
+				return err
+			}
+			close(s.stages[b.Name])
+			return nil
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("make the first objects: %w", err)

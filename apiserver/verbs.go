@@ -46,6 +46,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
+	q.accepted = true
 	var ctx context.Context
 	ctx, q.notes = admission.WithNotes(r.Context())
 	admission.Warn(ctx, s.deprecation(q.served))

@@ -51,6 +51,10 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q *request) {
 		return
 	}
 	defer rw.Close()
+	if q.want.Form == codec.YAML {
+		s.fail(w, r, codec.NotAcceptable("only the following media types are accepted: "+codec.Streams))
+		return
+	}
 	limit := watchLimit + rand.N(watchLimit)
 	if opt.TimeoutSeconds != nil && *opt.TimeoutSeconds != 0 {
 		limit = time.Duration(*opt.TimeoutSeconds) * time.Second
@@ -58,8 +62,16 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q *request) {
 	f := newFeed(s, w, r, q)
 	rw.OnCut(f.unblock)
 	f.begin()
+	if limit < 0 && rw.Rev != 0 {
+		_ = f.end(tooShort)
+		return
+	}
 	f.run(rw, limit)
 }
+
+// tooShort is what a watch says that is over before it can tell what there is.
+var tooShort = &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError,
+	Reason: metav1.StatusReasonInternalError, Message: context.DeadlineExceeded.Error()}}
 
 // expired answers a watch from too old a revision the way clients expect it: 200, and an ERROR event with the 410.
 func (s *Server) expired(w http.ResponseWriter, r *http.Request, q *request, err error) {
@@ -85,7 +97,7 @@ func newFeed(s *Server, w http.ResponseWriter, r *http.Request, q *request) *fee
 	f := &feed{server: s, out: w, ctl: http.NewResponseController(w), q: q, ctx: r.Context()}
 	f.tables = codec.TableOptions{Include: metav1.IncludeObjectPolicy(q.query.Get("includeObject")), Version: q.want.Version}
 	if q.want.Form == codec.YAML {
-		q.want.Form = codec.JSON // as Kubernetes: no watch in YAML
+		q.want.Form = codec.JSON // there is no watch in YAML
 	}
 	return f
 }

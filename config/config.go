@@ -56,6 +56,8 @@ type API struct {
 	Encryption string `yaml:"encryption"`
 	// MaxRequests is how many requests run at once, shared out by flow schemas and priority levels. Default 600.
 	MaxRequests int `yaml:"maxRequests"`
+	// NoProfiling takes away /debug/pprof/, by which those who may get that path see where the server spends its time and memory.
+	NoProfiling bool `yaml:"noProfiling"`
 	// GoawayChance is how often, of all HTTP/2 requests, the client is told to connect anew, so that clients spread out again behind a load
 	// balancer: 0 (the default; never) to 0.02.
 	GoawayChance float64 `yaml:"goawayChance"`

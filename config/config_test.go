@@ -64,3 +64,13 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestSettings(t *testing.T) {
+	c := Config{Node: "a", API: API{Listen: "127.0.0.1:1", MaxRequests: 7}, Runtime: Runtime{Registries: map[string]Registry{"r.example": {Password: "hush"}}}}
+	got := c.Settings()
+	for name, want := range map[string]string{"node": "a", "api.listen": "127.0.0.1:1", "api.maxRequests": "7", "api.goawayChance": "0", "runtime.registries.r.example.password": "(hidden)"} {
+		if got[name] != want {
+			t.Errorf("%s: got %q, want %q", name, got[name], want)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -153,14 +152,17 @@ func (s *server) buildAPI() error {
 	s.api, err = apiserver.New(apiserver.Deps{
 		Store: s.store, Kinds: all.Kinds(),
 		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
-		Connect: &streams, Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Routes: map[string]http.Handler{authn.DiscoveryPath: keys, authn.KeysPath: keys},
+		Connect: &streams, Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Routes: s.pages(keys),
 		Listener: listener, TLS: s.serverTLS(),
 		Custom: func(a *rest.API, v client.View, self func() client.Client, log *slog.Logger) apiserver.Custom {
 			return crd.New(a, v, self, log)
 		},
 		Plugins:  plugins(),
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
-		Begin:    []func(context.Context, client.Client) error{authz.Reconcile, tokenTracking, s.dnsService},
+		Begin: []apiserver.Begin{
+			{Name: "rbac/bootstrap-roles", Do: authz.Reconcile}, {Name: "start-legacy-token-tracking-controller", Do: tokenTracking},
+			{Name: "dns-service", Do: s.dnsService},
+		},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
 		Audit: s.trail, Seats: s.config.API.MaxRequests, Goaway: s.config.API.GoawayChance, Checks: checks, Log: s.log,
 	})

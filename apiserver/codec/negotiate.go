@@ -56,7 +56,7 @@ func Accept(header string) (Wanted, error) {
 	case TypeProtobuf:
 		return Wanted{Form: Protobuf}, nil
 	}
-	for _, c := range clauses(header) {
+	for _, c := range Clauses(header) {
 		if w, ok := c.wanted(); ok {
 			return w, nil
 		}
@@ -64,8 +64,8 @@ func Accept(header string) (Wanted, error) {
 	return Wanted{}, NotAcceptable("only the following media types are accepted: " + accepted)
 }
 
-// streams are the types of watches, which stand beside the others where a path can be watched.
-const streams = TypeJSON + ";stream=watch, " + TypeProtobuf + ";stream=watch"
+// Streams are the types of watches, which stand beside the others where a path can be watched.
+const Streams = TypeJSON + ";stream=watch, " + TypeProtobuf + ";stream=watch"
 
 // Routed says whether an Accept header names a type that the path has at all, which Kubernetes asks before anything else: by the types
 // as they are written, without parameters and patterns but "*/*". 406 if not.
@@ -83,7 +83,7 @@ func Routed(header string, watchable bool) error {
 	}
 	all := accepted
 	if watchable {
-		all += ", " + streams
+		all += ", " + Streams
 	}
 	return apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "",
 		"406: Not Acceptable\n\nAvailable representations: "+all, 0, false)
@@ -91,7 +91,7 @@ func Routed(header string, watchable bool) error {
 
 // AcceptText is Accept where objects have no protobuf form.
 func AcceptText(header string) (Wanted, error) {
-	for _, c := range clauses(header) {
+	for _, c := range Clauses(header) {
 		if w, ok := c.wanted(); ok && (w.Form != Protobuf || w.Shape != Plain) {
 			return w, nil
 		}
@@ -134,22 +134,22 @@ func Unsupported(accepted string) error {
 		Message: "the body of the request was in an unknown format - accepted media types include: " + accepted}}
 }
 
-// clause is one type of an Accept header.
-type clause struct {
-	kind   string
-	params map[string]string
+// Clause is one type of an Accept header.
+type Clause struct {
+	Type   string
+	Params map[string]string
 	q      float64
 }
 
-// clauses splits an Accept header, best first. Malformed clauses are passed over.
-func clauses(header string) []clause {
-	var out []clause
+// Clauses splits an Accept header, best first. Malformed clauses are passed over.
+func Clauses(header string) []Clause {
+	var out []Clause
 	for part := range strings.SplitSeq(header, ",") {
 		t, params, err := mime.ParseMediaType(strings.TrimSpace(part))
 		if err != nil {
 			continue
 		}
-		c := clause{t, params, 1}
+		c := Clause{t, params, 1}
 		if q, err := strconv.ParseFloat(params["q"], 64); err == nil {
 			c.q = q
 		}
@@ -159,8 +159,8 @@ func clauses(header string) []clause {
 	return out
 }
 
-func (c clause) wanted() (w Wanted, ok bool) {
-	switch c.kind {
+func (c Clause) wanted() (w Wanted, ok bool) {
+	switch c.Type {
 	case TypeJSON, "*/*", "application/*":
 	case TypeProtobuf:
 		w.Form = Protobuf
@@ -169,11 +169,11 @@ func (c clause) wanted() (w Wanted, ok bool) {
 	default:
 		return w, false
 	}
-	as, asked := c.params["as"]
+	as, asked := c.Params["as"]
 	if !asked {
 		return w, true
 	}
-	gv := schema.GroupVersion{Group: c.params["g"], Version: c.params["v"]}
+	gv := schema.GroupVersion{Group: c.Params["g"], Version: c.Params["v"]}
 	if gv.Group != metav1.GroupName || gv.Version != "v1" && gv.Version != "v1beta1" {
 		return w, false
 	}

@@ -37,6 +37,11 @@ func (s *Served) selection(t client.Target, opt metav1.ListOptions) (cache.Selec
 	if err != nil {
 		return sel, apierrors.NewBadRequest(err.Error())
 	}
+	if t.Name != "" {
+		if name, ok := sel.Fields.RequiresExactMatch("metadata.name"); !ok || name != t.Name {
+			return sel, apierrors.NewBadRequest("fieldSelector metadata.name doesn't match requested name")
+		}
+	}
 	empty := s.Kind.New()
 	known, plain := cache.FieldsOf(s.Kind, empty), s.Kind.Custom == nil && len(s.Kind.Fields(empty)) == 0
 	var left []fields.Selector

@@ -1,0 +1,22 @@
+package inspect
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+)
+
+// Flagz answers /flagz with what flags returns: the settings of the server, by name.
+func Flagz(flags func() map[string]string) http.Handler {
+	return page{kind: "Flagz",
+		text: func(w *bytes.Buffer) {
+			all := flags()
+			for _, name := range slices.Sorted(maps.Keys(all)) {
+				fmt.Fprintf(w, "%s: %s\n", name, all[name])
+			}
+		},
+		data: func() map[string]any { return map[string]any{"flags": flags()} },
+	}
+}

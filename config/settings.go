@@ -1,0 +1,39 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Settings is the configuration as names and values: "api.listen". Secrets are left out.
+func (c *Config) Settings() map[string]string {
+	out := map[string]string{}
+	var tree map[string]any
+	text, err := yaml.Marshal(c)
+	if err == nil {
+		err = yaml.Unmarshal(text, &tree)
+	}
+	if err != nil {
+		return map[string]string{"error": err.Error()}
+	}
+	flatten(out, "", tree)
+	return out
+}
+
+func flatten(into map[string]string, prefix string, tree map[string]any) {
+	for name, v := range tree {
+		switch v := v.(type) {
+		case map[string]any:
+			flatten(into, prefix+name+".", v)
+		case nil:
+			into[prefix+name] = ""
+		default:
+			into[prefix+name] = fmt.Sprint(v)
+			if v != "" && strings.EqualFold(name, "password") {
+				into[prefix+name] = "(hidden)"
+			}
+		}
+	}
+}
