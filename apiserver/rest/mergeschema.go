@@ -53,12 +53,18 @@ var (
 
 // anything is a value of which nothing is known: its maps are merged, its lists are not.
 func anything() schema.Atom {
-	self := schema.TypeRef{Inlined: schema.Atom{Scalar: &untyped}}
-	return schema.Atom{Scalar: &untyped, List: &schema.List{ElementType: self, ElementRelationship: schema.Atomic},
+	return schema.Atom{Scalar: &untyped, List: &schema.List{ElementType: schema.TypeRef{NamedType: &wholeName}, ElementRelationship: schema.Atomic},
 		Map: &schema.Map{ElementType: schema.TypeRef{NamedType: &anyName}, ElementRelationship: schema.Separable}}
 }
 
-var anyName = "__untyped_deduced_"
+// whole is a value of which nothing is known, and that is replaced as a whole.
+func whole() schema.Atom {
+	self := schema.TypeRef{NamedType: &wholeName}
+	return schema.Atom{Scalar: &untyped, List: &schema.List{ElementType: self, ElementRelationship: schema.Atomic},
+		Map: &schema.Map{ElementType: self, ElementRelationship: schema.Atomic}}
+}
+
+var anyName, wholeName = "__untyped_deduced_", "__untyped_atomic_"
 
 // opaque are the definitions of types that reflection would get wrong.
 func opaque(name string) (schema.Atom, bool) {
@@ -71,6 +77,9 @@ func opaque(name string) (schema.Atom, bool) {
 	case "io.k8s.apimachinery.pkg.runtime.RawExtension", "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1":
 		a := anything()
 		return schema.Atom{Map: a.Map}, true
+	}
+	if v, ok := strings.CutPrefix(name, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON"); ok && v != "SchemaProps" {
+		return anything(), true // JSON, and schemas that may as well be something else
 	}
 	return schema.Atom{}, false
 }
@@ -120,7 +129,7 @@ func (b *mergeTypes) ref(t reflect.Type) schema.TypeRef {
 func (b *mergeTypes) deduced() {
 	if !b.seen[anyName] {
 		b.seen[anyName] = true
-		b.out = append(b.out, schema.TypeDef{Name: anyName, Atom: anything()})
+		b.out = append(b.out, schema.TypeDef{Name: anyName, Atom: anything()}, schema.TypeDef{Name: wholeName, Atom: whole()})
 	}
 }
 

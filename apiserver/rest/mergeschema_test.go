@@ -5,10 +5,12 @@ import (
 	"slices"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/structured-merge-diff/v6/schema"
+	"sigs.k8s.io/yaml"
 
 	"proa.dev/kinds/all"
 	"proa.dev/object"
@@ -40,6 +42,35 @@ func TestMergeSchemaIsKubernetes(t *testing.T) {
 	}
 	if compared < 25 || len(seen) < 200 {
 		t.Errorf("only %d kinds and %d types were compared", compared, len(seen))
+	}
+}
+
+// CustomResourceDefinitions have schemas inside, where a value may be of any type.
+func TestSchemasCanBeApplied(t *testing.T) {
+	types, err := mergeSchema(all.Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o unstructured.Unstructured
+	if err := yaml.Unmarshal([]byte(`
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  versions:
+  - name: v1
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          size: {type: integer, default: 2, enum: [1, 2, a]}
+          list: {type: array, items: {type: object, additionalProperties: {type: string}}, default: [{a: b, c: [{}]}]}
+          free: {type: object, additionalProperties: true, example: {a: [1, {b: c}]}}
+`), &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := types.ObjectToTyped(&o); err != nil {
+		t.Error(err)
 	}
 }
 
