@@ -86,8 +86,10 @@ func (s *server) leaders(d control.Deps, scheduling *record.Recorder) []run.Comp
 	var parts []run.Component
 	if s.config.Enabled("controllers") {
 		for _, c := range s.controllers() {
+			mine := d
+			mine.Events = d.Events.As(sourceOf(c.name))
 			parts = append(parts, run.Component{Name: c.name, Run: func(ctx context.Context) error {
-				made, err := c.make(d)
+				made, err := c.make(mine)
 				if err != nil {
 					return err
 				}
@@ -108,4 +110,17 @@ func (s *server) leaders(d control.Deps, scheduling *record.Recorder) []run.Comp
 		parts = append(parts, run.Component{Name: "nothing to lead", Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
 	}
 	return parts
+}
+
+// sourceOf is the component that events of a controller name, as users of Kubernetes know it.
+func sourceOf(controller string) string {
+	switch controller {
+	case "volumebind":
+		return "persistentvolume-controller"
+	case "disruption":
+		return "controllermanager"
+	case "nodelife":
+		return "node-controller"
+	}
+	return controller + "-controller"
 }

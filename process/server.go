@@ -180,7 +180,7 @@ func (s *server) as(component string) client.Client {
 // components is the list of everything that runs in a server, in the order of the flow.
 func (s *server) components() []run.Component {
 	view := s.api.View()
-	events := record.New(s.as("system:kube-controller-manager"), "controllers", s.config.Node)
+	events := record.New(s.as("system:kube-controller-manager"), "controllers", "")
 	scheduling := record.New(s.as("system:kube-scheduler"), "default-scheduler", s.config.Node)
 	deps := control.Deps{Client: s.as("system:kube-controller-manager"), View: view, Events: events, Log: s.log, CAPEM: s.cluster.CAPEM()}
 	parts := []run.Component{

@@ -17,6 +17,7 @@ const (
 
 // similar is what events share that may be folded into one.
 type similar struct {
+	component                   string
 	uid                         types.UID
 	kind, namespace, name, part string
 	typ, reason                 string
@@ -58,7 +59,7 @@ func newFolder() *folder {
 
 // fold finds the series that o belongs to and counts it there; nil means that o is one too many of its object and is dropped.
 func (f *folder) fold(o occurrence) *series {
-	who := similar{uid: o.ref.UID, kind: o.ref.Kind, namespace: o.ref.Namespace, name: o.ref.Name}
+	who := similar{component: o.source.Component, uid: o.ref.UID, kind: o.ref.Kind, namespace: o.ref.Namespace, name: o.ref.Name}
 	if !f.take(who, o.at) {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -142,6 +143,26 @@ func TestFloodIsCut(t *testing.T) {
 		if got := counts(a)["m"]; got != burst+2 {
 			t.Errorf("%d written after a while, want %d", got, burst+2)
 		}
+	})
+}
+
+func TestEachComponentSpeaksForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, a := start(t)
+		other := r.As("other")
+		other.Event(pod("p"), Normal, "R", "m")
+		r.Event(pod("p"), Normal, "R", "m")
+		synctest.Wait()
+		got := map[string]int32{}
+		for _, e := range a.events {
+			got[e.Source.Component+"@"+e.Source.Host+" "+e.ReportingController] = e.Count
+		}
+		want := map[string]int32{"test@n1 test": 1, "other@ other": 1}
+		if !maps.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		var none *Recorder
+		none.As("x").Event(pod("p"), Normal, "R", "m")
 	})
 }
 

@@ -32,8 +32,13 @@ const maxMessage = 1024
 
 // Recorder writes events as one component. Its methods are safe for concurrent use.
 type Recorder struct {
+	*writer
+	source core.EventSource
+}
+
+// writer is what recorders share that were made of one another.
+type writer struct {
 	api     client.Client
-	source  core.EventSource
 	queue   chan occurrence
 	dropped atomic.Int64 // since the recorder was made, for want of room in the queue
 	named   int64        // the last number in a name, so that no two are the same; Run's goroutine only
@@ -41,6 +46,7 @@ type Recorder struct {
 
 // occurrence is one call of Event.
 type occurrence struct {
+	source       core.EventSource
 	ref          core.ObjectReference
 	kind, reason string // kind is Normal or Warning
 	message      string
@@ -50,10 +56,17 @@ type occurrence struct {
 // New makes a recorder whose events say they come from component on host (host may be empty). Events wait until Run runs.
 func New(c client.Client, component, host string) *Recorder {
 	return &Recorder{
-		api:    c,
+		writer: &writer{api: c, queue: make(chan occurrence, queueSize)},
 		source: core.EventSource{Component: component, Host: host},
-		queue:  make(chan occurrence, queueSize),
 	}
+}
+
+// As is r for another component, without a host. What it notes is written by r's Run.
+func (r *Recorder) As(component string) *Recorder {
+	if r == nil {
+		return nil
+	}
+	return &Recorder{writer: r.writer, source: core.EventSource{Component: component}}
 }
 
 // Event notes that something happened to o. eventtype is Normal or Warning, reason one CamelCase word. It returns at once; a nil
@@ -77,14 +90,14 @@ func (r *Recorder) Field(o object.Object, fieldPath, eventtype, reason, format s
 		message = strings.ToValidUTF8(message[:maxMessage-3], "") + "..."
 	}
 	select {
-	case r.queue <- occurrence{ref: ref, kind: eventtype, reason: reason, message: message, at: time.Now()}:
+	case r.queue <- occurrence{source: r.source, ref: ref, kind: eventtype, reason: reason, message: message, at: time.Now()}:
 	default:
 		r.dropped.Add(1)
 	}
 }
 
 // Dropped counts the events that found the queue full.
-func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
+func (w *writer) Dropped() int64 { return w.dropped.Load() }
 
 // Reference is how an event, an endpoint or a condition names o.
 func Reference(o object.Object) core.ObjectReference {
@@ -96,15 +109,15 @@ func Reference(o object.Object) core.ObjectReference {
 }
 
 // Run writes what Event noted until ctx ends.
-func (r *Recorder) Run(ctx context.Context) error {
+func (w *writer) Run(ctx context.Context) error {
 	f := newFolder()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case o := <-r.queue:
+		case o := <-w.queue:
 			if s := f.fold(o); s != nil {
-				r.write(ctx, s, o)
+				w.write(ctx, s, o)
 			}
 		}
 	}
@@ -112,31 +125,31 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // write makes or updates the Event of s. A refusal (a namespace that is going away, no permission) loses the event: there is nobody
 // to tell, and trying again would only hold up those behind it.
-func (r *Recorder) write(ctx context.Context, s *series, o occurrence) {
+func (w *writer) write(ctx context.Context, s *series, o occurrence) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if s.name != "" {
-		err := r.repeat(ctx, s, o)
+		err := w.repeat(ctx, s, o)
 		if !apierrors.IsNotFound(err) {
 			return
 		}
 		s.first, s.count = o.at, 1 // the Event has expired: start anew
 	}
-	r.named = max(r.named+1, o.at.UnixNano())
-	name := eventName(o, r.named)
+	w.named = max(w.named+1, o.at.UnixNano())
+	name := eventName(o, w.named)
 	e := &core.Event{
 		ObjectMeta:     metav1.ObjectMeta{Name: name, Namespace: eventNamespace(o)},
 		InvolvedObject: o.ref,
 		Type:           o.kind, Reason: o.reason, Message: s.message,
-		Source: r.source, ReportingController: r.source.Component, ReportingInstance: r.source.Host,
+		Source: o.source, ReportingController: o.source.Component, ReportingInstance: o.source.Host,
 		FirstTimestamp: metav1.NewTime(s.first), LastTimestamp: metav1.NewTime(o.at), Count: s.count,
 	}
-	if _, err := client.Create(ctx, r.api, e); err == nil {
+	if _, err := client.Create(ctx, w.api, e); err == nil {
 		s.name = name
 	}
 }
 
-func (r *Recorder) repeat(ctx context.Context, s *series, o occurrence) error {
+func (w *writer) repeat(ctx context.Context, s *series, o occurrence) error {
 	data, err := json.Marshal(map[string]any{
 		"count": s.count, "lastTimestamp": metav1.NewTime(o.at), "message": s.message,
 	})
@@ -144,7 +157,7 @@ func (r *Recorder) repeat(ctx context.Context, s *series, o occurrence) error {
 		return err
 	}
 	t := client.TargetOf[core.Event](object.Key{Namespace: eventNamespace(o), Name: s.name})
-	_, err = r.api.Patch(ctx, t, client.Patch{Type: types.MergePatchType, Data: data}, metav1.PatchOptions{})
+	_, err = w.api.Patch(ctx, t, client.Patch{Type: types.MergePatchType, Data: data}, metav1.PatchOptions{})
 	return err
 }
 
