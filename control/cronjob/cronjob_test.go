@@ -158,6 +158,24 @@ func TestTicksAndKeepsHistory(t *testing.T) {
 	})
 }
 
+// A Job that somebody makes from the template by hand is ours, but none of those that run by the schedule.
+func TestJobMadeByHand(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 30, 0, time.UTC)
+	cj := &batch.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "tick", UID: "u", CreationTimestamp: metav1.NewTime(at)}}
+	cj.Spec.Schedule, cj.Spec.ConcurrencyPolicy = "0 * * * *", batch.ForbidConcurrent
+	byHand := &batch.Job{ObjectMeta: metav1.ObjectMeta{Name: "mine", UID: "1"}}
+	ours := &batch.Job{ObjectMeta: metav1.ObjectMeta{Name: "tick-1", UID: "2", Annotations: map[string]string{
+		batch.CronJobScheduledTimestampAnnotation: at.Format(time.RFC3339),
+	}}}
+	r := plan(cj, []*batch.Job{byHand, ours}, at)
+	if len(r.status.Active) != 1 || r.status.Active[0].Name != "tick-1" {
+		t.Errorf("active: %v, want tick-1", r.status.Active)
+	}
+	if len(r.notes) != 1 || r.notes[0].Reason != "UnexpectedJob" {
+		t.Errorf("notes: %v, want that a Job is unexpected", r.notes)
+	}
+}
+
 func TestConcurrency(t *testing.T) {
 	for policy, want := range map[batch.ConcurrencyPolicy]int{batch.AllowConcurrent: 3, batch.ForbidConcurrent: 1, batch.ReplaceConcurrent: 1} {
 		synctest.Test(t, func(t *testing.T) {

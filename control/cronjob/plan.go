@@ -85,9 +85,14 @@ func (t *turn) follow() {
 			(st.LastSuccessfulTime == nil || j.Status.CompletionTime.After(st.LastSuccessfulTime.Time)) {
 			st.LastSuccessfulTime = j.Status.CompletionTime
 		}
-		if !over && !listed[j.UID] && j.DeletionTimestamp == nil {
-			active = append(active, refOf(j)) // made by us, but we were cut short before we noted it
+		if over || listed[j.UID] || j.DeletionTimestamp != nil {
+			continue
 		}
+		if j.Annotations[batch.CronJobScheduledTimestampAnnotation] == "" { // made by hand from our template
+			t.note(core.EventTypeWarning, "UnexpectedJob", "Saw a job that the controller did not create or forgot: %s", j.Name)
+			continue
+		}
+		active = append(active, refOf(j)) // made by us, but we were cut short before we noted it
 	}
 	st.Active = active
 }
