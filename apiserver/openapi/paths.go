@@ -102,6 +102,21 @@ var (
 	statusType = of(reflect.TypeFor[metav1.Status]())
 )
 
+// addRoot adds the path that lists what v has.
+func (s *schemas) addRoot(v version, paths tree) {
+	paths["/"+v.path+"/"] = tree{"get": s.noKind(s.operation(v, operation{
+		id: "get" + v.title() + "APIResources", description: "get available resources",
+		answer: of(reflect.TypeFor[metav1.APIResourceList]()), codes: ok,
+	}))}
+}
+
+// noKind removes from an operation what is said of kinds.
+func (s *schemas) noKind(op tree) tree {
+	delete(op, "x-kubernetes-action")
+	delete(op, "x-kubernetes-group-version-kind")
+	return op
+}
+
 // edit is the methods of one object or of a subresource that is edited like one. o has the id's end, and the types.
 func (s *schemas) edit(v version, o operation, verbs []string) tree {
 	out := tree{}
@@ -182,9 +197,40 @@ func (s *schemas) item(r resource, path string, ops tree) tree {
 		params = append(params, s.parameter("namespace", "path", "string", "object name and auth scope, such as for teams and projects"))
 	}
 	params = append(params, s.parameter("pretty", "query", "string", "If 'true', then the output is pretty printed."))
+	params = append(params, hoist(ops)...)
+	slices.SortFunc(params, byName)
 	ops["parameters"] = params
 	return ops
 }
+
+// hoist takes from operations the query parameters that all of them have.
+func hoist(ops tree) (common []any) {
+	count := map[string]int{}
+	of := func(op any) []any { p, _ := op.(tree)["parameters"].([]any); return p }
+	inQuery := func(p any) bool { return p.(tree)["in"] == "query" }
+	for _, op := range ops {
+		for _, p := range of(op) {
+			if inQuery(p) {
+				if count[nameOf(p)]++; count[nameOf(p)] == len(ops) {
+					common = append(common, p)
+				}
+			}
+		}
+	}
+	for _, op := range ops {
+		own := slices.DeleteFunc(of(op), func(p any) bool { return inQuery(p) && count[nameOf(p)] == len(ops) })
+		if len(own) == 0 {
+			delete(op.(tree), "parameters")
+		} else {
+			op.(tree)["parameters"] = own
+		}
+	}
+	return common
+}
+
+func nameOf(parameter any) string { return parameter.(tree)["name"].(string) }
+
+func byName(a, b any) int { return strings.Compare(nameOf(a), nameOf(b)) }
 
 func (s *schemas) parameter(name, in, kind, description string) tree {
 	p := tree{"name": name, "in": in}
@@ -241,6 +287,9 @@ func (s *schemas) operation(v version, o operation) tree {
 	}
 	var params []any
 	seen := map[string]bool{}
+	if o.action == "deletecollection" { // one cannot watch that
+		seen["watch"], seen["allowWatchBookmarks"] = true, true
+	}
 	for _, t := range o.query {
 		for _, p := range s.query(t) {
 			if n := p.(tree)["name"].(string); !seen[n] {
@@ -249,38 +298,59 @@ func (s *schemas) operation(v version, o operation) tree {
 			}
 		}
 	}
+	slices.SortFunc(params, byName)
 	types := o.bodyTypes
 	if types == nil {
 		types = []string{"*/*"}
 	}
 	if o.body != (model{}) {
 		if s.v3 {
-			out["requestBody"] = tree{"required": o.action != "delete" && o.action != "deletecollection", "content": s.content(types, o.body)}
+			body := tree{"content": s.content(types, o.body)}
+			if o.action != "delete" && o.action != "deletecollection" {
+				body["required"] = true
+			}
+			out["requestBody"] = body
 		} else {
 			params = append(params, tree{"name": "body", "in": "body", "required": o.action != "delete", "schema": s.use(o.body)})
 		}
 	}
 	if !s.v3 {
-		out["consumes"], out["produces"], out["schemes"] = types, typesOf(o.answer), []string{"https"}
+		answers := typesOf(o.answer)
+		if o.action == "list" {
+			answers = slices.Clone(answers)
+			for _, t := range typesOf(o.answer) {
+				if t != "application/yaml" {
+					answers = append(answers, t+";stream=watch")
+				}
+			}
+		}
+		out["consumes"], out["produces"], out["schemes"] = types, answers, []string{"https"}
 	}
 	if params != nil {
 		out["parameters"] = params
 	}
 	responses := tree{"401": tree{"description": "Unauthorized"}}
 	for _, code := range o.codes {
-		responses[code] = s.response(code, o.answer)
+		responses[code] = s.response(code, o.answer, o.action == "list")
 	}
 	out["responses"] = responses
 	return out
 }
 
-func (s *schemas) response(code string, t model) tree {
+func (s *schemas) response(code string, t model, watched bool) tree {
 	out := tree{"description": map[string]string{"200": "OK", "201": "Created", "202": "Accepted"}[code]}
 	switch {
 	case s.v3 && t == (model{}):
 		out["content"] = tree{"*/*": tree{"schema": tree{"type": "string"}}}
 	case s.v3:
 		out["content"] = s.content(typesOf(t), t)
+		if watched {
+			for mediaType, body := range s.content(typesOf(t), t) {
+				if mediaType != "application/yaml" {
+					out["content"].(tree)[mediaType+";stream=watch"] = body
+				}
+			}
+		}
 	case t == (model{}):
 		out["schema"] = tree{"type": "string"}
 	default:
@@ -316,7 +386,7 @@ func article(kind string) string {
 
 // listed describes a list.
 func listed(r resource) string {
-	if r.kind.Custom != nil {
+	if r.kind.Custom != nil || !slices.Contains(r.kind.Verbs, "watch") {
 		return "list objects of kind " + r.gvk.Kind
 	}
 	return "list or watch objects of kind " + r.gvk.Kind
