@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
+	autoscaling "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,6 +22,7 @@ import (
 	"proa.dev/apiserver/cache"
 	"proa.dev/apiserver/codec"
 	"proa.dev/apiserver/rest"
+	"proa.dev/kinds"
 	"proa.dev/object"
 )
 
@@ -204,12 +206,31 @@ func (s *Server) keeper(q *request) *cache.Keeper {
 }
 
 func (s *Server) encodeOther(q *request, o runtime.Object) ([]byte, error) {
-	if q.want.Shape != codec.Plain {
+	if sc, ok := o.(*autoscaling.Scale); ok && q.served.Kind.Custom == nil {
+		if q.want.Shape == codec.Table {
+			return s.scaleTable(q, sc)
+		}
+		if q.want.Shape == codec.Partial && !q.want.List {
+			o = codec.PartialOf(sc, q.want.Version)
+		}
+	} else if q.want.Shape != codec.Plain {
 		if _, isStatus := o.(*metav1.Status); !isStatus {
 			return nil, codec.NotAcceptable("the object cannot be converted to the requested type")
 		}
 	}
 	e, err := codec.Encode(o, q.want.Form)
+	return e.Bytes, err
+}
+
+// scaleTable is what kubectl prints of a Scale.
+func (s *Server) scaleTable(q *request, sc *autoscaling.Scale) ([]byte, error) {
+	include, err := codec.CheckTableOptions(q.query.Get("includeObject"))
+	if err != nil {
+		return nil, err
+	}
+	k := kinds.Kind{Columns: rest.ScaleColumns(), Row: rest.ScaleRow}
+	t := codec.MakeTable(&k, []object.Object{sc}, metav1.ListMeta{ResourceVersion: sc.ResourceVersion}, codec.TableOptions{Include: include, Version: q.want.Version}, s.now())
+	e, err := codec.Encode(t, q.want.Form)
 	return e.Bytes, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -127,7 +128,7 @@ func (a *API) behind(ctx context.Context, s *Served, old *cache.Item) (bool, err
 // changeOnce takes the change from old to o through admission and validation into the store. The error is a *store.Conflict if
 // somebody else was faster.
 func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.Item, o object.Object) (_ Answer, err error) {
-	if err := a.matchUpdate(s, c.target, old, o, c.put); err != nil {
+	if err := matchUpdate(s, c, old, o); err != nil {
 		return Answer{}, err
 	}
 	r := updateWith(a.request(ctx, s, admission.Update, c.target.Sub), c.options)
@@ -269,17 +270,21 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 }
 
 // matchUpdate says whether o can take the place of old at all.
-func (a *API) matchUpdate(s *Served, t client.Target, old *cache.Item, o object.Object, put bool) error {
+func matchUpdate(s *Served, c change, old *cache.Item, o object.Object) error {
+	t := c.target
+	if err := sameName(t.Name, o); err != nil {
+		return err
+	}
 	switch {
-	case o.GetName() == "":
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", t.Name))
-	case o.GetName() != t.Name:
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", o.GetName(), t.Name))
 	case s.Namespaced && o.GetNamespace() != "" && o.GetNamespace() != t.Namespace:
 		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
-	case put && o.GetUID() != "" && o.GetUID() != old.Object.GetUID():
-		//lint:ignore ST1005 Kubernetes' own words
-		return apierrors.NewConflict(s.group(), t.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", o.GetUID(), old.Object.GetUID()))
+	case c.put && o.GetUID() != "" && o.GetUID() != old.Object.GetUID():
+		key := s.Shelf.StoreKey(old.Key)
+		if dry(c.options.DryRun) {
+			key = strings.TrimPrefix(key, "/registry")
+		}
+		return apierrors.NewConflict(s.group(), t.Name, fmt.Errorf("%s, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: "+
+			"Precondition failed: UID in precondition: %v, UID in object meta: %v", "StorageError: invalid object", key, o.GetUID(), old.Object.GetUID()))
 	}
 	if s.Namespaced {
 		o.SetNamespace(t.Namespace)
@@ -289,14 +294,25 @@ func (a *API) matchUpdate(s *Served, t client.Target, old *cache.Item, o object.
 	return nil
 }
 
+// sameName says whether o has the name that the URL has.
+func sameName(name string, o object.Object) error {
+	switch o.GetName() {
+	case name:
+		return nil
+	case "":
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", name))
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", o.GetName(), name))
+}
+
 // keepMeta gives o the metadata of old that no client may change.
 func keepMeta(o, old object.Object) {
 	o.SetGeneration(old.GetGeneration())
 	if o.GetUID() == "" {
 		o.SetUID(old.GetUID())
 	}
-	if created := o.GetCreationTimestamp(); created.IsZero() {
-		o.SetCreationTimestamp(old.GetCreationTimestamp())
+	if created := old.GetCreationTimestamp(); !created.IsZero() {
+		o.SetCreationTimestamp(created)
 	}
 	o.SetSelfLink("")
 	if old.GetDeletionTimestamp() != nil {

@@ -124,16 +124,25 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 		return nil, failure(err)
 	}
 	if r.DryRun {
-		if it, ok := s.Shelf.Get(r.Key); ok {
-			return nil, apierrors.NewAlreadyExists(s.group(), it.Key.Name)
+		if _, ok := s.Shelf.Get(r.Key); ok {
+			return nil, taken(s, r.Key)
 		}
 		return cache.Loose(s.Kind, o), nil
 	}
 	it, err := a.write(ctx, s, r.Key, o, store.Absent)
-	if _, taken := cache.ErrConflict(err); taken {
-		return nil, apierrors.NewAlreadyExists(s.group(), r.Key.Name)
+	if _, lost := cache.ErrConflict(err); lost {
+		return nil, taken(s, r.Key)
 	}
 	return it, failure(err)
+}
+
+// taken is the 409 of a name that another object has, be it on its way out.
+func taken(s *Served, key object.Key) error {
+	err := apierrors.NewAlreadyExists(s.group(), key.Name)
+	if it, ok := s.Shelf.Get(key); ok && it.Object.GetDeletionTimestamp() != nil {
+		err.ErrStatus.Message = "object is being deleted: " + err.ErrStatus.Message
+	}
+	return err
 }
 
 func optionsKind(kind string) schema.GroupKind {
@@ -150,11 +159,10 @@ var anyFinalizer = [...]string{"admissionregistration.k8s.io", "apiextensions.k8
 func checkMeta(s *Served, o object.Object) field.ErrorList {
 	m := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)
-	if len(errs) > 0 {
-		return errs
-	}
-	for _, msg := range path.IsValidPathSegmentName(o.GetName()) {
-		errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
+	if len(errs) == 0 {
+		for _, msg := range path.IsValidPathSegmentName(o.GetName()) {
+			errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
+		}
 	}
 	if s.Kind.Custom == nil && !slices.Contains(anyFinalizer[:], s.Kind.Group) {
 		for i, f := range o.GetFinalizers() {

@@ -2,15 +2,19 @@ package rest
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	autoscaling "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/apiserver/cache"
 	"proa.dev/apiserver/patch"
 	"proa.dev/client"
+	"proa.dev/kinds"
 	"proa.dev/object"
 )
 
@@ -42,12 +46,18 @@ func (a *API) updateScale(ctx context.Context, s *Served, t client.Target, o obj
 	if !ok {
 		return Answer{}, apierrors.NewBadRequest("wrong object passed to Scale update: expected autoscaling/v1 Scale")
 	}
-	return a.scale(ctx, s, t, opt, func(context.Context, *autoscaling.Scale) (*autoscaling.Scale, error) { return sc, nil })
+	if err := sameName(t.Name, sc); err != nil {
+		return Answer{}, err
+	}
+	if sc.Namespace != "" && sc.Namespace != t.Namespace {
+		return Answer{}, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	return a.scale(ctx, s, t, true, opt, func(context.Context, *autoscaling.Scale) (*autoscaling.Scale, error) { return sc, nil })
 }
 
 func (a *API) patchScale(ctx context.Context, s *Served, t client.Target, p client.Patch, opt metav1.PatchOptions) (Answer, error) {
 	update := metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager, FieldValidation: opt.FieldValidation}
-	return a.scale(ctx, s, t, update, func(ctx context.Context, cur *autoscaling.Scale) (*autoscaling.Scale, error) {
+	return a.scale(ctx, s, t, false, update, func(ctx context.Context, cur *autoscaling.Scale) (*autoscaling.Scale, error) {
 		sc := &autoscaling.Scale{}
 		strict, shown, err := patch.Apply(cur, p, sc)
 		if err != nil {
@@ -59,12 +69,18 @@ func (a *API) patchScale(ctx context.Context, s *Served, t client.Target, p clie
 		if sc.ResourceVersion == cur.ResourceVersion {
 			sc.ResourceVersion = ""
 		}
+		if sc.UID != "" && sc.UID != cur.UID {
+			res := s.group()
+			res.Resource += "/scale"
+			//lint:ignore ST1005 Kubernetes' own words
+			return nil, apierrors.NewConflict(res, t.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", sc.UID, cur.UID))
+		}
 		return sc, nil
 	})
 }
 
-// scale changes the replicas to what next makes of the current Scale.
-func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.UpdateOptions, next func(context.Context, *autoscaling.Scale) (*autoscaling.Scale, error)) (Answer, error) {
+// scale changes the replicas to what next makes of the current Scale. put says that the client has sent a whole one.
+func (a *API) scale(ctx context.Context, s *Served, t client.Target, put bool, opt metav1.UpdateOptions, next func(context.Context, *autoscaling.Scale) (*autoscaling.Scale, error)) (Answer, error) {
 	if s.Kind.Scale == nil {
 		return Answer{}, apierrors.NewNotFound(s.group(), "scale")
 	}
@@ -78,13 +94,15 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, opt metav1.
 			s.Kind.Scale.Set(o, sc.Spec.Replicas)
 			return nil
 		}}
-	answer, err := a.do(ctx, s, change{target: t, options: opt, body: body, next: func(ctx context.Context, old *cache.Item) (object.Object, error) {
+	answer, err := a.do(ctx, s, change{target: t, options: opt, body: body, put: put, next: func(ctx context.Context, old *cache.Item) (object.Object, error) {
 		sc, err := next(ctx, scaleOf(s, old.Object))
 		if err != nil {
 			return nil, err
 		}
-		if sc.Name != "" && sc.Name != t.Name {
-			return nil, apierrors.NewBadRequest("the name of the object (" + sc.Name + ") does not match the name on the URL (" + t.Name + ")")
+		if sc.Name != "" {
+			if err := sameName(t.Name, sc); err != nil {
+				return nil, err
+			}
 		}
 		if err := checkScale(s, sc, t.Name); err != nil {
 			return nil, err
@@ -114,11 +132,19 @@ func sentScale(sc *autoscaling.Scale, t client.Target) *autoscaling.Scale {
 
 // checkScale checks a Scale by itself. The checks of a custom object find a bad count in it.
 func checkScale(s *Served, sc *autoscaling.Scale, name string) error {
-	if sc.Spec.Replicas >= 0 || s.Kind.Custom != nil {
+	if s.Kind.Custom != nil {
 		return nil
 	}
-	return apierrors.NewInvalid(scaleGVK.GroupKind(), name, field.ErrorList{
-		field.Invalid(field.NewPath("spec", "replicas"), sc.Spec.Replicas, "must be greater than or equal to 0")})
+	placed := sc.ObjectMeta // what a client leaves out is known
+	placed.Name, placed.Namespace = name, "x"
+	errs := validation.ValidateObjectMeta(&placed, true, kinds.SubdomainName, field.NewPath("metadata"))
+	if sc.Spec.Replicas < 0 {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "replicas"), sc.Spec.Replicas, "must be greater than or equal to 0"))
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(scaleGVK.GroupKind(), name, errs)
+	}
+	return nil
 }
 
 // Body is what a request to a subresource (or to the resource itself, if sub is empty) carries: a new object to decode into. Nil if
@@ -133,4 +159,18 @@ func (s *Served) Body(sub string) object.Object {
 		return o
 	}
 	return newSub(s, sub)
+}
+
+// ScaleColumns head the table of a Scale. Made when asked for: hardly anybody does.
+func ScaleColumns() []kinds.Column {
+	cols := kinds.Columns("Name", "Desired:integer|"+autoscaling.ScaleSpec{}.SwaggerDoc()["replicas"],
+		"Available:integer|"+autoscaling.ScaleStatus{}.SwaggerDoc()["replicas"], "Age")
+	cols[0].Format = ""
+	return cols
+}
+
+// ScaleRow is the row of a Scale.
+func ScaleRow(o object.Object, now time.Time) []any {
+	sc := o.(*autoscaling.Scale)
+	return []any{sc.Name, int64(sc.Spec.Replicas), int64(sc.Status.Replicas), kinds.Age(sc.CreationTimestamp, now)}
 }

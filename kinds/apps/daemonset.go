@@ -23,7 +23,10 @@ var DaemonSet = kinds.Def[apps.DaemonSet, *apps.DaemonSet]{
 	Status:     true,
 	Default:    defaultDaemonSet,
 	Prepare:    countTemplates,
-	Validate:   validateDaemonSet, ValidateUpdate: validateDaemonSetUpdate, ValidateStatus: validateDaemonSetStatus,
+	PrepareStatus: func(d, old *apps.DaemonSet) {
+		number(d, templateNumber(old))
+	},
+	ValidateCreate: validateDaemonSet, ValidateUpdate: validateDaemonSetUpdate, ValidateStatus: validateDaemonSetStatus,
 	Warn: warnDaemonSet,
 	Columns: kinds.Columns("Name", "Desired:integer|"+apps.DaemonSetStatus{}.SwaggerDoc()["desiredNumberScheduled"],
 		"Current:integer|"+apps.DaemonSetStatus{}.SwaggerDoc()["currentNumberScheduled"],
@@ -50,28 +53,45 @@ func defaultDaemonSet(d *apps.DaemonSet) {
 	if s.UpdateStrategy.Type == "" {
 		s.UpdateStrategy.Type = apps.RollingUpdateDaemonSetStrategyType
 	}
+	down := int32(0) // what is there without being used is nothing
 	if s.UpdateStrategy.Type == apps.RollingUpdateDaemonSetStrategyType {
 		if s.UpdateStrategy.RollingUpdate == nil {
 			s.UpdateStrategy.RollingUpdate = &apps.RollingUpdateDaemonSet{}
 		}
-		orPtr(&s.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
-		orPtr(&s.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
+		down = 1
+	}
+	if r := s.UpdateStrategy.RollingUpdate; r != nil {
+		orPtr(&r.MaxUnavailable, intstr.FromInt32(down))
+		orPtr(&r.MaxSurge, intstr.FromInt32(0))
 	}
 	core.DefaultPodTemplate(&s.Template)
 }
 
 // countTemplates keeps the number of the template, which v1 shows as an annotation, so that older controllers can tell templates
-// apart.
+// apart. Only a new DaemonSet may say its own.
 func countTemplates(d, old *apps.DaemonSet) {
-	n := int64(1)
-	if old != nil {
-		n, _ = strconv.ParseInt(old.Annotations[apps.DeprecatedTemplateGeneration], 10, 64)
-		if !equality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
-			n++
-		}
+	if old == nil {
+		number(d, max(templateNumber(d), 1))
+		return
 	}
+	n := templateNumber(old)
+	if !equality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
+		n++
+	}
+	number(d, n)
+}
+
+func templateNumber(d *apps.DaemonSet) int64 {
+	n, err := strconv.ParseInt(d.Annotations[apps.DeprecatedTemplateGeneration], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func number(d *apps.DaemonSet, n int64) {
 	if d.Annotations == nil {
 		d.Annotations = map[string]string{}
 	}
-	d.Annotations[apps.DeprecatedTemplateGeneration] = strconv.FormatInt(max(n, 1), 10)
+	d.Annotations[apps.DeprecatedTemplateGeneration] = strconv.FormatInt(n, 10)
 }

@@ -1,7 +1,6 @@
 package apps
 
 import (
-	"strconv"
 	"time"
 
 	apps "k8s.io/api/apps/v1"
@@ -29,9 +28,6 @@ var ReplicaSet = kinds.Def[apps.ReplicaSet, *apps.ReplicaSet]{
 	Default: func(r *apps.ReplicaSet) {
 		orPtr(&r.Spec.Replicas, 1)
 		core.DefaultPodTemplate(&r.Spec.Template)
-	},
-	Fields: func(r *apps.ReplicaSet) map[string]string {
-		return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 	},
 	Columns: kinds.Columns("Name", "Desired:integer|"+apps.ReplicaSetSpec{}.SwaggerDoc()["replicas"],
 		"Current:integer|"+apps.ReplicaSetStatus{}.SwaggerDoc()["replicas"],

@@ -24,9 +24,10 @@ var StatefulSet = kinds.Def[apps.StatefulSet, *apps.StatefulSet]{
 		},
 		Set: func(s *apps.StatefulSet, n int32) { s.Spec.Replicas = &n },
 	},
-	Default:  defaultStatefulSet,
-	Name:     kinds.LabelName,
-	Validate: validateStatefulSet, ValidateCreate: validateNewStatefulSet, ValidateUpdate: validateStatefulSetUpdate,
+	Default:        defaultStatefulSet,
+	Name:           kinds.LabelName,
+	Prepare:        dropMaxUnavailable,
+	ValidateCreate: validateNewStatefulSet, ValidateUpdate: validateStatefulSetUpdate,
 	ValidateStatus: validateStatefulSetStatus,
 	Warn:           warnStatefulSet,
 	Columns: kinds.Columns("Name", "Ready|Number of the pod with ready state", "Age", "Containers+|Names of each container in the template.",
@@ -53,7 +54,7 @@ func defaultStatefulSet(set *apps.StatefulSet) {
 			s.UpdateStrategy.RollingUpdate = &apps.RollingUpdateStatefulSetStrategy{}
 		}
 	}
-	if r := s.UpdateStrategy.RollingUpdate; r != nil && s.UpdateStrategy.Type == apps.RollingUpdateStatefulSetStrategyType {
+	if r := s.UpdateStrategy.RollingUpdate; r != nil {
 		orPtr(&r.Partition, 0)
 	}
 	if s.PersistentVolumeClaimRetentionPolicy == nil {
@@ -71,5 +72,15 @@ func defaultStatefulSet(set *apps.StatefulSet) {
 		c := &s.VolumeClaimTemplates[i]
 		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"
 		core.DefaultClaim(c)
+	}
+}
+
+// dropMaxUnavailable takes away what stands behind a feature that is off (KEP-961), unless the set has had it before.
+func dropMaxUnavailable(set, old *apps.StatefulSet) {
+	if old != nil && old.Spec.UpdateStrategy.RollingUpdate != nil && old.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable != nil {
+		return
+	}
+	if r := set.Spec.UpdateStrategy.RollingUpdate; r != nil {
+		r.MaxUnavailable = nil
 	}
 }

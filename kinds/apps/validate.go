@@ -15,29 +15,44 @@ import (
 
 var specPath, statusPath = field.NewPath("spec"), field.NewPath("status")
 
-// selectedTemplate checks a selector, and the template beside it that must match it and run for ever. whose is the kind.
-func selectedTemplate(e *check.Errors, s *metav1.LabelSelector, t *corev1.PodTemplateSpec, empty, whose string) {
+// whose says for which kind a template is checked, in the kind's own words.
+type whose struct {
+	empty    string // what the kind is called where its selector is empty
+	bad      string // what is said of a selector that is none
+	template string // what the kind is called where its template runs not for ever
+	again    bool   // the template's labels and annotations are looked at once more
+}
+
+// selectedTemplate checks a selector, and the template beside it that must match it and run for ever.
+func selectedTemplate(e *check.Errors, s *metav1.LabelSelector, t *corev1.PodTemplateSpec, w whose) {
 	p := specPath.Child("selector")
 	if s == nil {
 		e.Required(p, "")
 	} else {
 		e.Selector(p, s)
 		if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
-			e.Invalid(p, s, "empty selector is invalid for "+empty)
+			e.Invalid(p, s, "empty selector is invalid for "+w.empty)
 		}
 	}
 	at := specPath.Child("template")
 	sel, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
-		e.Invalid(p, s, "invalid label selector")
+		e.Invalid(p, s, w.bad)
 		return
 	}
 	if !sel.Empty() && !sel.Matches(labels.Set(t.Labels)) {
 		e.Invalid(at.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`")
 	}
 	core.ValidatePodTemplate(e, at, t)
-	core.AlwaysRestart(e, at, t, whose)
+	if w.again {
+		e.Labels(at.Child("labels"), t.Labels)
+		e.Annotations(at.Child("annotations"), t.Annotations)
+	}
+	core.AlwaysRestart(e, at, t, w.template)
 }
+
+// ofReplicas is for ReplicaSets and those who make them.
+var ofReplicas = whose{empty: "deployment", bad: "invalid label selector", template: "ReplicaSet"}
 
 // intOrPercent wants a number that is not negative, or a percentage.
 func intOrPercent(e *check.Errors, p *field.Path, v *intstr.IntOrString) {
@@ -75,7 +90,7 @@ func validateDeployment(d *apps.Deployment) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		s := &d.Spec
 		check.NonNegativePtr(e, specPath.Child("replicas"), s.Replicas)
-		selectedTemplate(e, s.Selector, &s.Template, "deployment", "ReplicaSet")
+		selectedTemplate(e, s.Selector, &s.Template, ofReplicas)
 		deploymentStrategy(e, specPath.Child("strategy"), &s.Strategy)
 		e.NonNegative(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
 		check.NonNegativePtr(e, specPath.Child("revisionHistoryLimit"), s.RevisionHistoryLimit)
@@ -110,7 +125,12 @@ func deploymentStrategy(e *check.Errors, p *field.Path, s *apps.DeploymentStrate
 		}
 		atMostAll(e, p.Child("maxUnavailable"), r.MaxUnavailable)
 	default:
-		e.Add(field.NotSupported(p, s, []apps.DeploymentStrategyType{apps.RecreateDeploymentStrategyType, apps.RollingUpdateDeploymentStrategyType}))
+		shown := *s.DeepCopy()
+		if r := shown.RollingUpdate; r != nil { // Kubernetes has them as plain numbers inside
+			orPtr(&r.MaxUnavailable, intstr.IntOrString{})
+			orPtr(&r.MaxSurge, intstr.IntOrString{})
+		}
+		e.Add(field.NotSupported(p, check.Plain(shown), []apps.DeploymentStrategyType{apps.RecreateDeploymentStrategyType, apps.RollingUpdateDeploymentStrategyType}))
 	}
 }
 
@@ -125,10 +145,11 @@ func validateDeploymentStatus(d, old *apps.Deployment) field.ErrorList {
 		core.ReplicaCounts(e, s.Replicas, []core.Count{
 			{Field: "updatedReplicas", N: s.UpdatedReplicas}, {Field: "readyReplicas", N: s.ReadyReplicas},
 			{Field: "availableReplicas", N: s.AvailableReplicas},
+		}, func() {
+			e.NonNegative(statusPath.Child("unavailableReplicas"), int64(s.UnavailableReplicas))
+			check.NonNegativePtr(e, statusPath.Child("terminatingReplicas"), s.TerminatingReplicas)
+			check.NonNegativePtr(e, statusPath.Child("collisionCount"), s.CollisionCount)
 		})
-		e.NonNegative(statusPath.Child("unavailableReplicas"), int64(s.UnavailableReplicas))
-		check.NonNegativePtr(e, statusPath.Child("terminatingReplicas"), s.TerminatingReplicas)
-		check.NonNegativePtr(e, statusPath.Child("collisionCount"), s.CollisionCount)
 		if s.AvailableReplicas > s.ReadyReplicas {
 			e.Invalid(statusPath.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas")
 		}
@@ -140,7 +161,7 @@ func validateReplicaSet(r *apps.ReplicaSet) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		check.NonNegativePtr(e, specPath.Child("replicas"), r.Spec.Replicas)
 		e.NonNegative(specPath.Child("minReadySeconds"), int64(r.Spec.MinReadySeconds))
-		selectedTemplate(e, r.Spec.Selector, &r.Spec.Template, "deployment", "ReplicaSet")
+		selectedTemplate(e, r.Spec.Selector, &r.Spec.Template, ofReplicas)
 	})
 }
 
@@ -154,9 +175,10 @@ func validateReplicaSetStatus(r, _ *apps.ReplicaSet) field.ErrorList {
 		core.ReplicaCounts(e, s.Replicas, []core.Count{
 			{Field: "fullyLabeledReplicas", N: s.FullyLabeledReplicas}, {Field: "readyReplicas", N: s.ReadyReplicas},
 			{Field: "availableReplicas", N: s.AvailableReplicas},
+		}, func() {
+			check.NonNegativePtr(e, statusPath.Child("terminatingReplicas"), s.TerminatingReplicas)
+			e.NonNegative(statusPath.Child("observedGeneration"), s.ObservedGeneration)
 		})
-		e.NonNegative(statusPath.Child("observedGeneration"), s.ObservedGeneration)
-		check.NonNegativePtr(e, statusPath.Child("terminatingReplicas"), s.TerminatingReplicas)
 		if s.AvailableReplicas > s.ReadyReplicas {
 			e.Invalid(statusPath.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas")
 		}

@@ -9,13 +9,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
 	"proa.dev/kinds/core"
 )
 
-func validateStatefulSet(set *apps.StatefulSet) field.ErrorList {
+// statefulSpec checks a set by itself. What cannot change is checked in new sets only, old of which is nil.
+func statefulSpec(set, old *apps.StatefulSet) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		s := &set.Spec
 		switch s.PodManagementPolicy {
@@ -36,12 +38,20 @@ func validateStatefulSet(set *apps.StatefulSet) field.ErrorList {
 					apps.RetainPersistentVolumeClaimRetentionPolicyType, apps.DeletePersistentVolumeClaimRetentionPolicyType)
 			}
 		}
+		if old == nil {
+			for i := range s.VolumeClaimTemplates {
+				core.ValidateClaimSpec(e, specPath.Child("volumeClaimTemplates").Index(i).Child("spec"), &s.VolumeClaimTemplates[i].Spec)
+			}
+		}
 		check.NonNegativePtr(e, specPath.Child("replicas"), s.Replicas)
 		e.NonNegative(specPath.Child("minReadySeconds"), int64(s.MinReadySeconds))
 		if s.Ordinals != nil {
 			e.NonNegative(specPath.Child("ordinals.start"), int64(s.Ordinals.Start))
 		}
-		selectedTemplate(e, s.Selector, statefulTemplate(s), "statefulset", "StatefulSet")
+		if old == nil && s.ServiceName != "" { // else it cannot change, and may be from before the rule
+			e.Label(specPath.Child("serviceName"), s.ServiceName)
+		}
+		selectedTemplate(e, s.Selector, statefulTemplate(s), whose{empty: "statefulset", template: "StatefulSet", again: true})
 	})
 }
 
@@ -96,28 +106,19 @@ func statefulStrategy(e *check.Errors, p *field.Path, s *apps.StatefulSetUpdateS
 	}
 }
 
-// validateNewStatefulSet checks what is immutable, and tolerated in sets that had it before the rule.
-func validateNewStatefulSet(set *apps.StatefulSet) field.ErrorList {
-	return check.Run(func(e *check.Errors) {
-		for i := range set.Spec.VolumeClaimTemplates {
-			core.ValidateClaimSpec(e, specPath.Child("volumeClaimTemplates").Index(i).Child("spec"), &set.Spec.VolumeClaimTemplates[i].Spec)
-		}
-		if n := set.Spec.ServiceName; n != "" {
-			e.Label(specPath.Child("serviceName"), n)
-		}
-	})
-}
+func validateNewStatefulSet(set *apps.StatefulSet) field.ErrorList { return statefulSpec(set, nil) }
 
 func validateStatefulSetUpdate(set, old *apps.StatefulSet) field.ErrorList {
+	errs := statefulSpec(set, old)
 	now, was := set.Spec, old.Spec
 	now.Replicas, now.Template, now.UpdateStrategy, now.MinReadySeconds = was.Replicas, was.Template, was.UpdateStrategy, was.MinReadySeconds
 	now.Ordinals, now.RevisionHistoryLimit = was.Ordinals, was.RevisionHistoryLimit
 	now.PersistentVolumeClaimRetentionPolicy = was.PersistentVolumeClaimRetentionPolicy
 	if equality.Semantic.DeepEqual(now, was) {
-		return nil
+		return errs
 	}
-	return field.ErrorList{field.Forbidden(specPath, "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "+
-		"'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")}
+	return append(errs, field.Forbidden(specPath, "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "+
+		"'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"))
 }
 
 func validateStatefulSetStatus(set, old *apps.StatefulSet) field.ErrorList {
@@ -126,9 +127,10 @@ func validateStatefulSetStatus(set, old *apps.StatefulSet) field.ErrorList {
 		core.ReplicaCounts(e, s.Replicas, []core.Count{
 			{Field: "readyReplicas", N: s.ReadyReplicas}, {Field: "currentReplicas", N: s.CurrentReplicas},
 			{Field: "updatedReplicas", N: s.UpdatedReplicas}, {Field: "availableReplicas", N: s.AvailableReplicas},
+		}, func() {
+			e.NonNegative(statusPath.Child("observedGeneration"), s.ObservedGeneration)
+			check.NonNegativePtr(e, statusPath.Child("collisionCount"), s.CollisionCount)
 		})
-		e.NonNegative(statusPath.Child("observedGeneration"), s.ObservedGeneration)
-		check.NonNegativePtr(e, statusPath.Child("collisionCount"), s.CollisionCount)
 		if s.AvailableReplicas > s.ReadyReplicas {
 			e.Invalid(statusPath.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than status.readyReplicas")
 		}
@@ -177,12 +179,18 @@ func daemonStrategy(e *check.Errors, p *field.Path, s *apps.DaemonSetUpdateStrat
 			e.Required(p.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0")
 		}
 	default:
-		e.Add(field.NotSupported(p, s, []apps.DaemonSetUpdateStrategyType{apps.RollingUpdateDaemonSetStrategyType, apps.OnDeleteDaemonSetStrategyType}))
+		shown := *s.DeepCopy()
+		if r := shown.RollingUpdate; r != nil { // Kubernetes has them as plain numbers inside
+			orPtr(&r.MaxUnavailable, intstr.IntOrString{})
+			orPtr(&r.MaxSurge, intstr.IntOrString{})
+		}
+		e.Add(field.NotSupported(p, check.Plain(shown), []apps.DaemonSetUpdateStrategyType{apps.RollingUpdateDaemonSetStrategyType, apps.OnDeleteDaemonSetStrategyType}))
 	}
 }
 
 func validateDaemonSetUpdate(d, old *apps.DaemonSet) field.ErrorList {
-	return check.Run(func(e *check.Errors) { e.Immutable(specPath.Child("selector"), d.Spec.Selector, old.Spec.Selector) })
+	return append(check.Run(func(e *check.Errors) { e.Immutable(specPath.Child("selector"), d.Spec.Selector, old.Spec.Selector) }),
+		validateDaemonSet(d)...)
 }
 
 func validateDaemonSetStatus(d, old *apps.DaemonSet) field.ErrorList {

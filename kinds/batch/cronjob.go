@@ -13,12 +13,12 @@ import (
 
 // CronJob is batch/v1 CronJob: Jobs by the clock.
 var CronJob = kinds.Def[batch.CronJob, *batch.CronJob]{
-	Path:       "batch/v1/cronjobs",
-	Short:      []string{"cj"},
-	Categories: []string{"all"},
-	Generation: true,
-	Status:     true,
-	Validate:   validateCronJob, ValidateCreate: validateNewCronJob, ValidateUpdate: validateCronJobUpdate,
+	Path:           "batch/v1/cronjobs",
+	Short:          []string{"cj"},
+	Categories:     []string{"all"},
+	Generation:     true,
+	Status:         true,
+	ValidateCreate: validateNewCronJob, ValidateUpdate: cronJobSpec,
 	Warn: warnCronJob,
 	Default: func(c *batch.CronJob) {
 		if c.Spec.ConcurrencyPolicy == "" {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	batch "k8s.io/api/batch/v1"
@@ -67,6 +68,9 @@ func defaultJobSpec(s *batch.JobSpec) {
 // defaultJobTemplate fills what is filled in the Jobs of a CronJob's template, too.
 func defaultJobTemplate(s *batch.JobSpec) {
 	if p := s.PodFailurePolicy; p != nil {
+		if len(p.Rules) == 0 {
+			p.Rules = nil
+		}
 		for i := range p.Rules {
 			for j := range p.Rules[i].OnPodConditions {
 				if c := &p.Rules[i].OnPodConditions[j]; c.Status == "" {
@@ -85,7 +89,8 @@ func prepareJob(j, old *batch.Job) {
 	}
 	uid := string(j.UID)
 	l := &j.Spec.Template.Labels
-	if maps.Equal(j.Labels, *l) { // its own are the template's by default, and those now grow
+	made := j.GenerateName != "" && strings.HasPrefix(j.Name, j.GenerateName) // the name: then they are a copy
+	if maps.Equal(j.Labels, *l) && !made {                                    // its own are the template's by default, and those now grow
 		defer func() { j.Labels = maps.Clone(*l) }()
 	}
 	for k, v := range map[string]string{

@@ -17,15 +17,19 @@ import (
 // maxCronJobName leaves room for the number that each Job's name ends with.
 const maxCronJobName = 52
 
-func validateCronJob(c *batch.CronJob) field.ErrorList {
+// cronJobSpec checks a CronJob by itself, and a time zone where it is another one than that of old, which is nil for a new CronJob.
+func cronJobSpec(c, old *batch.CronJob) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		s := &c.Spec
 		if s.Schedule == "" {
 			e.Required(specPath.Child("schedule"), "")
-		} else if _, err := parseSchedule(s.Schedule); err != nil {
-			e.Invalid(specPath.Child("schedule"), s.Schedule, err.Error())
+		} else {
+			schedule(e, c, old != nil && strings.Contains(old.Spec.Schedule, "TZ"))
 		}
 		check.NonNegativePtr(e, specPath.Child("startingDeadlineSeconds"), s.StartingDeadlineSeconds)
+		if old == nil || !ptr.Equal(s.TimeZone, old.Spec.TimeZone) {
+			timeZone(e, specPath.Child("timeZone"), s.TimeZone)
+		}
 		check.OneOfRequired(e, specPath.Child("concurrencyPolicy"), s.ConcurrencyPolicy,
 			batch.AllowConcurrent, batch.ForbidConcurrent, batch.ReplaceConcurrent)
 		p := specPath.Child("jobTemplate", "spec")
@@ -52,26 +56,18 @@ func parseSchedule(s string) (_ cron.Schedule, err error) {
 }
 
 func validateNewCronJob(c *batch.CronJob) field.ErrorList {
-	return check.Run(func(e *check.Errors) {
-		if len(c.Name) > maxCronJobName {
-			e.Invalid(metaPath.Child("name"), c.Name, "must be no more than 52 characters")
-		}
-		zoneInSchedule(e, c, false)
-		timeZone(e, specPath.Child("timeZone"), c.Spec.TimeZone)
-	})
+	errs := cronJobSpec(c, nil)
+	if len(c.Name) > maxCronJobName {
+		errs = append(errs, field.Invalid(metaPath.Child("name"), c.Name, "must be no more than 52 characters"))
+	}
+	return errs
 }
 
-func validateCronJobUpdate(c, old *batch.CronJob) field.ErrorList {
-	return check.Run(func(e *check.Errors) {
-		zoneInSchedule(e, c, strings.Contains(old.Spec.Schedule, "TZ"))
-		if !ptr.Equal(c.Spec.TimeZone, old.Spec.TimeZone) {
-			timeZone(e, specPath.Child("timeZone"), c.Spec.TimeZone)
-		}
-	})
-}
-
-// zoneInSchedule forbids the library's own way to name a time zone, except where an older object has it.
-func zoneInSchedule(e *check.Errors, c *batch.CronJob, allowed bool) {
+// schedule checks the time, and forbids the library's own way to name a time zone, except where an older object has it.
+func schedule(e *check.Errors, c *batch.CronJob, allowed bool) {
+	if _, err := parseSchedule(c.Spec.Schedule); err != nil {
+		e.Invalid(specPath.Child("schedule"), c.Spec.Schedule, err.Error())
+	}
 	p, s := specPath.Child("schedule"), c.Spec.Schedule
 	switch has := strings.Contains(s, "TZ"); {
 	case has && !allowed:

@@ -31,15 +31,7 @@ const (
 func validateJob(j *batch.Job) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		generatedSelector(e, j)
-		jobSpec(e, specPath, &j.Spec)
-		if j.Spec.Selector == nil {
-			e.Required(specPath.Child("selector"), "")
-		} else {
-			e.Selector(specPath.Child("selector"), j.Spec.Selector)
-		}
-		if sel, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !sel.Matches(labels.Set(j.Spec.Template.Labels)) {
-			e.Invalid(specPath.Child("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`")
-		}
+		selectedSpec(e, &j.Spec)
 		if n := j.Spec.Completions; indexed(&j.Spec) && n != nil && *n > 0 {
 			host := fmt.Sprintf("%s-%d", j.Name, *n-1)
 			if len(utilvalidation.IsDNS1123Label(host)) > 0 {
@@ -47,6 +39,19 @@ func validateJob(j *batch.Job) field.ErrorList {
 			}
 		}
 	})
+}
+
+// selectedSpec checks a Job's spec, the selector included.
+func selectedSpec(e *check.Errors, s *batch.JobSpec) {
+	jobSpec(e, specPath, s)
+	if s.Selector == nil {
+		e.Required(specPath.Child("selector"), "")
+	} else {
+		e.Selector(specPath.Child("selector"), s.Selector)
+	}
+	if sel, err := metav1.LabelSelectorAsSelector(s.Selector); err == nil && !sel.Matches(labels.Set(s.Template.Labels)) {
+		e.Invalid(specPath.Child("template", "metadata", "labels"), s.Template.Labels, "`selector` does not match template `labels`")
+	}
 }
 
 func indexed(s *batch.JobSpec) bool {
@@ -121,7 +126,10 @@ func completions(e *check.Errors, p *field.Path, s *batch.JobSpec) {
 	if m := s.CompletionMode; m != nil {
 		check.OneOf(e, p.Child("completionMode"), *m, batch.NonIndexedCompletion, batch.IndexedCompletion)
 	}
-	if !indexed(s) {
+	if m := ptr.Deref(s.CompletionMode, batch.NonIndexedCompletion); m != batch.IndexedCompletion {
+		if m != batch.NonIndexedCompletion {
+			return
+		}
 		if n := s.BackoffLimitPerIndex; n != nil {
 			e.Invalid(p.Child("backoffLimitPerIndex"), *n, "requires indexed completion mode")
 		}
@@ -138,7 +146,7 @@ func completions(e *check.Errors, p *field.Path, s *batch.JobSpec) {
 		e.Invalid(p.Child("parallelism"), parallel,
 			fmt.Sprintf("must be less than or equal to %d when completion mode is Indexed", maxIndexedParallelism))
 	}
-	if s.Completions != nil && failed > *s.Completions {
+	if s.Completions != nil && s.MaxFailedIndexes != nil && failed > *s.Completions {
 		e.Invalid(p.Child("maxFailedIndexes"), failed, "must be less than or equal to completions")
 	}
 	if failed > maxFailedIndexes {
@@ -162,6 +170,7 @@ func completions(e *check.Errors, p *field.Path, s *batch.JobSpec) {
 func validateJobUpdate(j, old *batch.Job) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		now, was := &j.Spec, &old.Spec
+		selectedSpec(e, now) // Kubernetes looks twice: the causes come twice
 		if !indexed(now) {
 			e.Immutable(specPath.Child("completions"), now.Completions, was.Completions)
 		} else if now.Completions != nil && !equality.Semantic.DeepEqual(now.Completions, was.Completions) &&

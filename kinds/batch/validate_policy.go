@@ -173,6 +173,35 @@ func countIndexes(s string, completions int32) (total int32, err error) {
 	return total, nil
 }
 
+// overlapOf is the first index that both lists have. What cannot be read is passed over.
+func overlapOf(a, b string, completions int32) (int32, bool) {
+	left, right := intervals(a, completions), intervals(b, completions)
+	for len(left) > 0 && len(right) > 0 {
+		x, y := left[0], right[0]
+		if x[0] <= y[1] && y[0] <= x[1] {
+			return max(x[0], y[0]), true
+		}
+		if x[0] <= y[0] {
+			left = left[1:]
+		} else {
+			right = right[1:]
+		}
+	}
+	return 0, false
+}
+
+func intervals(s string, completions int32) (out [][2]int32) {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		if from, to, err := interval(part, completions); err == nil {
+			out = append(out, [2]int32{from, to})
+		}
+	}
+	return out
+}
+
 // interval reads "3" and "3-5".
 func interval(s string, completions int32) (from, to int32, err error) {
 	ends := strings.Split(s, "-")

@@ -2,8 +2,11 @@ package batch
 
 import (
 	"fmt"
+	"slices"
 
 	batch "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -27,9 +30,11 @@ func validateJobStatus(j, old *batch.Job) field.ErrorList {
 			uncounted(e, statusPath.Child("uncountedTerminatedPods", "succeeded"), u.Succeeded, seen)
 			uncounted(e, statusPath.Child("uncountedTerminatedPods", "failed"), u.Failed, seen)
 		}
-		conditionsAgree(e, j, old)
-		finished(e, j, old)
-		indexesOfStatus(e, j, old)
+		v := statusCheck{Errors: e, j: j, old: old}
+		v.complete()
+		v.finished()
+		v.indexes()
+		v.last()
 		transitions(e, j, old)
 	})
 }
@@ -46,28 +51,46 @@ func uncounted(e *check.Errors, p *field.Path, list []types.UID, seen map[types.
 	}
 }
 
-func conditionsAgree(e *check.Errors, j, old *batch.Job) {
-	p := statusPath.Child("conditions")
-	bad := func(detail string) { e.Invalid(p, field.OmitValueType{}, detail) }
-	is := func(t batch.JobConditionType) bool { return hasCondition(j, t) }
-	became := func(t batch.JobConditionType) bool { return is(t) && !hasCondition(old, t) }
-	if is(batch.JobComplete) && is(batch.JobFailed) && (became(batch.JobComplete) || became(batch.JobFailed)) {
-		bad("cannot set Complete=True and Failed=true conditions")
+// statusCheck is one check of a status.
+type statusCheck struct {
+	*check.Errors
+	j, old *batch.Job
+}
+
+func (c *statusCheck) is(t batch.JobConditionType) bool { return hasCondition(c.j, t) }
+
+// turned says whether the condition is another one than before.
+func (c *statusCheck) turned(t batch.JobConditionType) bool { return c.is(t) != hasCondition(c.old, t) }
+
+func (c *statusCheck) bad(detail string) {
+	c.Invalid(statusPath.Child("conditions"), field.OmitValueType{}, detail)
+}
+
+func (c *statusCheck) complete() {
+	s, was, done := &c.j.Status, &c.old.Status, c.is(batch.JobComplete)
+	turned := c.turned(batch.JobComplete)
+	if (turned || c.turned(batch.JobFailed)) && done && c.is(batch.JobFailed) {
+		c.bad("cannot set Complete=True and Failed=true conditions")
 	}
-	if is(batch.JobComplete) && is(batch.JobFailureTarget) && (became(batch.JobComplete) || became(batch.JobFailureTarget)) {
-		bad("cannot set Complete=True and FailureTarget=true conditions")
+	if (turned || c.turned(batch.JobFailureTarget)) && done && c.is(batch.JobFailureTarget) {
+		c.bad("cannot set Complete=True and FailureTarget=true conditions")
 	}
-	if became(batch.JobFailed) && !is(batch.JobFailureTarget) {
-		bad("cannot set Failed=True condition without the FailureTarget=true condition")
+	ended, began := !sameTime(s.CompletionTime, was.CompletionTime), !sameTime(s.StartTime, was.StartTime)
+	p := statusPath.Child("completionTime")
+	if (turned || ended) && s.CompletionTime != nil && !done {
+		c.Invalid(p, s.CompletionTime, "cannot set completionTime when there is no Complete=True condition")
 	}
-	if became(batch.JobComplete) && !is(batch.JobSuccessCriteriaMet) {
-		bad("cannot set Complete=True condition without the SuccessCriteriaMet=true condition")
+	if (turned || ended) && s.CompletionTime == nil && done {
+		c.Required(p, "completionTime is required for Complete jobs")
 	}
-	if is(batch.JobSuccessCriteriaMet) && is(batch.JobFailed) {
-		bad("cannot set SuccessCriteriaMet=True and Failed=true conditions")
+	if (began || ended) && s.StartTime != nil && s.CompletionTime != nil && s.CompletionTime.Before(s.StartTime) {
+		c.Invalid(p, s.CompletionTime, "must be equal to or after `startTime`")
 	}
-	if is(batch.JobSuccessCriteriaMet) && is(batch.JobFailureTarget) {
-		bad("cannot set SuccessCriteriaMet=True and FailureTarget=true conditions")
+	if (c.turned(batch.JobFailed) || !ptr.Equal(s.FailedIndexes, was.FailedIndexes)) && c.is(batch.JobFailed) && !c.is(batch.JobFailureTarget) {
+		c.bad("cannot set Failed=True condition without the FailureTarget=true condition")
+	}
+	if (turned || c.turned(batch.JobSuccessCriteriaMet)) && done && !c.is(batch.JobSuccessCriteriaMet) {
+		c.bad("cannot set Complete=True condition without the SuccessCriteriaMet=true condition")
 	}
 }
 
@@ -75,51 +98,69 @@ func isFinished(j *batch.Job) bool {
 	return hasCondition(j, batch.JobComplete) || hasCondition(j, batch.JobFailed)
 }
 
-func finished(e *check.Errors, j, old *batch.Job) {
-	s, complete := &j.Status, hasCondition(j, batch.JobComplete)
-	switch p := statusPath.Child("completionTime"); {
-	case s.CompletionTime != nil && !complete:
-		e.Invalid(p, s.CompletionTime, "cannot set completionTime when there is no Complete=True condition")
-	case s.CompletionTime == nil && complete && !hasCondition(old, batch.JobComplete):
-		e.Required(p, "completionTime is required for Complete jobs")
-	case s.CompletionTime != nil && s.StartTime != nil && s.CompletionTime.Before(s.StartTime):
-		e.Invalid(p, s.CompletionTime, "must be equal to or after `startTime`")
-	}
-	if r := s.Ready; r != nil && *r > s.Active {
-		e.Invalid(statusPath.Child("ready"), *r, "cannot set more ready pods than active")
-	}
-	if !isFinished(j) {
+func (c *statusCheck) finished() {
+	s, was := &c.j.Status, &c.old.Status
+	if !isFinished(c.j) {
 		return
 	}
-	if s.Active > 0 {
-		e.Invalid(statusPath.Child("active"), s.Active, "active>0 is invalid for finished job")
+	turned := !isFinished(c.old)
+	if (turned || s.Active != was.Active) && s.Active > 0 {
+		c.Invalid(statusPath.Child("active"), s.Active, "active>0 is invalid for finished job")
 	}
-	if s.StartTime == nil && !isFinished(old) {
-		e.Required(statusPath.Child("startTime"), "startTime is required for finished job")
+	nothingToDo := ptr.Deref(c.j.Spec.Suspend, false) && c.j.Spec.Completions != nil && *c.j.Spec.Completions == 0
+	if (turned || !sameTime(s.StartTime, was.StartTime)) && !nothingToDo && s.StartTime == nil {
+		c.Required(statusPath.Child("startTime"), "startTime is required for finished job")
 	}
-	if u := s.UncountedTerminatedPods; u != nil && len(u.Failed)+len(u.Succeeded) > 0 {
-		e.Invalid(statusPath.Child("uncountedTerminatedPods"), u, "must be empty for finished job")
-	}
-	if n := ptr.Deref(s.Terminating, 0); n > 0 && !isFinished(old) {
-		e.Invalid(statusPath.Child("terminating"), n, "terminating>0 is invalid for finished job")
+	u := s.UncountedTerminatedPods
+	if (turned || !equality.Semantic.DeepEqual(u, was.UncountedTerminatedPods)) && u != nil && len(u.Failed)+len(u.Succeeded) > 0 {
+		c.Invalid(statusPath.Child("uncountedTerminatedPods"), u, "must be empty for finished job")
 	}
 }
 
-func indexesOfStatus(e *check.Errors, j, old *batch.Job) {
-	s, n := &j.Status, ptr.Deref(j.Spec.Completions, 0)
-	if p := statusPath.Child("completedIndexes"); s.CompletedIndexes != old.Status.CompletedIndexes {
-		if s.CompletedIndexes != "" && !indexed(&j.Spec) {
-			e.Invalid(p, s.CompletedIndexes, "cannot set non-empty completedIndexes when non-indexed completion mode")
-		} else if _, err := countIndexes(s.CompletedIndexes, n); err != nil {
-			e.Invalid(p, s.CompletedIndexes, fmt.Sprintf("error parsing completedIndexes: %s", err))
+func (c *statusCheck) indexes() {
+	s, was, spec := &c.j.Status, &c.old.Status, &c.j.Spec
+	completed, failed := s.CompletedIndexes != was.CompletedIndexes, !ptr.Equal(s.FailedIndexes, was.FailedIndexes)
+	pc, pf := statusPath.Child("completedIndexes"), statusPath.Child("failedIndexes")
+	if completed && spec.Completions != nil {
+		if _, err := countIndexes(s.CompletedIndexes, *spec.Completions); err != nil {
+			c.Invalid(pc, s.CompletedIndexes, fmt.Sprintf("error parsing completedIndexes: %s", err))
 		}
 	}
-	if p := statusPath.Child("failedIndexes"); s.FailedIndexes != nil && !ptr.Equal(s.FailedIndexes, old.Status.FailedIndexes) {
-		if j.Spec.BackoffLimitPerIndex == nil {
-			e.Invalid(p, *s.FailedIndexes, "cannot set non-null failedIndexes when backoffLimitPerIndex is null")
-		} else if _, err := countIndexes(*s.FailedIndexes, n); err != nil {
-			e.Invalid(p, s.FailedIndexes, fmt.Sprintf("error parsing failedIndexes: %s", err))
+	if failed && spec.Completions != nil && spec.BackoffLimitPerIndex != nil && s.FailedIndexes != nil {
+		if _, err := countIndexes(*s.FailedIndexes, *spec.Completions); err != nil {
+			c.Invalid(pf, s.FailedIndexes, fmt.Sprintf("error parsing failedIndexes: %s", err))
 		}
+	}
+	if completed && s.CompletedIndexes != "" && !indexed(spec) {
+		c.Invalid(pc, s.CompletedIndexes, "cannot set non-empty completedIndexes when non-indexed completion mode")
+	}
+	if failed && spec.BackoffLimitPerIndex == nil && s.FailedIndexes != nil {
+		c.Invalid(pf, *s.FailedIndexes, "cannot set non-null failedIndexes when backoffLimitPerIndex is null")
+	}
+	if (completed || failed) && spec.Completions != nil && s.FailedIndexes != nil {
+		if i, both := overlapOf(s.CompletedIndexes, *s.FailedIndexes, *spec.Completions); both {
+			c.Invalid(pf, *s.FailedIndexes, fmt.Sprintf("failedIndexes and completedIndexes overlap at index: %d", i))
+		}
+	}
+}
+
+func (c *statusCheck) last() {
+	s, was := &c.j.Status, &c.old.Status
+	if n := s.Terminating; isFinished(c.j) && (!isFinished(c.old) || !ptr.Equal(n, was.Terminating)) && ptr.Deref(n, 0) > 0 {
+		c.Invalid(statusPath.Child("terminating"), n, "terminating>0 is invalid for finished job")
+	}
+	if r := s.Ready; r != nil && *r > s.Active && (!ptr.Equal(r, was.Ready) || s.Active != was.Active) {
+		c.Invalid(statusPath.Child("ready"), *r, "cannot set more ready pods than active")
+	}
+	met := c.is(batch.JobSuccessCriteriaMet)
+	if met && c.is(batch.JobFailed) {
+		c.bad("cannot set SuccessCriteriaMet=True and Failed=true conditions")
+	}
+	if met && c.is(batch.JobFailureTarget) {
+		c.bad("cannot set SuccessCriteriaMet=True and FailureTarget=true conditions")
+	}
+	if c.j.Spec.SuccessPolicy != nil && !met && c.is(batch.JobComplete) {
+		c.bad("cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True")
 	}
 }
 
@@ -130,20 +171,27 @@ func transitions(e *check.Errors, j, old *batch.Job) {
 			e.Invalid(statusPath.Child("conditions"), field.OmitValueType{}, fmt.Sprintf("cannot disable the terminal %s=True condition", t))
 		}
 	}
-	if hasCondition(old, batch.JobSuccessCriteriaMet) && !hasCondition(j, batch.JobSuccessCriteriaMet) {
-		e.Invalid(statusPath.Child("conditions"), field.OmitValueType{}, "cannot disable the SuccessCriteriaMet=True condition")
-	}
 	if s.Failed < was.Failed {
 		e.Invalid(statusPath.Child("failed"), s.Failed, "cannot decrease the failed counter")
 	}
-	if s.Succeeded < was.Succeeded {
+	if s.Succeeded < was.Succeeded && !(indexed(&j.Spec) && ptr.Equal(j.Spec.Completions, j.Spec.Parallelism)) { // those may shrink
 		e.Invalid(statusPath.Child("succeeded"), s.Succeeded, "cannot decrease the succeeded counter")
 	}
 	if s.CompletionTime != nil && was.CompletionTime != nil && !sameTime(s.CompletionTime, was.CompletionTime) {
 		e.Invalid(statusPath.Child("completionTime"), s.CompletionTime, "field is immutable")
 	}
-	if was.StartTime != nil && !sameTime(s.StartTime, was.StartTime) && !ptr.Deref(j.Spec.Suspend, false) {
+	resumes := hasCondition(old, batch.JobSuspended) && slices.ContainsFunc(s.Conditions, func(c batch.JobCondition) bool {
+		return c.Type == batch.JobSuspended && c.Status == corev1.ConditionFalse
+	})
+	if was.StartTime != nil && !sameTime(s.StartTime, was.StartTime) && !ptr.Deref(j.Spec.Suspend, false) && !resumes {
 		e.Invalid(statusPath.Child("startTime"), s.StartTime, "field is immutable for unsuspended job once set")
+	}
+	met, wasMet := hasCondition(j, batch.JobSuccessCriteriaMet), hasCondition(old, batch.JobSuccessCriteriaMet)
+	if wasMet && !met {
+		e.Invalid(statusPath.Child("conditions"), field.OmitValueType{}, "cannot disable the SuccessCriteriaMet=True condition")
+	}
+	if hasCondition(old, batch.JobComplete) && !wasMet && met {
+		e.Invalid(statusPath.Child("conditions"), field.OmitValueType{}, "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions")
 	}
 }
 

@@ -7,12 +7,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
-	"proa.dev/kinds/core"
+	"proa.dev/kinds/core/podwarn"
 )
 
 func warnJob(j, old *batch.Job) (out []string) {
 	if old == nil {
-		out = core.WarnName("", j.Name)
+		out = podwarn.Name("", j.Name)
 	}
 	if old == nil || j.Generation != old.Generation {
 		out = append(out, warnSpec(specPath, &j.Spec)...)
@@ -22,7 +22,7 @@ func warnJob(j, old *batch.Job) (out []string) {
 
 func warnCronJob(c, old *batch.CronJob) (out []string) {
 	if old == nil {
-		out = core.WarnName("", c.Name)
+		out = podwarn.Name("", c.Name)
 	}
 	if old == nil || c.Generation != old.Generation {
 		out = append(out, warnSpec(specPath.Child("jobTemplate", "spec"), &c.Spec.JobTemplate.Spec)...)
@@ -35,5 +35,5 @@ func warnSpec(p *field.Path, s *batch.JobSpec) (out []string) {
 		out = append(out, fmt.Sprintf("%s: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "+
 			"Kubernetes might not be able to track completedIndexes when a big number of indexes fail", p))
 	}
-	return append(out, core.WarnPodTemplate(p.Child("template"), &s.Template)...)
+	return append(out, podwarn.Template(p.Child("template"), &s.Template)...)
 }

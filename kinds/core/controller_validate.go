@@ -46,7 +46,7 @@ func validateReplicationControllerStatus(r, _ *core.ReplicationController) field
 	return check.Run(func(e *check.Errors) {
 		ReplicaCounts(e, s.Replicas, []Count{
 			{"fullyLabeledReplicas", s.FullyLabeledReplicas}, {"readyReplicas", s.ReadyReplicas}, {"availableReplicas", s.AvailableReplicas},
-		}, s.ObservedGeneration)
+		}, func() { e.NonNegative(statusPath.Child("observedGeneration"), s.ObservedGeneration) })
 		if s.AvailableReplicas > s.ReadyReplicas {
 			e.Invalid(statusPath.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas")
 		}
@@ -59,16 +59,14 @@ type Count struct {
 	N     int32
 }
 
-// ReplicaCounts wants that no number in a status is negative, and that none is greater than that of all replicas. It looks at the observed
-// generations between the two.
-func ReplicaCounts(e *check.Errors, all int32, parts []Count, observed ...int64) {
+// ReplicaCounts wants that no number in a status is negative, and that none is greater than that of all replicas. Between the two it
+// lets others look.
+func ReplicaCounts(e *check.Errors, all int32, parts []Count, others func()) {
 	e.NonNegative(statusPath.Child("replicas"), int64(all))
 	for _, c := range parts {
 		e.NonNegative(statusPath.Child(c.Field), int64(c.N))
 	}
-	for _, n := range observed {
-		e.NonNegative(statusPath.Child("observedGeneration"), n)
-	}
+	others()
 	for _, c := range parts {
 		if c.N > all {
 			e.Invalid(statusPath.Child(c.Field), c.N, "cannot be greater than status.replicas")

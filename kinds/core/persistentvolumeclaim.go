@@ -1,12 +1,12 @@
 package core
 
 import (
-	"fmt"
 	"time"
 
 	core "k8s.io/api/core/v1"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/podwarn"
 )
 
 // PersistentVolumeClaim is v1 PersistentVolumeClaim: so much storage of such a class is wanted.
@@ -40,15 +40,7 @@ func warnClaim(c, _ *core.PersistentVolumeClaim) (out []string) {
 	if _, ok := c.Annotations[core.BetaStorageClassAnnotation]; ok {
 		out = append(out, "metadata.annotations["+core.BetaStorageClassAnnotation+`]: deprecated since v1.8; use "storageClassName" attribute instead`)
 	}
-	for _, l := range []struct {
-		name string
-		list core.ResourceList
-	}{{"requests", c.Spec.Resources.Requests}, {"limits", c.Spec.Resources.Limits}} {
-		if q := l.list[core.ResourceStorage]; q.MilliValue()%1000 != 0 {
-			out = append(out, fmt.Sprintf("spec.resources.%s[storage]: fractional byte value %q is invalid, must be an integer", l.name, q.String()))
-		}
-	}
-	return out
+	return append(out, podwarn.Claim(specPath, &c.Spec)...)
 }
 
 // alignDataSources keeps the older field dataSource and dataSourceRef alike; dataSource knows claims and snapshots only, and other

@@ -7,6 +7,7 @@ import (
 
 	"proa.dev/kinds"
 	"proa.dev/kinds/core/podtable"
+	"proa.dev/kinds/core/podwarn"
 )
 
 // Pod is v1 Pod: containers that share a network and a fate.
@@ -31,7 +32,7 @@ var Pod = kinds.Def[core.Pod, *core.Pod]{
 	Prepare:       preparePod,
 	PrepareStatus: preparePodStatus,
 	Validate:      validatePod, ValidateCreate: validateNewPod, ValidateUpdate: validatePodUpdate, ValidateStatus: validatePodStatus,
-	Warn:    warnPod,
+	Warn:    podwarn.Pod,
 	Fields:  podFields,
 	Columns: podtable.Columns,
 	Row:     podtable.Row,
