@@ -17,11 +17,7 @@ import (
 	"proa.dev/object"
 )
 
-// port is one node port. TCP and UDP have their own.
-type port struct {
-	protocol core.Protocol
-	number   int32
-}
+var errPortTaken = errors.New("provided port is already allocated")
 
 // addresses hands out the cluster addresses and node ports of services. What is taken is what the services in the View have, plus what has
 // been handed out to writes that the View does not show yet.
@@ -34,16 +30,16 @@ type addresses struct {
 
 	mu      sync.Mutex // guards below
 	ips     map[netip.Addr]object.Key
-	nodes   map[port]object.Key
+	nodes   map[int32]object.Key
 	flight  map[netip.Addr]object.Key
-	flightP map[port]object.Key
+	flightP map[int32]object.Key
 	held    map[netip.Addr]object.Key // by IPAddresses of others
 	more    map[string][]netip.Prefix // further ranges, by their ServiceCIDR
 }
 
 func newAddresses(d Deps) (*addresses, error) {
 	a := &addresses{ranges: d.Ranges, ports: [2]int32{30000, 32767}, synced: make(chan struct{}), ips: map[netip.Addr]object.Key{},
-		nodes: map[port]object.Key{}, flight: map[netip.Addr]object.Key{}, flightP: map[port]object.Key{},
+		nodes: map[int32]object.Key{}, flight: map[netip.Addr]object.Key{}, flightP: map[int32]object.Key{},
 		held: map[netip.Addr]object.Key{}, more: map[string][]netip.Prefix{}}
 	if d.NodePorts != [2]int{} {
 		a.ports = [2]int32{int32(d.NodePorts[0]), int32(d.NodePorts[1])}
@@ -121,24 +117,23 @@ func addressesOf(s *core.Service) []netip.Addr {
 }
 
 // portsOf are the node ports of a service.
-func portsOf(s *core.Service) map[port]bool {
-	out := map[port]bool{}
+func portsOf(s *core.Service) map[int32]bool {
+	out := map[int32]bool{}
 	for _, p := range s.Spec.Ports {
 		if p.NodePort != 0 {
-			out[port{p.Protocol, p.NodePort}] = true
+			out[p.NodePort] = true
 		}
 	}
 	if n := s.Spec.HealthCheckNodePort; n != 0 {
-		out[port{core.ProtocolTCP, n}] = true
+		out[n] = true
 	}
 	return out
 }
 
 // take reserves an address for a service. Nil: it is the service's already, or it was free.
 func (a *addresses) take(ip netip.Addr, key object.Key) error {
-	r, ok := a.rangeOf(ip)
-	if !ok || ip == r.Addr() || ip == last(r) {
-		return fmt.Errorf("failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, ip, r)
+	if err := a.within(ip); err != nil {
+		return err
 	}
 	if ip == a.reserved && key != kubernetesKey {
 		return fmt.Errorf("failed to allocate IP %s: provided IP is already allocated", ip)
@@ -147,6 +142,15 @@ func (a *addresses) take(ip netip.Addr, key object.Key) error {
 		return fmt.Errorf("failed to allocate IP %s: provided IP is already allocated", ip)
 	}
 	a.flight[ip] = key
+	return nil
+}
+
+// within says what is wrong with an address that no range has.
+func (a *addresses) within(ip netip.Addr) error {
+	r, ok := a.rangeOf(ip)
+	if !ok || ip == r.Addr() || ip == last(r) {
+		return fmt.Errorf("failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, ip, r)
+	}
 	return nil
 }
 
@@ -247,34 +251,42 @@ func last(r netip.Prefix) netip.Addr {
 }
 
 // takePort reserves a node port for a service.
-func (a *addresses) takePort(p port, key object.Key) error {
-	if p.number < a.ports[0] || p.number > a.ports[1] {
+func (a *addresses) takePort(n int32, key object.Key) error {
+	if n < a.ports[0] || n > a.ports[1] {
 		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %d-%d", a.ports[0], a.ports[1])
 	}
-	if owner, taken := a.portOwner(p); taken && owner != key {
-		return fmt.Errorf("provided port is already allocated")
+	if err := a.freePort(n, key); err != nil {
+		return err
 	}
-	a.flightP[p] = key
+	a.flightP[n] = key
 	return nil
 }
 
-func (a *addresses) portOwner(p port) (object.Key, bool) {
-	if k, ok := a.nodes[p]; ok {
+// freePort says whether another service has a node port.
+func (a *addresses) freePort(n int32, key object.Key) error {
+	if owner, taken := a.portOwner(n); taken && owner != key {
+		return errPortTaken
+	}
+	return nil
+}
+
+func (a *addresses) portOwner(n int32) (object.Key, bool) {
+	if k, ok := a.nodes[n]; ok {
 		return k, true
 	}
-	k, ok := a.flightP[p]
+	k, ok := a.flightP[n]
 	return k, ok
 }
 
 // nextPort finds a free node port.
-func (a *addresses) nextPort(protocol core.Protocol, key object.Key) (int32, error) {
+func (a *addresses) nextPort(key object.Key) (int32, error) {
 	n := a.ports[1] - a.ports[0] + 1
 	start := rand.Int32N(n)
 	for i := range n {
-		p := port{protocol, a.ports[0] + (start+i)%n}
+		p := a.ports[0] + (start+i)%n
 		if _, taken := a.portOwner(p); !taken {
 			a.flightP[p] = key
-			return p.number, nil
+			return p, nil
 		}
 	}
 	return 0, fmt.Errorf("failed to allocate a nodePort: range is full")

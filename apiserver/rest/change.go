@@ -279,12 +279,7 @@ func matchUpdate(s *Served, c change, old *cache.Item, o object.Object) error {
 	case s.Namespaced && o.GetNamespace() != "" && o.GetNamespace() != t.Namespace:
 		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	case c.put && o.GetUID() != "" && o.GetUID() != old.Object.GetUID():
-		key := s.Shelf.StoreKey(old.Key)
-		if dry(c.options.DryRun) {
-			key = strings.TrimPrefix(key, "/registry")
-		}
-		return apierrors.NewConflict(s.group(), t.Name, fmt.Errorf("%s, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: "+
-			"Precondition failed: UID in precondition: %v, UID in object meta: %v", "StorageError: invalid object", key, o.GetUID(), old.Object.GetUID()))
+		return unmetPrecondition(s, old.Key, dry(c.options.DryRun), "UID", o.GetUID(), old.Object.GetUID())
 	}
 	if s.Namespaced {
 		o.SetNamespace(t.Namespace)
@@ -292,6 +287,16 @@ func matchUpdate(s *Served, c change, old *cache.Item, o object.Object) error {
 		o.SetNamespace("")
 	}
 	return nil
+}
+
+// unmetPrecondition is the 409 of a write that is about another object, or another state of it, in the words of Kubernetes' storage.
+func unmetPrecondition(s *Served, at object.Key, dry bool, what string, want, got any) error {
+	key := s.Shelf.StoreKey(at)
+	if dry {
+		key = strings.TrimPrefix(key, "/registry")
+	}
+	return apierrors.NewConflict(s.group(), at.Name, fmt.Errorf("%s, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: "+
+		"Precondition failed: %s in precondition: %v, %s in object meta: %v", "StorageError: invalid object", key, what, want, what, got))
 }
 
 // sameName says whether o has the name that the URL has.

@@ -78,6 +78,13 @@ func (a *API) delete(ctx context.Context, s *Served, t client.Target, opt metav1
 	}
 }
 
+// warnOrphans tells who deletes a Job without saying what becomes of its pods that they stay.
+func warnOrphans(ctx context.Context, s *Served, opt metav1.DeleteOptions) {
+	if s.Kind.Kind == "Job" && s.Kind.Group == "batch" && opt.PropagationPolicy == nil && opt.OrphanDependents == nil { //nolint:staticcheck // deprecated, and still sent
+		Warn(ctx, "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning")
+	}
+}
+
 func conflictFirst(fresh, err error) error {
 	if fresh != nil {
 		return fresh
@@ -86,6 +93,7 @@ func conflictFirst(fresh, err error) error {
 }
 
 func (a *API) deleteOnce(ctx context.Context, s *Served, old *cache.Item, opt metav1.DeleteOptions, ask admit) (_ Answer, err error) {
+	warnOrphans(ctx, s, opt)
 	if err := preconditions(s, old.Object, opt.Preconditions); err != nil {
 		return Answer{}, err
 	}

@@ -93,7 +93,7 @@ func evictOptions(e *policy.Eviction, dryRun []string) (metav1.DeleteOptions, er
 		how.DryRun = dryRun
 	case !slices.Equal(dryRun, how.DryRun):
 		//lint:ignore ST1005 Kubernetes' own words
-		return how, apierrors.NewInternalError(fmt.Errorf("Non-matching dry-run options in request and content: %v and %v", dryRun, how.DryRun))
+		return how, bare(fmt.Errorf("Non-matching dry-run options in request and content: %v and %v", dryRun, how.DryRun))
 	}
 	return how, nil
 }

@@ -88,14 +88,17 @@ func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Bind
 		res.Resource += "/binding"
 		return apierrors.NewConflict(res, t.Name, fmt.Errorf(format, args...))
 	}
+	unmet := func(what string, want, got any) error {
+		return unmetPrecondition(s, t.Key, r.DryRun, what, want, got)
+	}
 	pod := client.Target{Resource: t.Resource, Key: t.Key}
 	_, err := a.do(ctx, s, change{target: pod, raw: true, admitted: true, options: metav1.UpdateOptions{DryRun: dryRun(r)}, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
 		p := old.Object.(*core.Pod)
 		switch {
 		case b.UID != "" && b.UID != p.UID:
-			return nil, refuse("Precondition failed: UID in precondition: %v, UID in object meta: %v", b.UID, p.UID)
+			return nil, unmet("UID", b.UID, p.UID)
 		case b.ResourceVersion != "" && b.ResourceVersion != p.ResourceVersion:
-			return nil, refuse("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", b.ResourceVersion, p.ResourceVersion)
+			return nil, unmet("ResourceVersion", b.ResourceVersion, p.ResourceVersion)
 		case p.DeletionTimestamp != nil:
 			return nil, refuse("pod %s is being deleted, cannot be assigned to a host", p.Name)
 		case p.Spec.NodeName != "":

@@ -26,7 +26,7 @@ var Endpoints = kinds.Def[core.Endpoints, *core.Endpoints]{
 			}
 		}
 	},
-	Columns: kinds.Columns("Name", "Endpoints", "Age"),
+	Columns: kinds.Columns("Name", "Endpoints|"+core.Endpoints{}.SwaggerDoc()["subsets"], "Age"),
 	Row: func(e *core.Endpoints, now time.Time) []any {
 		return []any{e.Name, endpointList(e), kinds.Age(e.CreationTimestamp, now)}
 	},

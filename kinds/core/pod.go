@@ -2,10 +2,13 @@ package core
 
 import (
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/check"
 	"proa.dev/kinds/core/podtable"
 	"proa.dev/kinds/core/podwarn"
 )
@@ -95,6 +98,29 @@ func preparePod(p, old *core.Pod) {
 	}
 	p.Spec.DeprecatedServiceAccount = p.Spec.ServiceAccountName // which admission may just have filled
 	mergeMatchLabelKeys(p)
+	appArmorFields(p)
+}
+
+// appArmorFields says by fields what older clients say by annotations.
+func appArmorFields(p *core.Pod) {
+	if p.Spec.OS != nil && p.Spec.OS.Name == core.Windows {
+		return
+	}
+	eachContainer(&p.Spec, nil, func(c *core.Container, _ *field.Path) {
+		v, ok := p.Annotations[core.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix+c.Name]
+		if !ok || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
+			return
+		}
+		profile := podwarn.AppArmorOf(v)
+		if profile == nil || len(check.Run(func(e *check.Errors) { (&podCheck{Errors: e}).appArmor(nil, profile) })) > 0 ||
+			equality.Semantic.DeepEqual(profile, appArmorOf(&p.Spec, c)) {
+			return
+		}
+		if c.SecurityContext == nil {
+			c.SecurityContext = &core.SecurityContext{}
+		}
+		c.SecurityContext.AppArmorProfile = profile
+	})
 }
 
 // preparePodStatus keeps what no kubelet may take back: owners, the QoS class, and how far generations were observed.

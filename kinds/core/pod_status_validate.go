@@ -3,9 +3,11 @@ package core
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
 
@@ -37,10 +39,92 @@ func validatePodStatus(p, old *core.Pod) field.ErrorList {
 		}
 		e.Immutable(statusPath.Child("qosClass"), s.QOSClass, was.QOSClass)
 		restarts(e, &old.Spec, s, was)
+		claimStatuses(e, statusPath.Child("resourceClaimStatuses"), &p.Spec, s.ResourceClaimStatuses)
 		podIPs(e, s, was)
 		hostIPs(e, s, was)
-		claimStatuses(e, statusPath.Child("resourceClaimStatuses"), &p.Spec, s.ResourceClaimStatuses)
+		containerStatuses(e, p)
 	})
+}
+
+// containerStatuses checks who containers run as, and what has been allocated to them.
+func containerStatuses(e *check.Errors, p *core.Pod) {
+	s, init, main, brief := &p.Status, statusPath.Child("initContainerStatuses"), statusPath.Child("containerStatuses"), statusPath.Child("ephemeralContainerStatuses")
+	containerUsers(e, main, s.ContainerStatuses, p.Spec.OS)
+	containerUsers(e, init, s.InitContainerStatuses, p.Spec.OS)
+	containerUsers(e, brief, s.EphemeralContainerStatuses, p.Spec.OS)
+	allocatedStatus(e, main, s.ContainerStatuses, p.Spec.Containers)
+	allocatedStatus(e, init, s.InitContainerStatuses, p.Spec.InitContainers)
+	for i, c := range s.EphemeralContainerStatuses {
+		if len(c.AllocatedResourcesStatus) > 0 {
+			e.Forbidden(brief.Index(i).Child("allocatedResourcesStatus"), "must not be specified in container status")
+		}
+	}
+}
+
+func containerUsers(e *check.Errors, p *field.Path, list []core.ContainerStatus, os *core.PodOS) {
+	for i, c := range list {
+		if c.User == nil || c.User.Linux == nil {
+			continue
+		}
+		at, u := p.Index(i).Child("user", "linux"), c.User.Linux
+		if os != nil && os.Name == core.Windows {
+			e.Forbidden(at, "cannot be set for a windows pod")
+			continue
+		}
+		e.Invalids(at.Child("uid"), u.UID, utilvalidation.IsValidUserID(u.UID))
+		e.Invalids(at.Child("gid"), u.GID, utilvalidation.IsValidGroupID(u.GID))
+		for j, g := range u.SupplementalGroups {
+			e.Invalids(at.Child("supplementalGroups").Index(j), g, utilvalidation.IsValidGroupID(g))
+		}
+	}
+}
+
+// allocatedStatus wants the health of what a container has asked for, and of each device once (KEP-4680).
+func allocatedStatus(e *check.Errors, p *field.Path, list []core.ContainerStatus, spec []core.Container) {
+	for i, s := range list {
+		which := slices.IndexFunc(spec, func(c core.Container) bool { return c.Name == s.Name })
+		for j, r := range s.AllocatedResourcesStatus {
+			at := p.Index(i).Child("allocatedResourcesStatus").Index(j)
+			if which >= 0 {
+				askedFor(e, at.Child("name"), &spec[which].Resources, string(r.Name))
+			}
+			seen := map[core.ResourceID]bool{}
+			for k, h := range r.Resources {
+				at := at.Child("resources").Index(k)
+				check.OneOf(e, at.Child("health"), h.Health, core.ResourceHealthStatusHealthy, core.ResourceHealthStatusUnhealthy, core.ResourceHealthStatusUnknown)
+				switch m := h.Message; {
+				case m == nil:
+				case *m == "":
+					e.Required(at.Child("message"), "must be non-empty if specified")
+				case len(*m) > core.ResourceHealthMessageMaxLength:
+					e.Add(field.TooLong(at.Child("message"), *m, core.ResourceHealthMessageMaxLength))
+				}
+				if seen[h.ResourceID] {
+					e.Duplicate(at.Child("resourceID"), h.ResourceID)
+				}
+				seen[h.ResourceID] = true
+			}
+		}
+	}
+}
+
+// askedFor wants name to be a resource or a claim of r.
+func askedFor(e *check.Errors, p *field.Path, r *core.ResourceRequirements, name string) {
+	if !strings.HasPrefix(name, "claim:") {
+		if _, ok := r.Requests[core.ResourceName(name)]; !ok {
+			e.Invalid(p, name, "must match one of the container's resource requests")
+		}
+		return
+	}
+	if !slices.ContainsFunc(r.Claims, func(c core.ResourceClaim) bool {
+		full := "claim:" + c.Name
+		if c.Request != "" {
+			full += "/" + c.Request
+		}
+		return full == name
+	}) {
+		e.Invalid(p, name, "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty")
+	}
 }
 
 // claimStatuses wants each status to be of a claim of the pod, once.

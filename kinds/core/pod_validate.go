@@ -1,6 +1,7 @@
 package core
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -70,6 +71,14 @@ func podAnnotations(e *check.Errors, p *field.Path, a map[string]string, s *core
 	if v, mirror := a[core.MirrorPodAnnotationKey]; mirror && s.NodeName == "" {
 		e.Invalid(p.Key(core.MirrorPodAnnotationKey), v, "must set spec.nodeName if mirror pod annotation is set")
 	}
+	if v := a[core.TolerationsAnnotationKey]; v != "" {
+		var list []core.Toleration
+		if err := json.Unmarshal([]byte(v), &list); err != nil {
+			e.Invalid(p, core.TolerationsAnnotationKey, err.Error())
+		} else {
+			tolerations(e, p.Child(core.TolerationsAnnotationKey), list)
+		}
+	}
 	if v, ok := a[core.PodDeletionCost]; ok {
 		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil || strconv.FormatInt(n, 10) != v {
@@ -112,6 +121,7 @@ const updatable = "`spec.containers[*].image`,`spec.initContainers[*].image`,`sp
 func validatePodUpdate(p, old *core.Pod) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		annotationChanges(e, metaPath.Child("annotations"), p.Annotations, old.Annotations)
+		podAnnotations(e, metaPath.Child("annotations"), p.Annotations, &p.Spec)
 		if len(p.Spec.Containers) != len(old.Spec.Containers) {
 			e.Forbidden(specPath.Child("containers"), "pod updates may not add or remove containers")
 			return

@@ -107,6 +107,11 @@ func defaultResources(r *core.ResourceRequirements) {
 // pullPolicy is Always for images that are tagged latest or not at all, else IfNotPresent. A reference with a digest and without a
 // tag is not "latest".
 func pullPolicy(image string) core.PullPolicy {
+	if path := image[strings.LastIndexByte(image, '/')+1:]; strings.IndexFunc(strings.SplitN(path, ":", 2)[0], func(r rune) bool {
+		return r >= 'A' && r <= 'Z' || r == ' '
+	}) >= 0 {
+		return core.PullIfNotPresent // no reference at all: it has no tag
+	}
 	name, _, digest := strings.Cut(image, "@")
 	tag := ""
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {

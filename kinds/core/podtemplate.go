@@ -23,7 +23,8 @@ var PodTemplate = kinds.Def[core.PodTemplate, *core.PodTemplate]{
 		return podwarn.Template(field.NewPath("template"), &t.Template)
 	},
 	Default: func(t *core.PodTemplate) { DefaultPodTemplate(&t.Template) },
-	Columns: kinds.Columns("Name", "Containers", "Images", "Pod Labels"),
+	Columns: kinds.Columns("Name", "Containers|Names of each container in the template.", "Images|Images referenced by each container in the template.",
+		"Pod Labels|The labels for the pod template."),
 	Row: func(t *core.PodTemplate, _ time.Time) []any {
 		names, images := NamesAndImages(t.Template.Spec.Containers)
 		return []any{t.Name, names, images, labels.FormatLabels(t.Template.Labels)}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/podwarn"
 )
 
 // ReplicationController is v1 ReplicationController: what ReplicaSet was before there were Deployments.
@@ -34,7 +35,19 @@ var ReplicationController = kinds.Def[core.ReplicationController, *core.Replicat
 	Fields: func(r *core.ReplicationController) map[string]string {
 		return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 	},
-	Columns: kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "Containers+", "Images+", "Selector+"),
+	Warn: func(r, old *core.ReplicationController) (out []string) {
+		if old == nil {
+			out = podwarn.Name("", r.Name)
+		}
+		if r.Spec.Template != nil && (old == nil || r.Generation != old.Generation) {
+			out = append(out, podwarn.Template(specPath.Child("template"), r.Spec.Template)...)
+		}
+		return out
+	},
+	Columns: kinds.Described(kinds.Columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "Containers+", "Images+", "Selector+"),
+		core.ReplicationControllerSpec{}.SwaggerDoc()["replicas"], core.ReplicationControllerStatus{}.SwaggerDoc()["replicas"],
+		core.ReplicationControllerStatus{}.SwaggerDoc()["readyReplicas"], "Names of each container in the template.",
+		"Images referenced by each container in the template.", core.ReplicationControllerSpec{}.SwaggerDoc()["selector"]),
 	Row: func(r *core.ReplicationController, now time.Time) []any {
 		var names, images string
 		if r.Spec.Template != nil {

@@ -61,11 +61,17 @@ func (c *podCheck) usedClaims(p *field.Path, claims []core.ResourceClaim) {
 			continue
 		}
 		key := claim.Name
+		whole := claim.Request == "" && slices.ContainsFunc(claims[:i], func(c core.ResourceClaim) bool { // a part of it was there
+			return c.Name == claim.Name && c.Request != ""
+		})
 		if claim.Request != "" {
 			c.Label(at.Child("request"), claim.Request)
 			key += "/" + claim.Request
 		}
-		if seen[claim.Name] || seen[key] {
+		switch {
+		case seen[claim.Name]:
+			c.Duplicate(at, claim.Name)
+		case seen[key], whole:
 			c.Duplicate(at, key)
 		}
 		seen[key] = true

@@ -9,22 +9,24 @@ import (
 
 // Service is v1 Service: a name and an address for a changing set of pods. Its addresses and node ports are handed out by admission.
 var Service = kinds.Def[core.Service, *core.Service]{
-	Path:       "v1/services",
-	Short:      []string{"svc"},
-	Categories: []string{"all"},
-	Status:     true,
-	Storage:    "services/specs",
-	Name:       kinds.LabelName,
-	Subs:       []kinds.Sub{{Name: "proxy", GVK: "v1/ServiceProxyOptions", Verbs: proxyVerbs, Connecting: true}},
-	Default:    defaultService,
-	Prepare:    prepareService,
-	Validate:   validateService, ValidateUpdate: validateServiceUpdate, ValidateStatus: validateServiceStatus,
+	Path:           "v1/services",
+	Short:          []string{"svc"},
+	Categories:     []string{"all"},
+	Status:         true,
+	Storage:        "services/specs",
+	Name:           kinds.LabelName,
+	Subs:           []kinds.Sub{{Name: "proxy", GVK: "v1/ServiceProxyOptions", Verbs: proxyVerbs, Connecting: true}},
+	Default:        defaultService,
+	Prepare:        prepareService,
+	ValidateCreate: validateService, ValidateUpdate: validateServiceUpdate, ValidateStatus: validateServiceStatus,
 	Warn: warnService,
 	Fields: func(s *core.Service) map[string]string {
 		return map[string]string{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 	},
-	Columns: kinds.Columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "Selector+"),
-	Row:     serviceRow,
+	Columns: kinds.Described(kinds.Columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "Selector+"),
+		core.ServiceSpec{}.SwaggerDoc()["type"], core.ServiceSpec{}.SwaggerDoc()["clusterIP"], core.ServiceSpec{}.SwaggerDoc()["externalIPs"],
+		core.ServiceSpec{}.SwaggerDoc()["ports"], core.ServiceSpec{}.SwaggerDoc()["selector"]),
+	Row: serviceRow,
 }
 
 func defaultService(s *core.Service) {
@@ -69,4 +71,7 @@ func externallyAccessible(s *core.Service) bool {
 
 func prepareService(s, old *core.Service) {
 	dropTypeDependentFields(s, old)
+	if p := s.Spec.InternalTrafficPolicy; s.Spec.Type == core.ServiceTypeExternalName && p != nil && *p != "" {
+		s.Spec.InternalTrafficPolicy = nil // it means nothing there
+	}
 }

@@ -20,6 +20,7 @@ func validateServiceUpdate(s, old *core.Service) field.ErrorList {
 		if needsHealthCheck(s) && needsHealthCheck(old) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 			e.Forbidden(specPath.Child("healthCheckNodePort"), "field is immutable")
 		}
+		checkService(e, s, old)
 	})
 }
 

@@ -15,6 +15,11 @@ import (
 
 var portsPath, clusterIPsPath = specPath.Child("ports"), specPath.Child("clusterIPs")
 
+// ValidateServiceIPs checks the cluster addresses of s and their families, as they stand before any is handed out.
+func ValidateServiceIPs(s, old *core.Service) field.ErrorList {
+	return check.Run(func(e *check.Errors) { clusterIPs(e, s, old) })
+}
+
 func validateService(s *core.Service) field.ErrorList {
 	return check.Run(func(e *check.Errors) { checkService(e, s, nil) })
 }

@@ -91,7 +91,6 @@ func endpoint(e *check.Errors, p *field.Path, x *discovery.Endpoint, t discovery
 	if n := len(x.DeprecatedTopology); n > maxTopology {
 		e.Add(field.TooMany(p.Child("deprecatedTopology"), n, maxTopology))
 	}
-	e.Labels(p.Child("deprecatedTopology"), x.DeprecatedTopology)
 	if x.Hostname != nil {
 		e.Label(p.Child("hostname"), *x.Hostname)
 	}

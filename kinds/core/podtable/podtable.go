@@ -13,7 +13,11 @@ import (
 )
 
 // Columns are the heads of a table of pods.
-var Columns = kinds.Columns("Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+")
+var Columns = kinds.Described(kinds.Columns("Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+"),
+	"The aggregate readiness state of this pod for accepting traffic.", "The aggregate status of the containers in this pod.",
+	"The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
+	core.PodStatus{}.SwaggerDoc()["podIP"], core.PodSpec{}.SwaggerDoc()["nodeName"], core.PodStatus{}.SwaggerDoc()["nominatedNodeName"],
+	core.PodSpec{}.SwaggerDoc()["readinessGates"])
 
 // Row is what a table shows of a pod at now.
 func Row(p *core.Pod, now time.Time) []any {

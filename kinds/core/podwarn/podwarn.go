@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -112,17 +113,34 @@ func (w *podWarnings) security(c *core.Container) {
 			w.add(at.Key(k), seccompIsField)
 		}
 	}
-	if k := core.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name; w.t.Annotations[k] != "" && appArmorOf(&w.t.Spec, c) == nil {
+	k := core.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
+	v, ok := w.t.Annotations[k]
+	if !ok {
+		return
+	}
+	said := AppArmorOf(v)
+	var pod, own *core.AppArmorProfile
+	if s := w.t.Spec.SecurityContext; s != nil {
+		pod = s.AppArmorProfile
+	}
+	if c.SecurityContext != nil {
+		own = c.SecurityContext.AppArmorProfile
+	}
+	byNow := w.p == nil && own != nil && equality.Semantic.DeepEqual(said, own) // the field of a pod may have been made of the annotation
+	if (own == nil || byNow) && (pod == nil || !equality.Semantic.DeepEqual(said, pod)) {
 		w.add(at.Key(k), `deprecated since v1.30; use the "appArmorProfile" field instead`)
 	}
 }
 
-func appArmorOf(s *core.PodSpec, c *core.Container) *core.AppArmorProfile {
-	if c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
-		return c.SecurityContext.AppArmorProfile
-	}
-	if s.SecurityContext != nil {
-		return s.SecurityContext.AppArmorProfile
+// AppArmorOf is the profile that an annotation means; nil if it means none.
+func AppArmorOf(annotation string) *core.AppArmorProfile {
+	switch local, is := strings.CutPrefix(annotation, core.DeprecatedAppArmorBetaProfileNamePrefix); {
+	case annotation == core.DeprecatedAppArmorBetaProfileNameUnconfined:
+		return &core.AppArmorProfile{Type: core.AppArmorProfileTypeUnconfined}
+	case annotation == core.DeprecatedAppArmorBetaProfileRuntimeDefault:
+		return &core.AppArmorProfile{Type: core.AppArmorProfileTypeRuntimeDefault}
+	case is && local != "":
+		return &core.AppArmorProfile{Type: core.AppArmorProfileTypeLocalhost, LocalhostProfile: &local}
 	}
 	return nil
 }
