@@ -18,7 +18,7 @@ import (
 
 // api is the cluster's API with the administrator's certificate, over keep-alive HTTP/2.
 type api struct {
-	url  string
+	access
 	http *http.Client
 }
 
@@ -27,9 +27,16 @@ func connect(m *machine.Machine) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{DialContext: m.Dial, TLSClientConfig: a.tls, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 100}
-	return &api{a.server, &http.Client{Transport: transport}}, nil
+	return a.connect(m), nil
 }
+
+func (a access) connect(m *machine.Machine) *api {
+	transport := &http.Transport{DialContext: m.Dial, TLSClientConfig: a.tls.Clone(), ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 100}
+	return &api{a, &http.Client{Transport: transport}}
+}
+
+// another is the same over a connection of its own.
+func (a *api) another(m *machine.Machine) *api { return a.access.connect(m) }
 
 // access is what a kubeconfig says.
 type access struct {
@@ -72,14 +79,24 @@ func readAccess(cmd interface{ Output() ([]byte, error) }) (access, error) {
 	return access{k.Clusters[0].Cluster.Server, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}, nil
 }
 
+// apply is a server-side apply.
+func (a *api) apply(ctx context.Context, path string, body []byte) error {
+	_, err := a.send(ctx, http.MethodPatch, path, "application/apply-patch+yaml", body, "")
+	return err
+}
+
 // do sends JSON and reads the whole answer; any status but 2xx is an error.
 func (a *api) do(ctx context.Context, method, path string, body []byte, accept string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, a.url+path, bytes.NewReader(body))
+	return a.send(ctx, method, path, "application/json", body, accept)
+}
+
+func (a *api) send(ctx context.Context, method, path, form string, body []byte, accept string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.server+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", form)
 	}
 	if accept != "" {
 		req.Header.Set("Accept", accept)
@@ -98,7 +115,7 @@ func (a *api) do(ctx context.Context, method, path string, body []byte, accept s
 
 // watch calls fn with each event of a watch until fn says stop or the stream ends.
 func (a *api) watch(ctx context.Context, path string, fn func(kind string, object json.RawMessage) (stop bool)) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.server+path, nil)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "bin", "folder with proa, kubectl and images")
 	flag.StringVar(&b.out, "o", "bin/bench", "where to write, without .md and .json")
 	flag.IntVar(&b.runs, "runs", 5, "cold starts to take the median of")
-	only := flag.String("only", "start,pods,idle,load,nodes", "what to measure")
+	only := flag.String("only", "start,pods,idle,load,wide,watch,stored,custom,nodes", "what to measure")
 	hollowNodes := flag.Bool("simulate", false, "play simulated nodes for a running cluster (the benchmark starts itself so)")
 	flag.Parse()
 	if *hollowNodes {
@@ -68,6 +68,14 @@ func (b *bench) run(ctx context.Context, parts []string) error {
 			err = b.with(ctx, "", b.idle)
 		case "load":
 			err = b.with(ctx, "", b.load)
+		case "wide":
+			err = b.with(ctx, "", b.wide)
+		case "watch":
+			err = b.with(ctx, "", b.fanOut)
+		case "stored":
+			err = b.with(ctx, "disable: [kubelet]\n", b.stored)
+		case "custom":
+			err = b.with(ctx, "disable: [kubelet]\n", b.customKinds)
 		case "nodes":
 			err = b.with(ctx, "disable: [kubelet]\n", b.nodes)
 		default:
