@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -19,14 +20,17 @@ type BootstrapTokens struct {
 	Audiences []string // of the API server
 }
 
+// Compiled on first use: the group's, with its 255 repetitions, takes as long as all else of a start's initialisation here.
 var (
-	bootstrapToken = regexp.MustCompile(`^([a-z0-9]{6})\.([a-z0-9]{16})$`)
-	bootstrapGroup = regexp.MustCompile(`^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$`)
+	bootstrapToken = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([a-z0-9]{6})\.([a-z0-9]{16})$`) })
+	bootstrapGroup = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$`)
+	})
 )
 
 // CheckToken implements TokenChecker. What is not a good token is none: who guesses shall not learn how close they are.
 func (b BootstrapTokens) CheckToken(_ context.Context, token string, audiences []string) (User, []string, bool, error) {
-	m := bootstrapToken.FindStringSubmatch(token)
+	m := bootstrapToken().FindStringSubmatch(token)
 	match := intersect(audiences, b.Audiences)
 	if m == nil || len(match) == 0 {
 		return User{}, nil, false, nil
@@ -44,7 +48,7 @@ func (b BootstrapTokens) CheckToken(_ context.Context, token string, audiences [
 	groups := []string{"system:bootstrappers"}
 	if extra := string(s.Data["auth-extra-groups"]); extra != "" {
 		for g := range strings.SplitSeq(extra, ",") {
-			if !bootstrapGroup.MatchString(g) {
+			if !bootstrapGroup().MatchString(g) {
 				return User{}, nil, false, nil
 			}
 			groups = append(groups, g)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	core "k8s.io/api/core/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -133,7 +134,9 @@ func (c *podCheck) appArmor(p *field.Path, a *core.AppArmorProfile) {
 
 const maxSysctl = 253
 
-var sysctlName = regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$`)
+var sysctlName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$`)
+})
 
 func (c *podCheck) sysctls(p *field.Path, list []core.Sysctl) {
 	seen := map[string]bool{}
@@ -142,8 +145,8 @@ func (c *podCheck) sysctls(p *field.Path, list []core.Sysctl) {
 		switch {
 		case s.Name == "":
 			c.Required(at, "")
-		case len(s.Name) > maxSysctl || !sysctlName.MatchString(s.Name):
-			c.Invalid(at, s.Name, fmt.Sprintf("must have at most %d characters and match regex %s", maxSysctl, sysctlName))
+		case len(s.Name) > maxSysctl || !sysctlName().MatchString(s.Name):
+			c.Invalid(at, s.Name, fmt.Sprintf("must have at most %d characters and match regex %s", maxSysctl, sysctlName()))
 		case seen[s.Name]:
 			c.Duplicate(at, s.Name)
 		}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	core "k8s.io/api/core/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -143,11 +144,13 @@ func awsVolume(e *check.Errors, p *field.Path, d *core.AWSElasticBlockStoreVolum
 
 const iscsiTooLong = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."
 
-var iscsiNames = map[string]*regexp.Regexp{
-	"iqn": regexp.MustCompile(`iqn\.\d{4}-\d{2}\.([[:alnum:]-.]+)(:[^,;*&$|\s]+)$`),
-	"eui": regexp.MustCompile(`^eui.[[:alnum:]]{16}$`),
-	"naa": regexp.MustCompile(`^naa.[[:alnum:]]{32}$`),
-}
+var iscsiNames = sync.OnceValue(func() map[string]*regexp.Regexp {
+	return map[string]*regexp.Regexp{
+		"iqn": regexp.MustCompile(`iqn\.\d{4}-\d{2}\.([[:alnum:]-.]+)(:[^,;*&$|\s]+)$`),
+		"eui": regexp.MustCompile(`^eui.[[:alnum:]]{16}$`),
+		"naa": regexp.MustCompile(`^naa.[[:alnum:]]{32}$`),
+	}
+})
 
 type iscsiSource struct {
 	portal, iqn string
@@ -175,7 +178,7 @@ func iscsi(e *check.Errors, p *field.Path, s iscsiSource) {
 }
 
 func iscsiName(e *check.Errors, p *field.Path, name string) {
-	switch re := iscsiNames[name[:min(3, len(name))]]; {
+	switch re := iscsiNames()[name[:min(3, len(name))]]; {
 	case re == nil:
 		e.Invalid(p, name, "must be valid format starting with iqn, eui, or naa")
 	case !re.MatchString(name):
