@@ -70,12 +70,14 @@ func managerOf(agent string) string {
 func (s *Server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := requestOf(r.Context())
+		counted := s.metrics.of(q, r)
 		if q.long() {
-			defer s.metrics.open(q)()
+			counted.long.Add(1)
+			defer counted.long.Add(-1)
 		}
 		a := &answered{ResponseWriter: w, q: q, ends: r.Context()}
 		q.out = a
-		defer func() { s.metrics.done(q, time.Since(q.began)) }()
+		defer func() { s.metrics.done(q, counted, time.Since(q.began), a.bytes) }()
 		next.ServeHTTP(a, r)
 		if a.q.code == 0 && a.over() { // nobody has said anything
 			a.timeout()

@@ -9,13 +9,22 @@ import (
 )
 
 // deprecation is the warning that a kind which is on its way out brings with every answer; "" for others.
-func (s *Server) deprecation(of *rest.Served) string {
+func (s *Server) deprecation(of *rest.Served, sub string) string {
 	if of.Kind.Custom != nil {
 		return ""
 	}
 	text, ok := s.going.Load(of)
 	if !ok {
 		text, _ = s.going.LoadOrStore(of, deprecated(of))
+	}
+	if text != "" {
+		g := goingKind{group: of.GroupVersionResource.Group, version: of.GroupVersionResource.Version, resource: of.GroupVersionResource.Resource, sub: sub}
+		if o, ok := of.New().(interface{ APILifecycleRemoved() (major, minor int) }); ok {
+			if major, minor := o.APILifecycleRemoved(); major > 0 {
+				g.removed = fmt.Sprintf("%d.%d", major, minor)
+			}
+		}
+		s.metrics.going.Get(g, nil)
 	}
 	return text.(string)
 }

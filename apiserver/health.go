@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"proa.dev/client"
+	"proa.dev/kit/prom"
 )
 
 // Begin is something that is done once at start, before the server is ready. Its Name is that of the health check which says so.
@@ -200,7 +201,7 @@ func (s *Server) oneCheck(w http.ResponseWriter, r *http.Request, page int) {
 
 // healthMetrics answers /metrics/slis: what has come of the checks of every page that was asked for.
 func (s *Server) healthMetrics(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", metricsType)
+	w.Header().Set("Content-Type", prom.ContentType)
 	var last, total strings.Builder
 	last.WriteString("# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.\n# TYPE kubernetes_healthcheck gauge\n")
 	total.WriteString("# HELP kubernetes_healthchecks_total [STABLE] This metric records the results of all healthcheck.\n# TYPE kubernetes_healthchecks_total counter\n")

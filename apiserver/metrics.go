@@ -1,168 +1,212 @@
 package apiserver
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"fmt"
 	"net/http"
-	"runtime"
-	"slices"
-	"sort"
-	"sync"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"proa.dev/apiserver/authz"
+	"proa.dev/kit/prom"
 	"proa.dev/store"
 )
 
-// bounds are the upper ends of the histogram's buckets, in seconds.
-var bounds = [...]float64{0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60}
+// scales are the buckets of the histograms, as Kubernetes has them.
+type scales struct{ requests, sizes, events, lists *prom.Scale }
 
-// histogram counts durations.
-type histogram struct {
-	buckets [len(bounds) + 1]atomic.Int64
-	nanos   atomic.Int64
+// marks are those of requests. Names of unknown resources and paths are left out: clients choose them.
+type marks struct {
+	verb, group, version, resource, sub, scope, dry string
+	component                                       string
 }
 
-func (h *histogram) add(d time.Duration) {
-	i := sort.SearchFloat64s(bounds[:], d.Seconds())
-	h.buckets[i].Add(1)
-	h.nanos.Add(int64(d))
+func (l marks) String() string {
+	return prom.Labels("component", l.component, "dry_run", l.dry, "group", l.group, "resource", l.resource, "scope", l.scope, "subresource", l.sub,
+		"verb", l.verb, "version", l.version)
 }
 
-// label is one line of request metrics.
-type label struct {
-	verb, group, version, resource, sub string
-	code                                int
+func (l marks) compare(m marks) int {
+	return cmp.Or(cmp.Compare(l.group, m.group), cmp.Compare(l.resource, m.resource), cmp.Compare(l.sub, m.sub), cmp.Compare(l.verb, m.verb),
+		cmp.Compare(l.version, m.version), cmp.Compare(l.scope, m.scope), cmp.Compare(l.dry, m.dry), cmp.Compare(l.component, m.component))
 }
 
-// metrics is what /metrics tells. Prometheus' text format is written by hand: the client library is larger than this.
-type metrics struct {
-	requests  sync.Map // label -> *atomic.Int64
-	durations sync.Map // label without code -> *histogram
-	long      sync.Map // label without code -> *atomic.Int64: watches and streams that are open
-	store     sync.Map // operation -> *histogram
-	panics    atomic.Int64
-	reading   atomic.Int64 // requests under way
-	writing   atomic.Int64
+// series is what is counted of the requests with the same labels.
+type series struct {
+	codes [24]codeCount
+	took  *prom.Histogram
+	sizes *prom.Histogram // of answers to reads
+	long  atomic.Int64    // watches and streams that are open
 }
 
-func newMetrics() *metrics { return &metrics{} }
+// codeCount counts the answers with one status code. Its place in the table is taken by whoever comes first.
+type codeCount struct{ code, n atomic.Int64 }
 
-func get[V any](m *sync.Map, k any) *V {
-	if v, ok := m.Load(k); ok {
-		return v.(*V)
+func (s *series) answered(code int) {
+	for i := range s.codes {
+		c := &s.codes[i]
+		have := c.code.Load()
+		if have == 0 {
+			c.code.CompareAndSwap(0, int64(code))
+			have = c.code.Load()
+		}
+		if have == int64(code) {
+			c.n.Add(1)
+			return
+		}
 	}
-	v, _ := m.LoadOrStore(k, new(V))
-	return v.(*V)
 }
 
-// labelOf is the line that a request belongs to. Names of unknown resources are left out: clients choose them.
-func labelOf(q *request) label {
-	l := label{verb: q.verb}
+// watchSeries is what is counted of the watches of one resource.
+type watchSeries struct {
+	events atomic.Int64
+	sizes  *prom.Histogram
+}
+
+// metrics is what /metrics tells of requests and of the store.
+type metrics struct {
+	scales  scales
+	asked   prom.Vec[marks, series]
+	watches prom.Vec[schema.GroupVersionResource, watchSeries]
+	lists   prom.Vec[marks, prom.Histogram] // how long watches took to tell what there is
+	store   prom.Vec[storeOp, prom.Histogram]
+	going   prom.Vec[goingKind, atomic.Bool] // asked for, and on its way out
+	panics  atomic.Int64
+	reading atomic.Int64 // requests under way
+	writing atomic.Int64
+	started time.Time
+}
+
+// goingKind is a kind that is on its way out, and where: "1.40".
+type goingKind struct{ group, version, resource, sub, removed string }
+
+func newMetrics() *metrics {
+	return &metrics{started: time.Now(), scales: scales{
+		requests: prom.Seconds(0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60),
+		sizes:    prom.Plain(1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9),
+		events:   prom.Plain(1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072),
+		lists:    prom.Seconds(0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60),
+	}}
+}
+
+func (m *metrics) series(l marks) *series {
+	return m.asked.Get(l, func() *series { return &series{took: m.scales.requests.New(), sizes: m.scales.sizes.New()} })
+}
+
+// of is where a request is counted.
+func (m *metrics) of(q *request, r *http.Request) *series {
+	if !q.resource {
+		return m.series(marks{verb: methodOf(r.Method), sub: knownPath(q.path)})
+	}
+	l := marks{verb: verbOf(q.verb), component: "apiserver", scope: scopeOf(q.verb, q.target.Namespace, q.target.Name)}
 	if q.served != nil {
 		l.group, l.version, l.resource = q.target.Group, q.target.Version, q.target.Resource.Resource
 		if q.target.Sub != "" && q.sub() != nil {
 			l.sub = q.target.Sub
 		}
 	}
-	switch l.verb {
-	case "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "post", "put", "head", "options":
-	default:
-		l.verb = "other"
+	switch {
+	case q.target.Sub != "" && q.long():
+		l.verb = "CONNECT"
+	case q.verb == "patch" && r.Header.Get("Content-Type") == "application/apply-patch+yaml":
+		l.verb = "APPLY"
 	}
-	return l
+	if dry := q.query["dryRun"]; len(dry) > 0 {
+		if l.dry = "invalid"; len(dry) == 1 && dry[0] == "All" {
+			l.dry = "All"
+		}
+	}
+	return m.series(l)
 }
 
-// open counts a long request as long as it lasts.
-func (m *metrics) open(q *request) (closed func()) {
-	n := get[atomic.Int64](&m.long, labelOf(q))
-	n.Add(1)
-	return func() { n.Add(-1) }
+// verbOf is a verb of the API as Kubernetes counts it.
+func verbOf(verb string) string {
+	switch verb {
+	case "get", "head":
+		return "GET"
+	case "list":
+		return "LIST"
+	case "watch":
+		return "WATCH"
+	case "create":
+		return "POST"
+	case "update":
+		return "PUT"
+	case "patch":
+		return "PATCH"
+	case "delete", "deletecollection":
+		return "DELETE"
+	}
+	return "other"
 }
 
-func (m *metrics) done(q *request, took time.Duration) {
-	l := labelOf(q)
-	if !q.long() {
-		get[histogram](&m.durations, l).add(took)
+func methodOf(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return method
+	case http.MethodHead:
+		return http.MethodGet
 	}
-	l.code = q.code
-	get[atomic.Int64](&m.requests, l).Add(1)
+	return "other"
+}
+
+func scopeOf(verb, namespace, name string) string {
+	switch {
+	case name != "" || verb == "create":
+		return "resource"
+	case namespace != "":
+		return "namespace"
+	}
+	return "cluster"
+}
+
+// knownPath is a path by which requests are counted; "" for all others.
+func knownPath(path string) string {
+	switch path {
+	case "/healthz", "/livez", "/readyz", "/version", "/metrics", "/api", "/apis", "/openapi/v2", "/openapi/v3":
+		return path
+	}
+	switch {
+	case strings.HasPrefix(path, "/openapi/v3/"):
+		return "/openapi/v3"
+	case strings.HasPrefix(path, "/apis/"):
+		return "/apis"
+	}
+	return ""
+}
+
+// done counts a request that has been answered, with so many bytes.
+func (m *metrics) done(q *request, s *series, took time.Duration, size int64) {
+	s.answered(q.code)
+	if q.long() {
+		return
+	}
+	s.took.Add(int64(took))
+	if q.verb == "get" || q.verb == "list" {
+		s.sizes.Add(size)
+	}
 }
 
 // call counts a request without a wire.
 func (m *metrics) call(a authz.Attributes, code int, took time.Duration) {
-	l := label{verb: a.Verb, group: a.Group, version: a.Version, resource: a.Resource, sub: a.Sub}
-	get[histogram](&m.durations, l).add(took)
-	l.code = code
-	get[atomic.Int64](&m.requests, l).Add(1)
+	s := m.series(marks{verb: verbOf(a.Verb), group: a.Group, version: a.Version, resource: a.Resource, sub: a.Sub, component: "apiserver",
+		scope: scopeOf(a.Verb, a.Namespace, a.Name)})
+	s.took.Add(int64(took))
+	s.answered(code)
 }
 
-func (l label) String() string {
-	s := fmt.Sprintf(`verb=%q,group=%q,version=%q,resource=%q,subresource=%q`, l.verb, l.group, l.version, l.resource, l.sub)
-	if l.code != 0 {
-		s += fmt.Sprintf(`,code="%d"`, l.code)
-	}
-	return s
+// watched is where the events of watches of a resource are counted.
+func (m *metrics) watched(r schema.GroupVersionResource) *watchSeries {
+	return m.watches.Get(r, func() *watchSeries { return &watchSeries{sizes: m.scales.events.New()} })
 }
 
-// metricsType is the content type of Prometheus' text format.
-const metricsType = "text/plain; version=0.0.4; charset=utf-8"
-
-// metricsPage answers /metrics.
-func (s *Server) metricsPage(w http.ResponseWriter, _ *http.Request) {
-	var b bytes.Buffer
-	head := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
-	head("apiserver_request_total", "counter", "Requests by what they asked for and how they were answered.")
-	each(&s.metrics.requests, func(k label, v *atomic.Int64) { fmt.Fprintf(&b, "apiserver_request_total{%s} %d\n", k, v.Load()) })
-	head("apiserver_request_duration_seconds", "histogram", "How long requests took, without watches and streams.")
-	each(&s.metrics.durations, func(k label, v *histogram) { v.write(&b, "apiserver_request_duration_seconds", k.String()) })
-	head("apiserver_longrunning_requests", "gauge", "Open watches and streams.")
-	each(&s.metrics.long, func(k label, v *atomic.Int64) {
-		fmt.Fprintf(&b, "apiserver_longrunning_requests{%s} %d\n", k, v.Load())
-	})
-	head("etcd_request_duration_seconds", "histogram", "How long operations of the store took.")
-	each(&s.metrics.store, func(k string, v *histogram) {
-		v.write(&b, "etcd_request_duration_seconds", fmt.Sprintf("operation=%q", k))
-	})
-	head("apiserver_storage_objects", "gauge", "Stored objects by resource.")
-	for _, sh := range s.cache.Shelves() {
-		fmt.Fprintf(&b, "apiserver_storage_objects{resource=%q} %d\n", sh.Kind.GroupVersionResource.GroupResource(), sh.Len())
-	}
-	head("apiserver_current_inflight_requests", "gauge", "Requests under way, without watches and streams.")
-	fmt.Fprintf(&b, "apiserver_current_inflight_requests{request_kind=\"mutating\"} %d\napiserver_current_inflight_requests{request_kind=\"readOnly\"} %d\n",
-		s.metrics.writing.Load(), s.metrics.reading.Load())
-	s.flow.WriteMetrics(&b)
-	head("apiserver_request_panics_total", "counter", "Requests answered with 500 because of a panic.")
-	fmt.Fprintf(&b, "apiserver_request_panics_total %d\n", s.metrics.panics.Load())
-	head("go_goroutines", "gauge", "Goroutines.")
-	fmt.Fprintf(&b, "go_goroutines %d\n", runtime.NumGoroutine())
-	w.Header().Set("Content-Type", metricsType)
-	_, _ = w.Write(b.Bytes()) // the client is gone: nobody to tell
-}
-
-// each calls fn for every entry, in the order of the keys' text.
-func each[K comparable, V any](m *sync.Map, fn func(K, *V)) {
-	var keys []K
-	m.Range(func(k, _ any) bool { keys = append(keys, k.(K)); return true })
-	slices.SortFunc(keys, func(a, b K) int { return bytes.Compare([]byte(fmt.Sprint(a)), []byte(fmt.Sprint(b))) })
-	for _, k := range keys {
-		if v, ok := m.Load(k); ok {
-			fn(k, v.(*V))
-		}
-	}
-}
-
-func (h *histogram) write(b *bytes.Buffer, name, labels string) {
-	var sum int64
-	for i, bound := range bounds {
-		sum += h.buckets[i].Load()
-		fmt.Fprintf(b, "%s_bucket{%s,le=\"%g\"} %d\n", name, labels, bound, sum)
-	}
-	sum += h.buckets[len(bounds)].Load()
-	fmt.Fprintf(b, "%s_bucket{%s,le=\"+Inf\"} %d\n", name, labels, sum)
-	fmt.Fprintf(b, "%s_sum{%s} %g\n%s_count{%s} %d\n", name, labels, time.Duration(h.nanos.Load()).Seconds(), name, labels, sum)
+// told counts how long a watch took to tell what there is.
+func (m *metrics) told(q *request, took time.Duration) {
+	l := marks{group: q.target.Group, version: q.target.Version, resource: q.target.Resource.Resource, scope: scopeOf("", q.target.Namespace, q.target.Name)}
+	m.lists.Get(l, m.scales.lists.New).Add(int64(took))
 }
 
 // timed is st with its operations measured.
@@ -173,17 +217,28 @@ type timedStore struct {
 	m *metrics
 }
 
-func (t timedStore) measure(op string, began time.Time) {
-	get[histogram](&t.m.store, op).add(time.Since(began))
+// storeOp is an operation on the keys of one resource.
+type storeOp struct{ op, storage string }
+
+// measure counts an operation on a key, or on those with a prefix.
+func (t timedStore) measure(op, key string, began time.Time) {
+	key = strings.TrimPrefix(key, "/registry/")
+	first, rest, _ := strings.Cut(key, "/")
+	if strings.Contains(first, ".") { // "<group>/<resource>"
+		second, _, _ := strings.Cut(rest, "/")
+		first = key[:len(first)+1+len(second)]
+	}
+	h := t.m.store.Get(storeOp{op, first}, func() *prom.Histogram { return t.m.scales.requests.New() })
+	h.Add(int64(time.Since(began)))
 }
 
 func (t timedStore) Get(ctx context.Context, key string) (store.KV, error) {
-	defer t.measure("get", time.Now())
+	defer t.measure("get", key, time.Now())
 	return t.Store.Get(ctx, key)
 }
 
 func (t timedStore) List(ctx context.Context, prefix string, opt store.ListOptions) (store.Page, error) {
-	defer t.measure("list", time.Now())
+	defer t.measure("list", prefix, time.Now())
 	return t.Store.List(ctx, prefix, opt)
 }
 
@@ -194,7 +249,7 @@ func (t timedStore) Apply(ctx context.Context, w store.Write) (int64, error) {
 	} else if w.If == store.Absent {
 		op = "create"
 	}
-	defer t.measure(op, time.Now())
+	defer t.measure(op, w.Key, time.Now())
 	return t.Store.Apply(ctx, w)
 }
 

@@ -101,10 +101,15 @@ func (s *Server) version(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false))
 		return
 	}
-	s.plain(w, r, version.Info{
+	s.plain(w, r, served())
+}
+
+// served is the version that is served.
+func served() version.Info {
+	return version.Info{
 		Major: "1", Minor: "37", EmulationMajor: "1", EmulationMinor: "37", MinCompatibilityMajor: "1", MinCompatibilityMinor: "36", GitVersion: gitVersion, GitCommit: "", GitTreeState: "clean", BuildDate: "1970-01-01T00:00:00Z",
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
-	})
+	}
 }
 
 // index lists the paths there are.

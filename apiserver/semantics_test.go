@@ -610,7 +610,7 @@ func TestForms(t *testing.T) {
 	if _, _, code := get("/livez/etcd", ""); code != 200 {
 		t.Errorf("livez/etcd: %d", code)
 	}
-	if body, _, _ := get("/metrics", ""); !strings.Contains(body, `apiserver_request_total{verb="create",group="",version="v1",resource="configmaps",subresource="",code="201"} 1`) {
+	if body, _, _ := get("/metrics", ""); !strings.Contains(body, `apiserver_request_total{code="201",component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="POST",version="v1"} 1`) {
 		t.Errorf("metrics: %s", body)
 	}
 	r, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",

@@ -25,6 +25,7 @@ import (
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/kinds"
+	"proa.dev/kit/prom"
 	"proa.dev/kit/run"
 	"proa.dev/store"
 )
@@ -61,6 +62,7 @@ type Deps struct {
 	Seats    int                                    // requests at once, shared out by package flow; 0: flow.Seats
 	Goaway   float64                                // the chance of a request over HTTP/2 to be the last one of its connection
 	Checks   map[string]func(context.Context) error // further health checks, by name
+	Metrics  []func(*prom.Page)                     // further metrics
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }

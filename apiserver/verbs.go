@@ -15,7 +15,6 @@ import (
 
 	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/codec"
-	"proa.dev/apiserver/patch"
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/kinds"
@@ -49,7 +48,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	q.accepted = true
 	var ctx context.Context
 	ctx, q.notes = admission.WithNotes(r.Context())
-	admission.Warn(ctx, s.deprecation(q.served))
+	admission.Warn(ctx, s.deprecation(q.served, q.target.Sub))
 	if c := q.served.Kind.Custom; c != nil {
 		admission.Warn(ctx, c.Warning)
 	}
@@ -288,10 +287,7 @@ func (s *Server) update(ctx context.Context, r *http.Request, q *request) (rest.
 }
 
 func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
-	accepted := patch.Accepted
-	if q.served.Kind.Custom != nil {
-		accepted = patch.AcceptedCustom
-	}
+	accepted := rest.PatchTypes(q.served)
 	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || !slices.Contains(strings.Split(accepted, ", "), t) {
 		if q.served.Kind.Custom != nil {

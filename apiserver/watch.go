@@ -90,11 +90,12 @@ type feed struct {
 	ctx    context.Context // of the request
 	buf    []byte
 	tables codec.TableOptions
+	seen   *watchSeries
 	dirty  bool
 }
 
 func newFeed(s *Server, w http.ResponseWriter, r *http.Request, q *request) *feed {
-	f := &feed{server: s, out: w, ctl: http.NewResponseController(w), q: q, ctx: r.Context()}
+	f := &feed{server: s, out: w, ctl: http.NewResponseController(w), q: q, ctx: r.Context(), seen: s.metrics.watched(q.target.Resource)}
 	f.tables = codec.TableOptions{Include: metav1.IncludeObjectPolicy(q.query.Get("includeObject")), Version: q.want.Version}
 	if q.want.Form == codec.YAML {
 		q.want.Form = codec.JSON // there is no watch in YAML
@@ -234,7 +235,11 @@ func (f *feed) initial(w *rest.Watch) error {
 			return err
 		}
 	}
-	return f.flush()
+	err := f.flush()
+	if w.EndMark && err == nil {
+		f.server.metrics.told(f.q, time.Since(f.q.began))
+	}
+	return err
 }
 
 func (f *feed) events(list []cache.Event) error {
@@ -260,6 +265,8 @@ func (f *feed) event(kind string, it *cache.Item) error {
 		f.server.log.Error("encode a watch event", "kind", it.Object.GetObjectKind().GroupVersionKind().Kind, "key", it.Key, "err", err)
 		return err
 	}
+	f.seen.events.Add(1)
+	f.seen.sizes.Add(int64(len(e.Bytes)))
 	f.buf = codec.AppendFrame(f.buf, f.q.want.Form, kind, e)
 	return nil
 }

@@ -101,6 +101,9 @@ type Step struct {
 	Admit func(context.Context, *Request) error // may change Request.Object; runs before validation
 	Check func(context.Context, *Request) error // after validation; changes nothing
 	Last  bool                                  // Admit runs once, when all others have run for the last time
+
+	meter *Meter // nil: nobody measures
+	took  *times
 }
 
 // Chain is the steps in their order.
@@ -108,22 +111,25 @@ type Chain []Step
 
 // Admit runs the changing part of every step, until one refuses.
 func (c Chain) Admit(ctx context.Context, r *Request) error {
-	if err := c.admit(ctx, r, false); err != nil {
-		return err
-	}
-	if r.again {
+	w := c.watch(false, r.Op)
+	err := c.admit(ctx, r, &w, false)
+	if err == nil && r.again {
 		r.Again = true
-		if err := c.admit(ctx, r, false); err != nil {
-			return err
-		}
+		err = c.admit(ctx, r, &w, false)
 	}
-	return c.admit(ctx, r, true)
+	if err == nil {
+		err = c.admit(ctx, r, &w, true)
+	}
+	w.end(err)
+	return err
 }
 
-func (c Chain) admit(ctx context.Context, r *Request, last bool) error {
+func (c Chain) admit(ctx context.Context, r *Request, w *stopwatch, last bool) error {
 	for i := range c {
 		if f := c[i].Admit; f != nil && c[i].Last == last {
-			if err := f(ctx, r); err != nil {
+			err := f(ctx, r)
+			w.step(&c[i], err)
+			if err != nil {
 				return err
 			}
 		}
@@ -133,12 +139,17 @@ func (c Chain) admit(ctx context.Context, r *Request, last bool) error {
 
 // Check runs the checking part of every step, until one refuses.
 func (c Chain) Check(ctx context.Context, r *Request) error {
+	w := c.watch(true, r.Op)
 	for i := range c {
 		if f := c[i].Check; f != nil {
-			if err := f(ctx, r); err != nil {
+			err := f(ctx, r)
+			w.step(&c[i], err)
+			if err != nil {
+				w.end(err)
 				return err
 			}
 		}
 	}
+	w.end(nil)
 	return nil
 }

@@ -35,6 +35,8 @@ type Deps struct {
 	Kinds func() []*kinds.Kind
 	// Merge says how the fields of a kind's objects are merged; nil where nothing is known of them.
 	Merge func(*kinds.Kind) (managedfields.TypeConverter, error)
+	// Meter is set by New, for the plugins.
+	Meter *Meter
 	// Plugins are the parts of admission that stand in folders of their own.
 	Plugins []Plugin
 
@@ -47,6 +49,7 @@ type Start struct {
 	view      client.View
 	addresses *addresses
 	chain     Chain
+	meter     *Meter
 	runs      []run.Component
 }
 
@@ -77,7 +80,8 @@ func New(d Deps) (*Start, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Start{deps: d, view: d.View, addresses: a}
+	d.Meter = newMeter()
+	s := &Start{deps: d, view: d.View, addresses: a, meter: d.Meter}
 	a.ledger = newLedger(s)
 	steps := s.own()
 	for _, plugin := range d.Plugins {
@@ -98,6 +102,9 @@ func New(d Deps) (*Start, error) {
 	slices.SortStableFunc(steps, func(a, b Step) int {
 		return cmp.Compare(slices.Index(order[:], a.Name), slices.Index(order[:], b.Name))
 	})
+	for i := range steps {
+		steps[i].meter, steps[i].took = s.meter, new(times)
+	}
 	s.chain = steps
 	s.runs = append(s.runs, run.Component{Name: "service addresses", Run: s.follow},
 		run.Component{Name: "service ranges", Run: s.followRanges}, run.Component{Name: "IPAddresses", Run: s.keepAddresses})

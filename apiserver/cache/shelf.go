@@ -84,6 +84,13 @@ func (s *Shelf) Len() int {
 	return len(s.items)
 }
 
+// Changes is how many changes there were since the shelf was filled.
+func (s *Shelf) Changes() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.log.last.seq
+}
+
 // Watchers is how many watches are open.
 func (s *Shelf) Watchers() int { return int(s.count.Load()) }
 

@@ -22,6 +22,14 @@ import (
 	"proa.dev/object"
 )
 
+// PatchTypes is the content types of patches that s takes, as errors list them.
+func PatchTypes(s *Served) string {
+	if s.Kind.Custom != nil {
+		return patch.AcceptedCustom
+	}
+	return patch.Accepted
+}
+
 // Patch changes an object or one of its subresources.
 func (a *API) Patch(ctx context.Context, s *Served, t client.Target, p client.Patch, opt metav1.PatchOptions) (Answer, error) {
 	if errs := mvalidation.ValidatePatchOptions(&opt, p.Type); len(errs) > 0 {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"time"
 
 	review "k8s.io/api/admission/v1"
 	reviewbeta "k8s.io/api/admission/v1beta1"
@@ -41,6 +43,23 @@ type subject struct {
 
 // call asks a webhook. It is nil if the webhook allows the request, a *failedCall if it could not be asked, and the refusal else.
 func (p *plugin) call(ctx context.Context, h *hook, r *admission.Request, s subject) (*answer, error) {
+	began := time.Now()
+	a, err := p.ask(ctx, h, r, s)
+	code := 0
+	var failed *failedCall
+	var status apierrors.APIStatus
+	switch {
+	case errors.As(err, &failed) && !h.ignore:
+		code = http.StatusInternalServerError
+	case errors.As(err, &status):
+		code = int(status.Status().Code)
+	}
+	p.meter.Hook(h.name, h.mutating, r.Op, time.Since(began), code, failed != nil)
+	return a, err
+}
+
+// ask is call, unmeasured.
+func (p *plugin) ask(ctx context.Context, h *hook, r *admission.Request, s subject) (*answer, error) {
 	if r.DryRun {
 		switch {
 		case h.sideEffects == nil:

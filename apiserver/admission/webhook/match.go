@@ -59,6 +59,7 @@ func see(ctx context.Context, r *admission.Request, m rules.Match) (s subject, e
 
 // failedOpen logs that a webhook could not be asked, and that this does not matter.
 func (p *plugin) failedOpen(ctx context.Context, h *hook, err error) {
+	p.meter.FailedOpen(h.name, h.mutating)
 	p.log.LogAttrs(ctx, slog.LevelWarn, "webhook cannot be asked, so it agrees", slog.String("webhook", h.name), slog.Any("err", err))
 }
 

@@ -27,6 +27,7 @@ type plugin struct {
 	authz   authz.Authorizer
 	log     *slog.Logger
 	clients *calls.Clients
+	meter   *admission.Meter
 
 	mutating, validating source
 }
@@ -39,7 +40,7 @@ type source struct {
 
 // New is the steps MutatingAdmissionWebhook and ValidatingAdmissionWebhook.
 func New(d admission.Deps) (admission.Part, error) {
-	p := &plugin{view: d.View, authz: d.Authz, log: d.Log, clients: calls.New(d.View)}
+	p := &plugin{view: d.View, authz: d.Authz, log: d.Log, clients: calls.New(d.View), meter: d.Meter}
 	if p.log == nil {
 		p.log = slog.Default()
 	}
