@@ -72,11 +72,7 @@ func build(versions []version, v3 bool) (*schemas, tree, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	texts, err := markers.Texts()
-	if err != nil {
-		return nil, nil, err
-	}
-	s := &schemas{v3: v3, marks: marks, texts: texts, out: tree{}, gvks: map[reflect.Type][]schema.GroupVersionKind{}}
+	s := &schemas{v3: v3, marks: marks, out: tree{}, gvks: map[reflect.Type][]schema.GroupVersionKind{}}
 	s.name(metav1.DeleteOptions{}, schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"})
 	s.name(metav1.Status{}, schema.GroupVersionKind{Version: "v1", Kind: "Status"})
 	for _, v := range versions {

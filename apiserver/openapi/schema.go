@@ -18,20 +18,23 @@ type tree = map[string]any
 type schemas struct {
 	v3    bool
 	marks markers.Index
-	texts map[string]string                          // of types without a method for it, and of enums
 	out   tree                                       // by model name
 	gvks  map[reflect.Type][]schema.GroupVersionKind // what types are, where they are an object of a served version
 }
 
-// special are types whose JSON is not what their Go fields say; the JSON type "" is any.
-var special = map[string]struct{ kind, format string }{
-	"k8s.io/apimachinery/pkg/apis/meta/v1.Time":       {"string", "date-time"},
-	"k8s.io/apimachinery/pkg/apis/meta/v1.MicroTime":  {"string", "date-time"},
-	"k8s.io/apimachinery/pkg/apis/meta/v1.Duration":   {"string", ""},
-	"k8s.io/apimachinery/pkg/apis/meta/v1.FieldsV1":   {"object", ""},
-	"k8s.io/apimachinery/pkg/runtime.RawExtension":    {"object", ""},
-	"k8s.io/apimachinery/pkg/util/intstr.IntOrString": {"string", "int-or-string"},
-	"k8s.io/apimachinery/pkg/api/resource.Quantity":   {"string", ""},
+// special are types whose JSON is not what their Go fields say; the JSON type "" is any. Their text is our own: the sources have none for
+// reflection.
+var special = map[string]struct{ description, kind, format string }{
+	"k8s.io/apimachinery/pkg/apis/meta/v1.Time":       {"A time in RFC 3339, in whole seconds.", "string", "date-time"},
+	"k8s.io/apimachinery/pkg/apis/meta/v1.MicroTime":  {"A time in RFC 3339, in microseconds.", "string", "date-time"},
+	"k8s.io/apimachinery/pkg/apis/meta/v1.Duration":   {"A span of time as Go writes it: \"1h30m\".", "string", ""},
+	"k8s.io/apimachinery/pkg/apis/meta/v1.FieldsV1":   {"A set of fields, as server-side apply keeps it for each manager.", "object", ""},
+	"k8s.io/apimachinery/pkg/runtime.RawExtension":    {"An object of any kind.", "object", ""},
+	"k8s.io/apimachinery/pkg/util/intstr.IntOrString": {"A number or a string.", "string", "int-or-string"},
+	"k8s.io/apimachinery/pkg/api/resource.Quantity": {
+		"An amount as a decimal number with a suffix: n u m k M G T P E, or Ki Mi Gi Ti Pi Ei for powers of 1024, or an exponent " +
+			"such as e3. At most three decimal places are kept, rounded up. Examples: \"100m\", \"1.5Gi\".", "string", "",
+	},
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSON":                         {},
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaPropsOrArray":       {},
@@ -72,7 +75,7 @@ func (s *schemas) ref(t reflect.Type) tree {
 func (s *schemas) object(t reflect.Type) tree {
 	if sp, ok := special[typeName(t)]; ok {
 		out := tree{}
-		for key, v := range map[string]string{"description": s.text(t, "-"), "type": sp.kind, "format": sp.format} {
+		for key, v := range map[string]string{"description": sp.description, "type": sp.kind, "format": sp.format} {
 			if v != "" {
 				out[key] = v
 			}
@@ -86,7 +89,7 @@ func (s *schemas) object(t reflect.Type) tree {
 	props, required := tree{}, []string{}
 	s.fields(t, props, &required)
 	out := tree{"type": "object"}
-	if d := s.text(t, "-"); d != "" {
+	if d := docs(t)[""]; d != "" {
 		out["description"] = d
 	}
 	if len(props) > 0 {
@@ -131,7 +134,7 @@ func (s *schemas) fields(t reflect.Type, props tree, required *[]string) {
 			p = s.beside(p)
 			p["default"] = d
 		}
-		if d := s.text(t, name) + s.values(f.Type); d != "" {
+		if d := docs(t)[name] + s.values(f.Type); d != "" {
 			p = s.beside(p)
 			p["description"] = strings.TrimSpace(d)
 		}
@@ -230,23 +233,21 @@ func (s *schemas) value(t reflect.Type) tree {
 	panic(fmt.Sprintf("openapi: no schema for %s", t)) // a type that no API has; the test of all kinds finds it
 }
 
-// text is the description of a type's field, by the field's JSON name, or of the type itself: "-".
-func (s *schemas) text(t reflect.Type, field string) string {
-	if d := docs(t); d != nil {
-		return d[strings.TrimPrefix(field, "-")]
-	}
-	return s.texts[typeName(t)+" "+field]
-}
-
 // values is what descriptions say of the values of an enum.
 func (s *schemas) values(t reflect.Type) string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if e := s.texts[typeName(t)+" enum"]; e != "" && t.Kind() == reflect.String {
-		return "\n\n" + e
+	enum := s.marks[typeName(t)+" -"].Enum
+	if len(enum) == 0 || t.Kind() != reflect.String {
+		return ""
 	}
-	return ""
+	var b strings.Builder
+	b.WriteString("\n\nPossible enum values:")
+	for _, v := range enum {
+		fmt.Fprintf(&b, "\n - `%q`", v)
+	}
+	return b.String()
 }
 
 // docs are the descriptions of a type and its fields, by the field's JSON name; the type's own is "".

@@ -8,8 +8,6 @@
 //	k8s.io/api/core/v1.ObjectReference - map=atomic
 //	k8s.io/api/core/v1.PullPolicy - enum=Always,IfNotPresent,Never
 //
-// texts.txt is made with it: the descriptions of types that have no method for them, and those of the values of enums.
-//
 // It imports nothing of proa. Read markers.go.
 package markers
 

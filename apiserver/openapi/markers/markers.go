@@ -3,15 +3,11 @@ package markers
 import (
 	_ "embed"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
 //go:embed markers.txt
 var text string
-
-//go:embed texts.txt
-var texts string
 
 // Marker is what the comments of one field or type say.
 type Marker struct {
@@ -69,23 +65,4 @@ func (m *Marker) set(word string) error {
 		return fmt.Errorf("unknown word %q", word)
 	}
 	return nil
-}
-
-// Texts are descriptions that types cannot give of themselves at run time: "k8s.io/api/core/v1.PullPolicy enum" lists the values of an
-// enum, other keys are like those of an Index.
-func Texts() (map[string]string, error) {
-	out := map[string]string{}
-	for line := range strings.Lines(texts) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		of, rest, _ := strings.Cut(line, " ")
-		field, quoted, _ := strings.Cut(strings.TrimSuffix(rest, "\n"), " ")
-		text, err := strconv.Unquote(quoted)
-		if err != nil {
-			return nil, fmt.Errorf("markers: text of %s %s: %w", of, field, err)
-		}
-		out[of+" "+field] = text
-	}
-	return out, nil
 }

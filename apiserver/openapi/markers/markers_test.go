@@ -25,26 +25,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestTexts(t *testing.T) {
-	got, err := Texts()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for key, want := range map[string]string{
-		"k8s.io/api/core/v1.Protocol enum": "Possible enum values:\n - `\"SCTP\"` is the SCTP protocol.\n" +
-			" - `\"TCP\"` is the TCP protocol.\n - `\"UDP\"` is the UDP protocol.",
-		"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.CustomResourceValidation openAPIV3Schema": "openAPIV3Schema is the " +
-			"OpenAPI v3 schema to use for validation and pruning.",
-	} {
-		if d := cmp.Diff(want, got[key]); d != "" {
-			t.Errorf("%s (-want +got):\n%s", key, d)
-		}
-	}
-	if got["k8s.io/apimachinery/pkg/api/resource.Quantity -"] == "" {
-		t.Error("quantities are not described")
-	}
-}
-
 func TestMalformed(t *testing.T) {
 	var m Marker
 	if err := m.set("nonsense=1"); err == nil {
