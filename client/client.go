@@ -75,6 +75,20 @@ func Changed(v View) <-chan struct{} {
 	return nil
 }
 
+// Partial is a View that at times does not know of all resources that it should carry.
+type Partial interface {
+	// Unknown are the versions of which it knows nothing now: there may be objects, and nobody can see them.
+	Unknown() []schema.GroupVersion
+}
+
+// Unknown is v's, or nothing if v always knows.
+func Unknown(v View) []schema.GroupVersion {
+	if p, ok := v.(Partial); ok {
+		return p.Unknown()
+	}
+	return nil
+}
+
 // ErrGone ends a View.Watch whose resource the View does not carry any more, or carries anew: watch again if Resources still
 // has it.
 var ErrGone = errors.New("the resource is gone")

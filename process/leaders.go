@@ -56,8 +56,8 @@ func (s *server) controllers() []struct {
 		{"cronjob", func(d control.Deps) (runner, error) { return cronjob.New(d) }},
 		{"volumebind", func(d control.Deps) (runner, error) { return volumebind.New(d) }},
 		{"endpointslice", func(d control.Deps) (runner, error) { return endpointslice.New(d) }},
-		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(d) }},
-		{"ownergc", func(d control.Deps) (runner, error) { return ownergc.New(d) }},
+		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(s.everywhere(d)) }},
+		{"ownergc", func(d control.Deps) (runner, error) { return ownergc.New(s.everywhere(d)) }},
 		{"podcidr", func(d control.Deps) (runner, error) {
 			return podcidr.New(d, podcidr.Config{Ranges: s.config.Network.Pods, Server: s.config.Node})
 		}},
@@ -66,7 +66,7 @@ func (s *server) controllers() []struct {
 		{"serviceaccount", func(d control.Deps) (runner, error) { return serviceaccount.New(d) }},
 		{"policystatus", func(d control.Deps) (runner, error) { return policystatus.New(d) }},
 		{"rootca", func(d control.Deps) (runner, error) { return rootca.New(d) }},
-		{"resourcequota", func(d control.Deps) (runner, error) { return resourcequota.New(d) }},
+		{"resourcequota", func(d control.Deps) (runner, error) { return resourcequota.New(s.everywhere(d)) }},
 		{"disruption", func(d control.Deps) (runner, error) { return disruption.New(d) }},
 		{"protection", func(d control.Deps) (runner, error) { return protection.New(d) }},
 		{"accounttoken", func(d control.Deps) (runner, error) {
@@ -85,6 +85,7 @@ func (s *server) controllers() []struct {
 func (s *server) leaders(d control.Deps, scheduling *record.Recorder) []run.Component {
 	var parts []run.Component
 	if s.config.Enabled("controllers") {
+		parts = append(parts, run.Component{Name: "resources of extension API servers", Run: s.everything.Run})
 		for _, c := range s.controllers() {
 			mine := d
 			mine.Events = d.Events.As(sourceOf(c.name))

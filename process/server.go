@@ -15,12 +15,14 @@ import (
 	core "k8s.io/api/core/v1"
 
 	"proa.dev/apiserver"
+	"proa.dev/apiserver/aggregate"
 	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
 	"proa.dev/apiserver/crd"
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
+	"proa.dev/client/joined"
 	"proa.dev/client/record"
 	"proa.dev/config"
 	"proa.dev/control"
@@ -65,7 +67,9 @@ type server struct {
 	accounts   *authn.Issuer // of service account tokens
 	identity   identity
 	api        *apiserver.Server
-	node       *node // nil where the kubelet is switched off
+	others     *aggregate.Aggregator // the way to extension API servers
+	everything *joined.View          // what they serve, too
+	node       *node                 // nil where the kubelet is switched off
 	trail      *audit.Log
 	crypt      *crypt.Store    // nil: nothing is encrypted
 	parts      []run.Component // that only some configurations have
@@ -144,15 +148,14 @@ func (s *server) buildAPI() error {
 	if err != nil {
 		return err
 	}
-	others, err := s.aggregator()
-	if err != nil {
+	if s.others, err = s.aggregator(); err != nil {
 		return err
 	}
 	var streams connector
 	s.api, err = apiserver.New(apiserver.Deps{
 		Store: s.store, Kinds: all.Kinds(),
 		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
-		Connect: &streams, Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Routes: s.pages(keys),
+		Connect: &streams, Discovery: s.others.Discovery, OpenAPI: s.others.OpenAPI, Elsewhere: s.others, Routes: s.pages(keys),
 		Listener: listener, TLS: s.serverTLS(),
 		Custom: func(a *rest.API, v client.View, self func() client.Client, log *slog.Logger) apiserver.Custom {
 			return crd.New(a, v, self, log)
@@ -169,6 +172,7 @@ func (s *server) buildAPI() error {
 	if err != nil {
 		return err
 	}
+	s.joinOthers()
 	return streams.fill(s)
 }
 

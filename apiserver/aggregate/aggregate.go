@@ -37,6 +37,9 @@ type Aggregator struct {
 	list    atomic.Pointer[func() []*kinds.Kind] // what this server answers itself
 	serving atomic.Pointer[map[schema.GroupVersion]*backend]
 	merged  mergedDocs
+
+	mu      sync.Mutex    // guards changed
+	changed chan struct{} // closed when Resources has something else to say
 }
 
 // New makes an Aggregator. It starts nothing; before Run nobody else serves anything.
@@ -47,7 +50,7 @@ func New(c Config) *Aggregator {
 	if c.Resolve == nil {
 		c.Resolve = resolve
 	}
-	return &Aggregator{config: c}
+	return &Aggregator{config: c, changed: make(chan struct{})}
 }
 
 // Serving is who answers for a group version, or nil: this server itself.
@@ -142,6 +145,7 @@ func (f *follower) drop(name string) {
 
 // publish lets requests see byName.
 func (f *follower) publish() {
+	defer f.announce()
 	if len(f.byName) == 0 {
 		f.serving.Store(nil)
 		return

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,7 @@ type extension struct {
 	*httptest.Server
 	ca   []byte
 	down chan struct{} // closed: it answers 500
+	way  *aggregate.Aggregator
 }
 
 func startExtension(t *testing.T, cluster *pki.Cluster) *extension {
@@ -78,7 +80,8 @@ func (e *extension) serve(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == "/apis" && strings.Contains(r.Header.Get("Accept"), "APIGroupDiscoveryList"):
 		say("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", `{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","items":[{"metadata":{"name":"toys.example.com"},"versions":[`+
-			`{"version":"v1alpha1","resources":[{"resource":"bricks","responseKind":{"group":"toys.example.com","version":"v1alpha1","kind":"Brick"},"scope":"Namespaced","singularResource":"brick","verbs":["get","list","watch"]}]}]}]}`)
+			`{"version":"v1alpha1","resources":[{"resource":"bricks","responseKind":{"group":"toys.example.com","version":"v1alpha1","kind":"Brick"},"scope":"Namespaced","singularResource":"brick","verbs":["delete","get","list","watch"]},`+
+			`{"resource":"kilns","responseKind":{"group":"toys.example.com","version":"v1alpha1","kind":"Kiln"},"scope":"Cluster","singularResource":"kiln","verbs":["get","list"]}]}]}]}`)
 	case path == base:
 		say("application/json", `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"toys.example.com/v1alpha1","resources":[{"name":"bricks","namespaced":true,"kind":"Brick","verbs":["list"]}]}`)
 	case path == "/openapi/v2":
@@ -139,6 +142,7 @@ func start(t *testing.T) (*apitest.Server, *extension) {
 		}
 		return e.Listener.Addr().String(), nil
 	}})
+	e.way = a
 	s := apitest.Start(t, func(d *apiserver.Deps) { d.Discovery, d.OpenAPI, d.Elsewhere = a.Discovery, a.OpenAPI, a })
 	must(t)(client.Create(t.Context(), s.Client, &core.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}))
 	return s, e
@@ -245,6 +249,7 @@ func TestConditions(t *testing.T) {
 	if c := await(t, s, "Passed"); c.Message != "all checks passed" || c.Status != registration.ConditionTrue {
 		t.Errorf("got %+v", c)
 	}
+	resources(t, e, "bricks")
 	close(e.down)
 	must(t)(nil, client.Delete[discovery.EndpointSlice](t.Context(), s.Client, object.Key{Namespace: "shop", Name: "toys-1"}, ""))
 	makeEndpoints(t, s)
@@ -254,6 +259,7 @@ func TestConditions(t *testing.T) {
 	if _, body := get(t, s, "/apis", "Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"); !strings.Contains(body, `"freshness":"Stale"`) {
 		t.Error("discovery does not say that it may be wrong")
 	}
+	resources(t, e, "unknown toys.example.com/v1alpha1")
 	must(t)(nil, client.Delete[registration.APIService](t.Context(), s.Client, object.Key{Name: name}, ""))
 	eventually(t, func() error {
 		if code, _ := get(t, s, whoami); code != 404 {
@@ -261,6 +267,32 @@ func TestConditions(t *testing.T) {
 		}
 		return nil
 	})
+	resources(t, e)
+}
+
+// resources waits until the aggregator knows of these and no others: kilns cannot be watched.
+func resources(t *testing.T, e *extension, want ...string) {
+	t.Helper()
+	limit := time.After(20 * time.Second)
+	for {
+		changed := e.way.Changed()
+		list, unknown := e.way.Resources()
+		var got []string
+		for _, r := range list {
+			got = append(got, r.Resource)
+		}
+		for _, gv := range unknown {
+			got = append(got, "unknown "+gv.String())
+		}
+		if slices.Equal(got, want) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-limit:
+			t.Fatalf("got resources %v, want %v", got, want)
+		}
+	}
 }
 
 func eventually(t *testing.T, f func() error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -53,6 +54,7 @@ func (b *backend) outdated() {
 		next := *k
 		next.stale, next.at = true, time.Time{}
 		b.known.Store(&next)
+		b.announce()
 	}
 }
 
@@ -70,6 +72,9 @@ func (b *backend) refresh(ctx context.Context) error {
 		return err
 	}
 	b.known.Store(next)
+	if old == nil || old.stale || !equality.Semantic.DeepEqual(old.resources, next.resources) {
+		b.announce()
+	}
 	return nil
 }
 

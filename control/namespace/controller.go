@@ -47,13 +47,14 @@ func (c *Controller) Reconcile(ctx context.Context, key object.Key) (control.Aga
 	if !ok || ns.DeletionTimestamp == nil {
 		return control.Done, nil
 	}
-	all := c.content(ns.Name)
-	changes, again := plan(ns, all, nil, time.Now())
+	unknown := client.Unknown(c.deps.View) // before the rest, so that what shows meanwhile is not missed
+	in := found{c.content(ns.Name), unknown}
+	changes, again := plan(ns, in, nil, time.Now())
 	failed := control.Apply(ctx, c.deps.Client, c.deps.Events, changes)
 	if failed == nil || ctx.Err() != nil || apierrors.IsConflict(failed) {
 		return again, failed
 	}
-	changes, _ = plan(ns, all, failed, time.Now())
+	changes, _ = plan(ns, in, failed, time.Now())
 	if len(changes) > 0 && changes[0].Op == control.Status {
 		if err := control.Apply(ctx, c.deps.Client, c.deps.Events, changes[:1]); err != nil {
 			return control.Done, err

@@ -9,6 +9,7 @@ import (
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"proa.dev/client"
 	"proa.dev/control"
@@ -117,4 +118,24 @@ func TestRefusalShows(t *testing.T) {
 			t.Error("the namespace is still there after deletes are allowed again")
 		}
 	})
+}
+
+// While a server cannot be asked what it serves, nobody knows whether the namespace is empty.
+func TestStaysWhileResourcesAreUnknown(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	ns := &core.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", DeletionTimestamp: new(metav1.NewTime(at))}}
+	ns.Spec.Finalizers = []core.FinalizerName{core.FinalizerKubernetes}
+	changes, again := plan(ns, found{unknown: []schema.GroupVersion{{Group: "toys.example.com", Version: "v1"}}}, nil, at)
+	if len(changes) != 1 || changes[0].Op != control.Status || again == control.Done {
+		t.Fatalf("changes %v, again %v; want a status, and to look again", changes, again)
+	}
+	const want = "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: " +
+		"toys.example.com/v1: stale GroupVersion discovery: toys.example.com/v1"
+	c := changes[0].Object.(*core.Namespace).Status.Conditions[0]
+	if c.Type != core.NamespaceDeletionDiscoveryFailure || c.Status != core.ConditionTrue || c.Message != want {
+		t.Errorf("got %+v, want %q", c, want)
+	}
+	if changes, _ = plan(ns, found{}, nil, at); len(changes) != 1 || changes[0].Sub != "finalize" {
+		t.Errorf("changes %v, want that it goes", changes)
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"proa.dev/client"
 	"proa.dev/control"
@@ -24,12 +25,19 @@ type content struct {
 // recheck is how soon a namespace is looked at again in which only finalizers hold something: they are removed by who knows whom.
 const recheck = 2 * time.Second
 
-// plan says what to do next with a namespace that is being deleted. all is its non-empty content; failed is what went wrong before.
-func plan(ns *core.Namespace, all []content, failed error, now time.Time) ([]control.Change, control.Again) {
+// found is what is in a namespace.
+type found struct {
+	all     []content             // what is not empty
+	unknown []schema.GroupVersion // where nobody can look now
+}
+
+// plan says what to do next with a namespace that is being deleted. failed is what went wrong before.
+func plan(ns *core.Namespace, in found, failed error, now time.Time) ([]control.Change, control.Again) {
+	all := in.all
 	if ns.DeletionTimestamp == nil || !slices.Contains(ns.Spec.Finalizers, core.FinalizerKubernetes) {
 		return nil, control.Done
 	}
-	if len(all) == 0 {
+	if len(all)+len(in.unknown) == 0 {
 		n := object.Clone(ns)
 		n.Spec.Finalizers = slices.DeleteFunc(n.Spec.Finalizers, func(f core.FinalizerName) bool { return f == core.FinalizerKubernetes })
 		return []control.Change{{Op: control.Update, Sub: "finalize", Object: n}}, control.Done
@@ -51,7 +59,7 @@ func plan(ns *core.Namespace, all []content, failed error, now time.Time) ([]con
 	if len(changes) > 0 && failed == nil {
 		return changes, control.Again(time.Millisecond) // see what is left before saying anything
 	}
-	st := conditions(ns, all, failed, now)
+	st := conditions(ns, in, failed, now)
 	if st != nil {
 		n := object.Clone(ns)
 		n.Status = *st
@@ -63,14 +71,14 @@ func plan(ns *core.Namespace, all []content, failed error, now time.Time) ([]con
 func isPods(c content) bool { return c.resource.Group == "" && c.resource.Resource == "pods" }
 
 // conditions is the status that tells of what is left, or nil where it does so already.
-func conditions(ns *core.Namespace, all []content, failed error, now time.Time) *core.NamespaceStatus {
+func conditions(ns *core.Namespace, in found, failed error, now time.Time) *core.NamespaceStatus {
 	st := ns.Status.DeepCopy()
 	changed := st.Phase != core.NamespaceTerminating
 	st.Phase = core.NamespaceTerminating
 	for _, c := range []core.NamespaceCondition{
-		{Type: core.NamespaceDeletionDiscoveryFailure, Reason: "ResourcesDiscovered", Message: "All resources successfully discovered"},
+		discovery(in.unknown),
 		{Type: core.NamespaceDeletionGVParsingFailure, Reason: "ParsedGroupVersions", Message: "All legacy kube types successfully parsed"},
-		contentFailure(failed), remaining(all), finalizers(all),
+		contentFailure(failed), remaining(in.all), finalizers(in.all),
 	} {
 		if c.Status == "" {
 			c.Status = core.ConditionFalse
@@ -100,6 +108,20 @@ func set(st *core.NamespaceStatus, c core.NamespaceCondition, now time.Time) boo
 	}
 	st.Conditions = append(st.Conditions, c)
 	return true
+}
+
+func discovery(unknown []schema.GroupVersion) core.NamespaceCondition {
+	if len(unknown) == 0 {
+		return core.NamespaceCondition{Type: core.NamespaceDeletionDiscoveryFailure, Reason: "ResourcesDiscovered",
+			Message: "All resources successfully discovered"}
+	}
+	var parts []string
+	for _, gv := range unknown {
+		parts = append(parts, fmt.Sprintf("%s: stale GroupVersion discovery: %s", gv, gv))
+	}
+	return core.NamespaceCondition{Type: core.NamespaceDeletionDiscoveryFailure, Status: core.ConditionTrue, Reason: "DiscoveryFailed",
+		Message: fmt.Sprintf("Discovery failed for some groups, %d failing: unable to retrieve the complete list of server APIs: %s",
+			len(parts), strings.Join(parts, ", "))}
 }
 
 func contentFailure(err error) core.NamespaceCondition {
