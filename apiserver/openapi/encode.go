@@ -8,6 +8,9 @@ import (
 	openapiv2 "github.com/google/gnostic-models/openapiv2"
 	openapiv3 "github.com/google/gnostic-models/openapiv3"
 	"google.golang.org/protobuf/proto"
+	authentication "k8s.io/api/authentication/v1"
+	autoscaling "k8s.io/api/autoscaling/v1"
+	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -25,12 +28,16 @@ func encodeV3(v version, protobuf bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := json.Marshal(tree{
+	doc := tree{
 		"openapi":    "3.0.0",
 		"info":       tree{"title": "Kubernetes", "version": "v1"},
 		"paths":      paths,
 		"components": tree{"schemas": s.out, "securitySchemes": token},
-	})
+	}
+	if v.custom() {
+		doc["info"], doc["components"] = tree{"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}, tree{"schemas": s.out}
+	}
+	plain, err := json.Marshal(doc)
 	if err != nil || !protobuf {
 		return plain, err
 	}
@@ -74,6 +81,10 @@ func build(versions []version, v3 bool) (*schemas, tree, error) {
 	}
 	s := &schemas{v3: v3, marks: marks, out: tree{}, gvks: map[reflect.Type][]schema.GroupVersionKind{}}
 	s.name(metav1.DeleteOptions{}, schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"})
+	s.name(metav1.APIResourceList{}, schema.GroupVersionKind{Version: "v1", Kind: "APIResourceList"})
+	s.name(autoscaling.Scale{}, autoscaling.SchemeGroupVersion.WithKind("Scale"))
+	s.name(authentication.TokenRequest{}, authentication.SchemeGroupVersion.WithKind("TokenRequest"))
+	s.name(core.PersistentVolumeClaim{}, core.SchemeGroupVersion.WithKind("PersistentVolumeClaim"))
 	s.name(metav1.Status{}, schema.GroupVersionKind{Version: "v1", Kind: "Status"})
 	for _, v := range versions {
 		s.name(metav1.DeleteOptions{}, v.WithKind("DeleteOptions"))
@@ -89,7 +100,9 @@ func build(versions []version, v3 bool) (*schemas, tree, error) {
 	}
 	paths := tree{}
 	for _, v := range versions {
-		s.addRoot(v, paths)
+		if !v.custom() {
+			s.addRoot(v, paths)
+		}
 		for _, r := range v.resources {
 			s.addPaths(v, r, paths)
 		}

@@ -19,6 +19,7 @@ import (
 
 // The query parameters of verbs are the fields of their options.
 var (
+	getQuery    = reflect.TypeFor[metav1.GetOptions]()
 	listQuery   = reflect.TypeFor[metav1.ListOptions]()
 	createQuery = reflect.TypeFor[metav1.CreateOptions]()
 	updateQuery = reflect.TypeFor[metav1.UpdateOptions]()
@@ -42,6 +43,7 @@ type operation struct {
 	bodyTypes               []string       // default: any
 	answer                  model          // zero is text
 	codes                   []string       // beside 401
+	custom                  bool           // it is about a custom kind, whose bodies are JSON or YAML
 }
 
 // addPaths adds the paths of r to paths.
@@ -54,11 +56,11 @@ func (s *schemas) addPaths(v version, r resource, paths tree) {
 		scope, collection = "Namespaced", root+"namespaces/{namespace}/"+r.name
 	}
 	name := v.title() + scope + r.gvk.Kind
-	op := func(o operation) operation { o.gvk = r.gvk; return o }
+	op := func(o operation) operation { o.gvk, o.custom = r.gvk, r.kind.Custom != nil; return o }
 
 	ops := tree{}
 	if has("list") {
-		o := op(operation{"list" + name, "list", listed(r), r.gvk, []reflect.Type{listQuery}, model{}, nil, list, ok})
+		o := op(operation{"list" + name, "list", listed(r), r.gvk, []reflect.Type{listQuery}, model{}, nil, list, ok, false})
 		ops["get"] = s.operation(v, o)
 		if r.kind.Namespaced {
 			o.id = "list" + v.title() + r.gvk.Kind + "ForAllNamespaces"
@@ -66,13 +68,17 @@ func (s *schemas) addPaths(v version, r resource, paths tree) {
 		}
 	}
 	if has("create") {
-		ops["post"] = s.operation(v, op(operation{"create" + name, "post", "create " + article(r.gvk.Kind), r.gvk, []reflect.Type{createQuery}, t, nil, t, created}))
+		ops["post"] = s.operation(v, op(operation{"create" + name, "post", "create " + article(r.gvk.Kind), r.gvk, []reflect.Type{createQuery}, t, nil, t, created, false}))
 	}
 	if has("deletecollection") {
-		ops["delete"] = s.operation(v, op(operation{
+		o := op(operation{
 			"delete" + v.title() + "Collection" + scope + r.gvk.Kind, "deletecollection", "delete collection of " + r.gvk.Kind, r.gvk,
-			[]reflect.Type{listQuery, deleteQuery}, of(deleteQuery), nil, statusType, ok,
-		}))
+			[]reflect.Type{listQuery, deleteQuery}, of(deleteQuery), nil, statusType, ok, false,
+		})
+		if o.custom { // as Kubernetes describes it
+			o.query, o.body = o.query[:1], model{}
+		}
+		ops["delete"] = s.operation(v, o)
 	}
 	if len(ops) > 0 {
 		paths[collection] = s.item(r, collection, ops)
@@ -87,8 +93,10 @@ func (s *schemas) addPaths(v version, r resource, paths tree) {
 	}
 	if r.kind.Scale != nil {
 		scale := of(reflect.TypeFor[autoscaling.Scale]())
-		o := operation{id: name + "Scale", body: scale, answer: scale, description: "scale of ",
-			gvk: autoscaling.SchemeGroupVersion.WithKind("Scale")}
+		o := op(operation{id: name + "Scale", body: scale, answer: scale, description: "scale of "})
+		if !o.custom {
+			o.gvk = autoscaling.SchemeGroupVersion.WithKind("Scale")
+		}
 		paths[path+"/scale"] = s.item(r, path, s.edit(v, o, []string{"get", "patch", "update"}))
 	}
 	for _, sub := range r.kind.Subs {
@@ -126,6 +134,9 @@ func (s *schemas) edit(v version, o operation, verbs []string) tree {
 		switch verb {
 		case "get":
 			p.id, p.action, p.description, p.body, p.codes = "read"+o.id, "get", "read "+what, model{}, ok
+			if o.custom {
+				p.query = []reflect.Type{getQuery}
+			}
 			out["get"] = s.operation(v, p)
 		case "update":
 			p.id, p.action, p.description, p.query, p.codes = "replace"+o.id, "put", "replace "+what, []reflect.Type{updateQuery}, created[:2]
@@ -133,8 +144,8 @@ func (s *schemas) edit(v version, o operation, verbs []string) tree {
 		case "patch":
 			p.id, p.action, p.description, p.query, p.codes = "patch"+o.id, "patch", "partially update "+what, []reflect.Type{patchQuery}, created[:2]
 			p.body, p.bodyTypes = of(reflect.TypeFor[metav1.Patch]()), patchTypes
-			if o.body.custom {
-				p.bodyTypes = customPatchTypes
+			if o.custom {
+				p.bodyTypes, p.codes = customPatchTypes, ok
 			}
 			out["patch"] = s.operation(v, p)
 		case "delete":
@@ -187,6 +198,9 @@ func (s *schemas) sub(v version, r resource, name string, sub kinds.Sub) tree {
 	return s.edit(v, operation{id: id, gvk: gvk, body: t, answer: t, description: sub.Name + " of "}, sub.Verbs)
 }
 
+const prettyText = "If 'true', then the output is pretty printed. Defaults to 'false' unless the user-agent indicates a browser or " +
+	"command-line HTTP tool (curl and wget)."
+
 // item is a path: its methods and the parameters that all of them have.
 func (s *schemas) item(r resource, path string, ops tree) tree {
 	var params []any
@@ -196,7 +210,7 @@ func (s *schemas) item(r resource, path string, ops tree) tree {
 	if strings.Contains(path, "{namespace}") {
 		params = append(params, s.parameter("namespace", "path", "string", "object name and auth scope, such as for teams and projects"))
 	}
-	params = append(params, s.parameter("pretty", "query", "string", "If 'true', then the output is pretty printed."))
+	params = append(params, s.parameter("pretty", "query", "string", prettyText))
 	params = append(params, hoist(ops)...)
 	slices.SortFunc(params, byName)
 	ops["parameters"] = params
@@ -287,7 +301,7 @@ func (s *schemas) operation(v version, o operation) tree {
 	}
 	var params []any
 	seen := map[string]bool{}
-	if o.action == "deletecollection" { // one cannot watch that
+	if o.action == "deletecollection" && !o.custom { // one cannot watch that
 		seen["watch"], seen["allowWatchBookmarks"] = true, true
 	}
 	for _, t := range o.query {
@@ -299,9 +313,15 @@ func (s *schemas) operation(v version, o operation) tree {
 		}
 	}
 	slices.SortFunc(params, byName)
-	types := o.bodyTypes
+	types, answers := o.bodyTypes, answerTypes
+	if o.custom { // no protobuf
+		answers = answerTypes[:2]
+	}
 	if types == nil {
 		types = []string{"*/*"}
+		if o.custom {
+			types = answers
+		}
 	}
 	if o.body != (model{}) {
 		if s.v3 {
@@ -315,42 +335,32 @@ func (s *schemas) operation(v version, o operation) tree {
 		}
 	}
 	if !s.v3 {
-		answers := typesOf(o.answer)
-		if o.action == "list" {
-			answers = slices.Clone(answers)
-			for _, t := range typesOf(o.answer) {
-				if t != "application/yaml" {
-					answers = append(answers, t+";stream=watch")
-				}
-			}
-		}
 		out["consumes"], out["produces"], out["schemes"] = types, answers, []string{"https"}
 	}
 	if params != nil {
 		out["parameters"] = params
 	}
+	if o.action == "list" && !o.custom {
+		answers = append(slices.Clone(answers), "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
+		if !s.v3 {
+			out["produces"] = answers
+		}
+	}
 	responses := tree{"401": tree{"description": "Unauthorized"}}
 	for _, code := range o.codes {
-		responses[code] = s.response(code, o.answer, o.action == "list")
+		responses[code] = s.response(code, o.answer, answers)
 	}
 	out["responses"] = responses
 	return out
 }
 
-func (s *schemas) response(code string, t model, watched bool) tree {
+func (s *schemas) response(code string, t model, types []string) tree {
 	out := tree{"description": map[string]string{"200": "OK", "201": "Created", "202": "Accepted"}[code]}
 	switch {
 	case s.v3 && t == (model{}):
 		out["content"] = tree{"*/*": tree{"schema": tree{"type": "string"}}}
 	case s.v3:
-		out["content"] = s.content(typesOf(t), t)
-		if watched {
-			for mediaType, body := range s.content(typesOf(t), t) {
-				if mediaType != "application/yaml" {
-					out["content"].(tree)[mediaType+";stream=watch"] = body
-				}
-			}
-		}
+		out["content"] = s.content(types, t)
 	case t == (model{}):
 		out["schema"] = tree{"type": "string"}
 	default:
@@ -390,12 +400,4 @@ func listed(r resource) string {
 		return "list objects of kind " + r.gvk.Kind
 	}
 	return "list or watch objects of kind " + r.gvk.Kind
-}
-
-// typesOf is the media types of an answer: custom kinds have no protobuf form.
-func typesOf(m model) []string {
-	if m.custom {
-		return answerTypes[:2]
-	}
-	return answerTypes
 }

@@ -57,6 +57,11 @@ func split(list []*kinds.Kind) []version {
 	return out
 }
 
+// custom says whether all its kinds are of CustomResourceDefinitions.
+func (v version) custom() bool {
+	return !slices.ContainsFunc(v.resources, func(r resource) bool { return r.kind.Custom == nil })
+}
+
 // title is how operations name a version: "AppsV1", "CoreV1", "RbacAuthorizationV1".
 func (v version) title() string {
 	group := cmp.Or(strings.TrimSuffix(v.Group, ".k8s.io"), "core")

@@ -44,6 +44,8 @@ func modelOf(d *apiextensions.CustomResourceDefinition, version string, v3 bool)
 	if st != nil && (v3 || !st.XPreserveUnknownFields && !d.Spec.PreserveUnknownFields) {
 		if !v3 {
 			st = openapiv2.ToStructuralOpenAPIV2(st)
+			noDefaults := schema.Visitor{Structural: func(s *schema.Structural) bool { s.Default.Object = nil; return true }}
+			noDefaults.Visit(st)
 		}
 		out = st.ToKubeOpenAPI()
 		out.SetProperty("metadata", metaRef(v3))
