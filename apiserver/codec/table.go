@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -38,6 +39,9 @@ func MakeTable(k *kinds.Kind, items []object.Object, meta metav1.ListMeta, opt T
 	}
 	for i, o := range items {
 		t.Rows[i].Cells = k.Row(o, now)
+		if p, ok := o.(*core.Pod); ok {
+			t.Rows[i].Conditions = ended(p)
+		}
 		switch opt.Include {
 		case metav1.IncludeNone:
 		case metav1.IncludeObject:
@@ -47,6 +51,20 @@ func MakeTable(k *kinds.Kind, items []object.Object, meta metav1.ListMeta, opt T
 		}
 	}
 	return t
+}
+
+// ended tells clients which rows they may leave out: pods that have run to their end.
+func ended(p *core.Pod) []metav1.TableRowCondition {
+	done := metav1.TableRowCondition{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(p.Status.Phase)}
+	switch p.Status.Phase {
+	case core.PodSucceeded:
+		done.Message = "The pod has completed successfully."
+	case core.PodFailed:
+		done.Message = "The pod failed."
+	default:
+		return nil
+	}
+	return []metav1.TableRowCondition{done}
 }
 
 // PartialOf is the metadata of o alone.

@@ -252,8 +252,10 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
 	if len(errs) > 0 && s.Kind.Custom == nil { // Kubernetes checks metadata for all kinds, and once more for each: the causes come twice
-		errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
-		if !c.status {
+		if s.Kind.Kind != "Event" {
+			errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
+		}
+		if !c.status && !metaOnce(s.group()) {
 			errs = append(errs, validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)...)
 		}
 	}

@@ -153,7 +153,7 @@ func optionsKind(kind string) schema.GroupKind {
 var standardFinalizers = [...]string{string(core.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
 
 // anyFinalizer are the groups whose kinds may have other finalizers without a domain, too.
-var anyFinalizer = [...]string{"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io", "node.k8s.io"}
+var anyFinalizer = [...]string{"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io", "node.k8s.io", "policy"}
 
 // checkMeta checks what every kind has.
 func checkMeta(s *Served, o object.Object) field.ErrorList {
@@ -164,7 +164,7 @@ func checkMeta(s *Served, o object.Object) field.ErrorList {
 			errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
 		}
 	}
-	if s.Kind.Custom == nil && !slices.Contains(anyFinalizer[:], s.Kind.Group) {
+	if s.Kind.Custom == nil && !slices.Contains(anyFinalizer[:], s.Kind.Group) && s.Kind.Kind != "Event" {
 		for i, f := range o.GetFinalizers() {
 			if !strings.Contains(f, "/") && !slices.Contains(standardFinalizers[:], f) {
 				errs = append(errs, field.Invalid(m.Child("finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))

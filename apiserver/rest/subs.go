@@ -159,18 +159,17 @@ func created() *metav1.Status {
 	return st
 }
 
-// finalizeOf is old with the spec.finalizers that next brings.
+// finalizeOf is what next brings, with the status of old.
 func finalizeOf(ctx context.Context, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
 	o, err := next(ctx, old)
 	if err != nil {
 		return nil, err
 	}
-	n := old.Object.DeepCopyObject().(*core.Namespace)
-	n.ResourceVersion, n.UID = o.GetResourceVersion(), o.GetUID()
-	if ns, ok := o.(*core.Namespace); ok {
-		n.Spec.Finalizers = ns.Spec.Finalizers
+	n, ok := o.(*core.Namespace)
+	if ok {
+		n.Status = old.Object.(*core.Namespace).DeepCopy().Status
 	}
-	return n, nil
+	return o, nil
 }
 
 // ephemeralOf is old with the ephemeral containers that next brings. Whether they may be so, the kind says.

@@ -13,6 +13,17 @@ func createsOnUpdate(r schema.GroupResource) bool {
 	return false
 }
 
+// metaOnce says whether the metadata of a changed object is not looked at once more by the checks of the kind, which repeat what they
+// find.
+func metaOnce(r schema.GroupResource) bool {
+	switch r.String() {
+	case "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "cronjobs.batch", "limitranges", "resourcequotas", "podtemplates",
+		"services", "events", "events.events.k8s.io", "endpointslices.discovery.k8s.io", "networkpolicies.networking.k8s.io":
+		return true
+	}
+	return false
+}
+
 // answersDeleted says whether a finished delete is answered with the object instead of a Status.
 func answersDeleted(r schema.GroupResource) bool {
 	switch r.String() {

@@ -221,9 +221,11 @@ func tolerations(e *check.Errors, p *field.Path, list []core.Toleration) {
 			if t.Value != "" {
 				e.Invalid(at.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'")
 			}
-		default:
-			e.Add(field.NotSupported(at.Child("operator"), t.Operator, // the last two stand behind a feature that is off, and are named all the same
+		case core.TolerationOpLt, core.TolerationOpGt:
+			e.Add(field.NotSupported(at.Child("operator"), t.Operator, // they stand behind a feature that is off, and are named all the same
 				[]core.TolerationOperator{core.TolerationOpEqual, core.TolerationOpExists, core.TolerationOpLt, core.TolerationOpGt}))
+		default:
+			check.OneOf(e, at.Child("operator"), t.Operator, core.TolerationOpEqual, core.TolerationOpExists)
 		}
 		if t.Effect != "" {
 			taintEffect(e, at.Child("effect"), t.Effect)

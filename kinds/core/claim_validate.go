@@ -5,10 +5,12 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
@@ -85,12 +87,12 @@ func dataSources(e *check.Errors, p *field.Path, s *core.PersistentVolumeClaimSp
 	if r.Namespace != nil && *r.Namespace != "" {
 		e.Invalids(p.Child("dataSourceRef", "namespace"), *r.Namespace, validation.ValidateNamespaceName(*r.Namespace, false))
 		if d != nil {
-			e.Invalid(p, p.Child("dataSource").String(), "may not be specified when dataSourceRef.namespace is specified")
+			e.Invalid(p, struct{}{}, "may not be specified when dataSourceRef.namespace is specified")
 		}
 		return
 	}
 	if d != nil && (!equality.Semantic.DeepEqual(d.APIGroup, r.APIGroup) || d.Kind != r.Kind || d.Name != r.Name) {
-		e.Invalid(p, p.Child("dataSource").String(), "must match dataSourceRef")
+		e.Invalid(p, struct{}{}, "must match dataSourceRef")
 	}
 }
 
@@ -111,7 +113,7 @@ func validateClaimUpdate(c, old *core.PersistentVolumeClaim) field.ErrorList {
 		}
 		if c.Annotations[core.BetaStorageClassAnnotation] != annotation && (named || c.Annotations[core.BetaStorageClassAnnotation] != "") {
 			if _, still := c.Annotations[core.BetaStorageClassAnnotation]; still || c.Spec.StorageClassName == nil {
-				e.Immutable(metaPath.Child("annotations").Key(core.BetaStorageClassAnnotation),
+				e.Immutable(metaPath.Child("annotations", core.BetaStorageClassAnnotation),
 					c.Annotations[core.BetaStorageClassAnnotation], annotation)
 			}
 		}
@@ -145,8 +147,42 @@ func validateClaimUpdate(c, old *core.PersistentVolumeClaim) field.ErrorList {
 func validateClaimStatus(c, _ *core.PersistentVolumeClaim) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		amounts(e, statusPath.Child("capacity"), c.Status.Capacity)
-		amounts(e, statusPath.Child("allocatedResources"), c.Status.AllocatedResources)
+		p := statusPath.Child("allocatedResourceStatuses")
+		for _, n := range slices.Sorted(maps.Keys(c.Status.AllocatedResourceStatuses)) {
+			claimResource(e, p, n)
+			if v := c.Status.AllocatedResourceStatuses[n]; !slices.Contains(resizing[:], v) {
+				e.Add(field.NotSupported(p, n, resizing[:]))
+			}
+		}
+		p = statusPath.Child("allocatedResources")
+		known := core.ResourceList{}
+		for _, n := range slices.Sorted(maps.Keys(c.Status.AllocatedResources)) {
+			if claimResource(e, p, n) {
+				known[n] = c.Status.AllocatedResources[n]
+			}
+		}
+		amounts(e, p, known)
 	})
+}
+
+// resizing are the states of a claim whose volume grows.
+var resizing = [...]core.ClaimResourceStatus{core.PersistentVolumeClaimControllerResizeInProgress, core.PersistentVolumeClaimControllerResizeInfeasible,
+	core.PersistentVolumeClaimNodeResizeInProgress, core.PersistentVolumeClaimNodeResizeInfeasible, core.PersistentVolumeClaimNodeResizePending}
+
+// claimResource wants storage, or a resource with a domain of its own.
+func claimResource(e *check.Errors, p *field.Path, n core.ResourceName) bool {
+	if n == core.ResourceStorage {
+		return true
+	}
+	if msgs := utilvalidation.IsQualifiedName(string(n)); len(msgs) > 0 {
+		e.Invalids(p, string(n), msgs)
+		return false
+	}
+	if !strings.Contains(string(n), "/") || strings.HasPrefix(string(n), core.ResourceDefaultNamespacePrefix) {
+		e.Add(field.NotSupported(p, string(n), []core.ResourceName{core.ResourceStorage}))
+		return false
+	}
+	return true
 }
 
 func amounts(e *check.Errors, p *field.Path, l core.ResourceList) {
@@ -158,7 +194,17 @@ func amounts(e *check.Errors, p *field.Path, l core.ResourceList) {
 }
 
 func validateVolume(v *core.PersistentVolume) field.ErrorList {
-	return check.Run(func(e *check.Errors) { volumeSpec(e, specPath, v) })
+	return check.Run(func(e *check.Errors) { volumeObject(e, v) })
+}
+
+func volumeObject(e *check.Errors, v *core.PersistentVolume) {
+	volumeSpec(e, specPath, v)
+	s := &v.Spec
+	plain := s.AzureFile != nil || s.CephFS != nil || s.Cinder != nil || s.GCEPersistentDisk != nil || s.Glusterfs != nil || s.ISCSI != nil ||
+		s.NFS != nil || s.Quobyte != nil || s.RBD != nil || s.VsphereVolume != nil || s.AWSElasticBlockStore != nil || s.CSI != nil || s.AzureDisk != nil
+	if _, ok := v.Annotations[core.MountOptionAnnotation]; ok && !plain {
+		e.Forbidden(metaPath.Child("annotations", core.MountOptionAnnotation), "may not specify mount options for this volume type")
+	}
 }
 
 func volumeSpec(e *check.Errors, p *field.Path, v *core.PersistentVolume) {
@@ -262,6 +308,7 @@ func secretRef(e *check.Errors, p *field.Path, r *core.SecretReference) {
 
 func validateVolumeUpdate(v, old *core.PersistentVolume) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
+		volumeObject(e, v) // Kubernetes looks twice: the causes come twice
 		now := v.Spec.PersistentVolumeSource
 		if was := old.Spec.CSI; was != nil && was.ControllerExpandSecretRef == nil && now.CSI != nil {
 			now.CSI = now.CSI.DeepCopy() // may be given later

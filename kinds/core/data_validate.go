@@ -111,7 +111,7 @@ func secretType(e *check.Errors, p *field.Path, s *core.Secret) {
 }
 
 func validateSecretUpdate(s, old *core.Secret) field.ErrorList {
-	return check.Run(func(e *check.Errors) {
+	return append(check.Run(func(e *check.Errors) {
 		e.Immutable(field.NewPath("type"), s.Type, old.Type)
 		if old.Immutable == nil || !*old.Immutable {
 			return
@@ -122,7 +122,7 @@ func validateSecretUpdate(s, old *core.Secret) field.ErrorList {
 		if !reflect.DeepEqual(s.Data, old.Data) {
 			e.Forbidden(field.NewPath("data"), whenImmutable)
 		}
-	})
+	}), validateSecret(s)...)
 }
 
 // warnSecret tells whoever writes a certificate and a key that do not belong together.

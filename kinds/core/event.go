@@ -20,6 +20,7 @@ var Event = kinds.Def[core.Event, *core.Event]{
 	Short:    []string{"ev"},
 	TTL:      time.Hour,
 	Fields:   eventFields,
+	Name:     func(string, bool) []string { return nil }, // older events have names as they come; newer ones are checked below
 	Validate: validateEvent,
 	Also: []kinds.Other{{
 		Path: "events.k8s.io/v1/events",
@@ -76,7 +77,10 @@ func oldEvent(e *events.Event) *core.Event {
 }
 
 func eventColumns() []kinds.Column {
-	c := kinds.Columns("Last Seen", "Type", "Reason", "Object", "Subobject+", "Source+", "Message", "First Seen+", "Count+", "Name+")
+	of := core.Event{}.SwaggerDoc()
+	c := kinds.Described(kinds.Columns("Last Seen", "Type", "Reason", "Object", "Subobject+", "Source+", "Message", "First Seen+", "Count+", "Name+"),
+		of["lastTimestamp"], of["type"], of["reason"], of["involvedObject"], core.ObjectReference{}.SwaggerDoc()["fieldPath"], of["source"], of["message"],
+		of["firstTimestamp"], of["count"], metav1.ObjectMeta{}.SwaggerDoc()["name"])
 	c[len(c)-1].Format = "name"
 	return c
 }

@@ -22,7 +22,7 @@ var Namespace = kinds.Def[core.Namespace, *core.Namespace]{
 	Prepare:  prepareNamespace,
 	Validate: validateNamespace, ValidateStatus: validateNamespaceStatus,
 	Fields: func(n *core.Namespace) map[string]string {
-		return map[string]string{"status.phase": string(n.Status.Phase), "name": n.Name}
+		return map[string]string{"status.phase": string(n.Status.Phase)}
 	},
 	Columns: kinds.Described(kinds.Columns("Name", "Status", "Age"), "The status of the namespace"),
 	Row: func(n *core.Namespace, now time.Time) []any {

@@ -13,12 +13,14 @@ import (
 )
 
 func validateNamespace(n *core.Namespace) field.ErrorList {
-	return check.Run(func(e *check.Errors) { finalizers(e, n) })
+	return check.Run(func(e *check.Errors) {
+		finalizers(e, n, func(int) *field.Path { return specPath.Child("finalizers") })
+	})
 }
 
-func finalizers(e *check.Errors, n *core.Namespace) {
-	p := specPath.Child("finalizers")
-	for _, f := range n.Spec.Finalizers {
+func finalizers(e *check.Errors, n *core.Namespace, at func(i int) *field.Path) {
+	for i, f := range n.Spec.Finalizers {
+		p := at(i)
 		e.Add(validation.ValidateFinalizerName(string(f), p)...)
 		if !strings.Contains(string(f), "/") && f != core.FinalizerKubernetes &&
 			string(f) != metav1.FinalizerOrphanDependents && string(f) != metav1.FinalizerDeleteDependents {
@@ -28,7 +30,9 @@ func finalizers(e *check.Errors, n *core.Namespace) {
 }
 
 func validateFinalize(obj, _ object.Object) field.ErrorList {
-	return validateNamespace(obj.(*core.Namespace))
+	return check.Run(func(e *check.Errors) {
+		finalizers(e, obj.(*core.Namespace), func(i int) *field.Path { return specPath.Child("finalizers").Index(i) })
+	})
 }
 
 func validateNamespaceStatus(n, _ *core.Namespace) field.ErrorList {

@@ -19,7 +19,23 @@ var Node = kinds.Def[core.Node, *core.Node]{
 	Storage:      "minions",
 	Subs:         []kinds.Sub{{Name: "proxy", GVK: "v1/NodeProxyOptions", Verbs: proxyVerbs, Connecting: true}},
 	Default:      defaultNode,
-	Validate:     validateNode, ValidateUpdate: validateNodeUpdate, ValidateStatus: validateNodeStatus,
+	Prepare: func(n, old *core.Node) {
+		if old == nil || old.Spec.ConfigSource == nil { // what nothing reads any more
+			n.Spec.ConfigSource = nil
+		}
+	},
+	PrepareStatus: func(n, old *core.Node) {
+		if old.Status.Config == nil {
+			n.Status.Config = nil
+		}
+	},
+	Warn: func(n, old *core.Node) (out []string) {
+		if n.Spec.DoNotUseExternalID != "" {
+			out = append(out, "spec.externalID: this field is deprecated, and is unused by Kubernetes")
+		}
+		return out
+	},
+	Validate: validateNode, ValidateUpdate: validateNodeUpdate, ValidateStatus: validateNodeStatus,
 	Fields: func(n *core.Node) map[string]string {
 		return map[string]string{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 	},

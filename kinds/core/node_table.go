@@ -10,8 +10,10 @@ import (
 	"proa.dev/kinds"
 )
 
-var nodeColumns = kinds.Columns("Name", "Status", "Roles", "Age", "Version", "Internal-IP+", "External-IP+", "OS-Image+",
-	"Kernel-Version+", "Container-Runtime+")
+var nodeColumns = kinds.Described(kinds.Columns("Name", "Status", "Roles", "Age", "Version", "Internal-IP+", "External-IP+", "OS-Image+",
+	"Kernel-Version+", "Container-Runtime+"), "The status of the node", "The roles of the node", core.NodeSystemInfo{}.SwaggerDoc()["kubeletVersion"],
+	core.NodeStatus{}.SwaggerDoc()["addresses"], core.NodeStatus{}.SwaggerDoc()["addresses"], core.NodeSystemInfo{}.SwaggerDoc()["osImage"],
+	core.NodeSystemInfo{}.SwaggerDoc()["kernelVersion"], core.NodeSystemInfo{}.SwaggerDoc()["containerRuntimeVersion"])
 
 func nodeRow(n *core.Node, now time.Time) []any {
 	info := n.Status.NodeInfo

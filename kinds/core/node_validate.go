@@ -1,6 +1,7 @@
 package core
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 func validateNode(n *core.Node) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
+		avoidance(e, metaPath.Child("annotations", "AvoidPods"), n.Annotations[core.PreferAvoidPodsAnnotationKey])
 		taints(e, metaPath.Child("taints"), n.Spec.Taints)
 		nodeResources(e, n)
 		p := specPath.Child("podCIDRs")
@@ -33,6 +35,16 @@ func validateNode(n *core.Node) field.ErrorList {
 			}
 		}
 	})
+}
+
+// avoidance checks an old annotation that says which pods a node would rather not have.
+func avoidance(e *check.Errors, p *field.Path, text string) {
+	if text == "" {
+		return
+	}
+	if err := json.Unmarshal([]byte(text), &core.AvoidPods{}); err != nil {
+		e.Invalid(p, core.PreferAvoidPodsAnnotationKey, err.Error())
+	}
 }
 
 func nodeResources(e *check.Errors, n *core.Node) {
@@ -56,7 +68,7 @@ func taints(e *check.Errors, p *field.Path, list []core.Taint) {
 		taintEffect(e, at.Child("effect"), t.Effect)
 		key := core.Taint{Key: t.Key, Effect: t.Effect}
 		if seen[key] {
-			err := field.Duplicate(at, t)
+			err := field.Duplicate(at, check.Plain(t))
 			err.Detail = "taints must be unique by key and effect pair"
 			e.Add(err)
 		}
@@ -72,6 +84,7 @@ func validateNodeUpdate(n, old *core.Node) field.ErrorList {
 		if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
 			e.Forbidden(specPath.Child("providerID"), "node updates may not change providerID except from \"\" to valid")
 		}
+		taints(e, metaPath.Child("taints"), n.Spec.Taints) // Kubernetes looks twice: the causes come twice
 		if n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
 			e.Forbidden(specPath.Child("externalID"), "may not be updated")
 		}

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/podwarn"
 	"proa.dev/kinds/core/resources"
 )
 
@@ -26,9 +27,12 @@ var PersistentVolume = kinds.Def[core.PersistentVolume, *core.PersistentVolume]{
 	},
 	PrepareStatus: prepareVolumeStatus,
 	Validate:      validateVolume, ValidateUpdate: validateVolumeUpdate,
-	Fields: func(v *core.PersistentVolume) map[string]string { return map[string]string{"name": v.Name} },
-	Columns: kinds.Columns("Name", "Capacity", "Access Modes", "Reclaim Policy", "Status", "Claim", "StorageClass",
-		"VolumeAttributesClass", "Reason", "Age", "VolumeMode+"),
+	Warn: func(v, _ *core.PersistentVolume) []string { return podwarn.Volume(&v.Spec, v.Annotations) },
+	Columns: kinds.Described(kinds.Columns("Name", "Capacity", "Access Modes", "Reclaim Policy", "Status", "Claim", "StorageClass",
+		"VolumeAttributesClass", "Reason", "Age", "VolumeMode+"), core.PersistentVolumeSpec{}.SwaggerDoc()["capacity"],
+		core.PersistentVolumeSpec{}.SwaggerDoc()["accessModes"], core.PersistentVolumeSpec{}.SwaggerDoc()["persistentVolumeReclaimPolicy"],
+		core.PersistentVolumeStatus{}.SwaggerDoc()["phase"], core.PersistentVolumeSpec{}.SwaggerDoc()["claimRef"], "StorageClass of the pv",
+		"VolumeAttributesClass of the pv", core.PersistentVolumeStatus{}.SwaggerDoc()["reason"], core.PersistentVolumeSpec{}.SwaggerDoc()["volumeMode"]),
 	Row: volumeRow,
 }
 

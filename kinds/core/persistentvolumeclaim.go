@@ -21,11 +21,15 @@ var PersistentVolumeClaim = kinds.Def[core.PersistentVolumeClaim, *core.Persiste
 		if old == nil {
 			c.Status = core.PersistentVolumeClaimStatus{Phase: core.ClaimPending}
 		}
+		if r := c.Spec.DataSourceRef; r != nil && r.Namespace != nil && *r.Namespace != "" && (old == nil || old.Spec.DataSourceRef == nil || old.Spec.DataSourceRef.Namespace == nil) {
+			c.Spec.DataSourceRef = nil // sources in other namespaces stand behind a feature that is off (KEP-3294)
+		}
 		alignDataSources(&c.Spec)
 	},
-	Fields: func(c *core.PersistentVolumeClaim) map[string]string { return map[string]string{"name": c.Name} },
-	Columns: kinds.Columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass", "Age",
-		"VolumeMode+"),
+	Columns: kinds.Described(kinds.Columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass", "Age",
+		"VolumeMode+"), core.PersistentVolumeClaimStatus{}.SwaggerDoc()["phase"], core.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeName"],
+		core.PersistentVolumeClaimStatus{}.SwaggerDoc()["capacity"], core.PersistentVolumeClaimStatus{}.SwaggerDoc()["accessModes"],
+		"StorageClass of the pvc", "VolumeAttributesClass of the pvc", core.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeMode"]),
 	Row: claimRow,
 }
 

@@ -164,6 +164,7 @@ func podFields(p *core.Pod) map[string]string {
 		"spec.hostNetwork":         "false",
 		"status.phase":             string(p.Status.Phase),
 		"status.podIP":             "",
+		"status.podIPs":            "", // known, and matches nothing
 		"status.nominatedNodeName": p.Status.NominatedNodeName,
 	}
 	if len(p.Status.PodIPs) > 0 {

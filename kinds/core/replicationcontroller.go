@@ -36,10 +36,11 @@ var ReplicationController = kinds.Def[core.ReplicationController, *core.Replicat
 		return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 	},
 	Warn: func(r, old *core.ReplicationController) (out []string) {
-		if old == nil {
-			out = podwarn.Name("", r.Name)
+		if old != nil {
+			return nil
 		}
-		if r.Spec.Template != nil && (old == nil || r.Generation != old.Generation) {
+		out = podwarn.Name("", r.Name)
+		if r.Spec.Template != nil {
 			out = append(out, podwarn.Template(specPath.Child("template"), r.Spec.Template)...)
 		}
 		return out

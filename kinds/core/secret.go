@@ -15,7 +15,7 @@ var Secret = kinds.Def[core.Secret, *core.Secret]{
 		orElse(&s.Type, core.SecretTypeOpaque)
 		mergeStringData(s)
 	},
-	Validate: validateSecret, ValidateUpdate: validateSecretUpdate, Warn: warnSecret,
+	ValidateCreate: validateSecret, ValidateUpdate: validateSecretUpdate, Warn: warnSecret,
 	Fields:  func(s *core.Secret) map[string]string { return map[string]string{"type": string(s.Type)} },
 	Columns: kinds.Described(kinds.Columns("Name", "Type", "Data", "Age"), core.Secret{}.SwaggerDoc()["type"], core.Secret{}.SwaggerDoc()["data"]),
 	Row: func(s *core.Secret, now time.Time) []any {

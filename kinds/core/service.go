@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/servicewarn"
 )
 
 // Service is v1 Service: a name and an address for a changing set of pods. Its addresses and node ports are handed out by admission.
@@ -19,7 +20,7 @@ var Service = kinds.Def[core.Service, *core.Service]{
 	Default:        defaultService,
 	Prepare:        prepareService,
 	ValidateCreate: validateService, ValidateUpdate: validateServiceUpdate, ValidateStatus: validateServiceStatus,
-	Warn: warnService,
+	Warn: servicewarn.Service,
 	Fields: func(s *core.Service) map[string]string {
 		return map[string]string{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 	},

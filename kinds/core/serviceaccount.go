@@ -18,6 +18,13 @@ var ServiceAccount = kinds.Def[core.ServiceAccount, *core.ServiceAccount]{
 			sa.Secrets[i] = core.ObjectReference{Name: ref.Name}
 		}
 	},
+	Warn: func(sa, _ *core.ServiceAccount) []string {
+		const mountable = "kubernetes.io/enforce-mountable-secrets"
+		if _, ok := sa.Annotations[mountable]; !ok {
+			return nil
+		}
+		return []string{"metadata.annotations[" + mountable + "]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"}
+	},
 	Columns: kinds.Columns("Name", "Age"),
 	Row: func(sa *core.ServiceAccount, now time.Time) []any {
 		return []any{sa.Name, kinds.Age(sa.CreationTimestamp, now)}

@@ -11,10 +11,10 @@ import (
 
 // IngressClass is networking.k8s.io/v1 IngressClass: who acts on which Ingresses.
 var IngressClass = kinds.Def[networking.IngressClass, *networking.IngressClass]{
-	Path:       "networking.k8s.io/v1/ingressclasses",
-	Cluster:    true,
-	Generation: true,
-	Validate:   validateIngressClass, ValidateUpdate: validateIngressClassUpdate,
+	Path:           "networking.k8s.io/v1/ingressclasses",
+	Cluster:        true,
+	Generation:     true,
+	ValidateCreate: validateIngressClass, ValidateUpdate: validateIngressClassUpdate,
 	Default: func(c *networking.IngressClass) {
 		if p := c.Spec.Parameters; p != nil && p.Scope == nil {
 			p.Scope = ptr.To(networking.IngressClassParametersReferenceScopeCluster)

@@ -214,7 +214,7 @@ func validateIngressClass(c *networking.IngressClass) field.ErrorList {
 }
 
 func validateIngressClassUpdate(c, old *networking.IngressClass) field.ErrorList {
-	return check.Run(func(e *check.Errors) {
+	return append(check.Run(func(e *check.Errors) {
 		e.Immutable(field.NewPath("spec", "controller"), c.Spec.Controller, old.Spec.Controller)
-	})
+	}), validateIngressClass(c)...)
 }

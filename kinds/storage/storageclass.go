@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -8,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/podwarn"
 )
 
 // StorageClass is storage.k8s.io/v1 StorageClass: how volumes of one class come to be.
@@ -19,6 +21,16 @@ var StorageClass = kinds.Def[storage.StorageClass, *storage.StorageClass]{
 	Default: func(c *storage.StorageClass) {
 		orPtr(&c.ReclaimPolicy, core.PersistentVolumeReclaimDelete)
 		orPtr(&c.VolumeBindingMode, storage.VolumeBindingImmediate)
+	},
+	Warn: func(c, _ *storage.StorageClass) (out []string) {
+		for i, t := range c.AllowedTopologies {
+			for j, r := range t.MatchLabelExpressions {
+				if msg := podwarn.NewerLabel(r.Key); msg != "" {
+					out = append(out, fmt.Sprintf("allowedTopologies[%d].matchLabelExpressions[%d].key: %s", i, j, msg))
+				}
+			}
+		}
+		return out
 	},
 	Columns: kinds.Columns("Name", "Provisioner|"+storage.StorageClass{}.SwaggerDoc()["provisioner"],
 		"ReclaimPolicy|"+storage.StorageClass{}.SwaggerDoc()["reclaimPolicy"],

@@ -52,6 +52,39 @@ func Claim(p *field.Path, s *core.PersistentVolumeClaimSpec) (out []string) {
 	return out
 }
 
+// Volume is about the spec of a persistent volume.
+func Volume(s *core.PersistentVolumeSpec, annotations map[string]string) []string {
+	w := &podWarnings{}
+	if _, ok := annotations[core.BetaStorageClassAnnotation]; ok {
+		w.add(field.NewPath("metadata", "annotations").Key(core.BetaStorageClassAnnotation), `deprecated since v1.8; use "storageClassName" attribute instead`)
+	}
+	p := field.NewPath("spec")
+	if s.PersistentVolumeReclaimPolicy == core.PersistentVolumeReclaimRecycle {
+		w.add(p.Child("persistentVolumeReclaimPolicy"), "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.")
+	}
+	if a := s.NodeAffinity; a != nil && a.Required != nil {
+		for i := range a.Required.NodeSelectorTerms {
+			w.term(p.Child("nodeAffinity", "required", "nodeSelectorTerms").Index(i), &a.Required.NodeSelectorTerms[i], false)
+		}
+	}
+	for _, d := range []struct {
+		set        bool
+		name, text string
+	}{
+		{s.CephFS != nil, "cephfs", "deprecated in v1.28, non-functional in v1.31+"},
+		{s.PhotonPersistentDisk != nil, "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"},
+		{s.ScaleIO != nil, "scaleIO", "deprecated in v1.16, non-functional in v1.22+"},
+		{s.StorageOS != nil, "storageOS", "deprecated in v1.22, non-functional in v1.25+"},
+		{s.Glusterfs != nil, "glusterfs", "deprecated in v1.25, non-functional in v1.26+"},
+		{s.RBD != nil, "rbd", "deprecated in v1.28, non-functional in v1.31+"},
+	} {
+		if d.set {
+			w.add(p.Child(d.name), "%s", d.text)
+		}
+	}
+	return w.out
+}
+
 // podWarnings are the warnings about one pod or template. p is nil for a pod.
 type podWarnings struct {
 	p   *field.Path
@@ -149,7 +182,7 @@ func AppArmorOf(annotation string) *core.AppArmorProfile {
 func (w *podWarnings) labels() {
 	at := w.p.Child("spec")
 	for _, k := range slices.Sorted(maps.Keys(w.t.Spec.NodeSelector)) {
-		if msg := newerLabel(k); msg != "" {
+		if msg := NewerLabel(k); msg != "" {
 			w.add(at.Child("nodeSelector").Key(k), "%s", msg)
 		}
 	}
@@ -166,7 +199,7 @@ func (w *podWarnings) labels() {
 	}
 	at = at.Child("topologySpreadConstraints")
 	for i, c := range w.t.Spec.TopologySpreadConstraints {
-		if msg := newerLabel(c.TopologyKey); msg != "" {
+		if msg := NewerLabel(c.TopologyKey); msg != "" {
 			w.add(at.Index(i).Child("topologyKey"), "%s is %s", c.TopologyKey, msg)
 		}
 		if c.LabelSelector == nil {
@@ -179,7 +212,7 @@ func (w *podWarnings) labels() {
 func (w *podWarnings) term(p *field.Path, t *core.NodeSelectorTerm, values bool) {
 	for i, r := range t.MatchExpressions {
 		at := p.Child("matchExpressions").Index(i)
-		if msg := newerLabel(r.Key); msg != "" {
+		if msg := NewerLabel(r.Key); msg != "" {
 			w.add(at.Child("key"), "%s is %s", r.Key, msg)
 		}
 		if !values {
@@ -193,8 +226,8 @@ func (w *podWarnings) term(p *field.Path, t *core.NodeSelectorTerm, values bool)
 	}
 }
 
-// newerLabel says what to use in place of an old label of nodes; "" if it is none.
-func newerLabel(key string) string {
+// NewerLabel says what to use in place of an old label of nodes; "" if it is none.
+func NewerLabel(key string) string {
 	switch key {
 	case "beta.kubernetes.io/arch":
 		return `deprecated since v1.14; use "kubernetes.io/arch" instead`

@@ -1,4 +1,4 @@
-package core
+package servicewarn
 
 import (
 	"fmt"
@@ -8,9 +8,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func warnService(s, _ *core.Service) []string {
+// Service is about a service.
+func Service(s, _ *core.Service) []string {
 	var out []string
-	headless, external := isHeadless(s), s.Spec.Type == core.ServiceTypeExternalName
+	headless, external := len(s.Spec.ClusterIPs) == 1 && s.Spec.ClusterIPs[0] == core.ClusterIPNone, s.Spec.Type == core.ServiceTypeExternalName
 	if _, ok := s.Annotations[core.DeprecatedAnnotationTopologyAwareHints]; ok {
 		out = append(out, fmt.Sprintf("annotation %s is deprecated, please use %s instead",
 			core.DeprecatedAnnotationTopologyAwareHints, core.AnnotationTopologyMode))
