@@ -47,15 +47,17 @@ func TestRuntimeClassOfPods(t *testing.T) {
 	}
 }
 
-// A proxy passes on every method, also one that the API has no verb for.
-func TestProxyTakesOptions(t *testing.T) {
+// A proxy passes on every method, also those that the API has no verb for.
+func TestProxyTakesEveryMethod(t *testing.T) {
 	s := apitest.Start(t)
 	for path, refused := range map[string]bool{
 		"/api/v1/namespaces/default/pods/a/proxy": false,
 		"/api/v1/namespaces/default/pods/a":       true,
 	} {
-		if code := call(t, s, "OPTIONS", path, "", nil, nil); (code == 405) != refused {
-			t.Errorf("OPTIONS %s: got %d, want refused: %v", path, code, refused)
+		for _, method := range []string{"OPTIONS", "HEAD"} {
+			if code := call(t, s, method, path, "", nil, nil); (code == 405) != refused {
+				t.Errorf("%s %s: got %d, want refused: %v", method, path, code, refused)
+			}
 		}
 	}
 }

@@ -87,8 +87,8 @@ func (q *request) possible() error {
 		if sub == nil || q.depth > 3 && sub.Name != "proxy" {
 			return noSuchPath()
 		}
-		if verbs = sub.Verbs; sub.Name == "proxy" && q.verb == "options" {
-			return nil // not a verb of the API, but a proxy passes every method on
+		if verbs = sub.Verbs; sub.Name == "proxy" && (q.verb == "options" || q.head) {
+			return nil // no methods of the API's own, but a proxy passes every one on
 		}
 	case q.target.Name != "":
 		verbs = only(verbs, "get", "update", "patch", "delete", "watch")
