@@ -110,10 +110,12 @@ func send(h http.Handler, q request) (int, string) {
 	return w.Code, w.Body.String()
 }
 
-// known are the messages that Kubernetes answers with 500, too: the last one where the disk is too slow.
+// known are the messages that Kubernetes 1.36 answers the same requests with, and also with 500.
 var known = []string{
-	"resourceVersion should not be set on objects to be created", "resourceVersion: Invalid value: ",
-	"target.name: Required value", "etcdserver: request timed out",
+	"resourceVersion should not be set on objects to be created", // a create with a resourceVersion
+	"resourceVersion: Invalid value: ",                           // an update, a patch, a get or a watch with one that is no number
+	"target.name: Required value",                                // a binding to nothing
+	"etcdserver: request timed out",                              // where the disk is too slow
 }
 
 func wrong(code int, answer string) bool {
