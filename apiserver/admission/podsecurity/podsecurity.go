@@ -15,6 +15,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 
 	"proa.dev/apiserver/admission"
+	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/object"
@@ -61,7 +62,10 @@ func (p *plugin) check(ctx context.Context, r *admission.Request) error {
 	}
 	// Labels that make no sense count as the strictest that they may mean, as the library has it.
 	want, errs := api.PolicyToEvaluate(ns.Labels, open())
-	if len(errs) == 0 && want.Warn.Level == api.LevelPrivileged && (!isPod || want.Enforce.Level == api.LevelPrivileged) {
+	if len(errs) == 0 && want.Warn.Level == api.LevelPrivileged && want.Audit.Level == api.LevelPrivileged && (!isPod || want.Enforce.Level == api.LevelPrivileged) {
+		if isPod {
+			annotate(ctx, api.EnforcedPolicyAnnotationKey, want.Enforce.String)
+		}
 		return nil
 	}
 	if old, ok := r.Old.(*core.Pod); ok && !matters(r.Object.(*core.Pod), old) {
@@ -71,15 +75,39 @@ func (p *plugin) check(ctx context.Context, r *admission.Request) error {
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
+	if len(errs) > 0 {
+		annotate(ctx, "error", func() string { return fmt.Sprintf("Failed to parse policy: %v", errs.ToAggregate()) })
+	}
+	var refusal error
 	if isPod {
+		annotate(ctx, api.EnforcedPolicyAnnotationKey, want.Enforce.String)
 		if why := judge(checks, want.Enforce, meta, spec); !why.Allowed {
-			return r.Forbid("violates PodSecurity %q: %s", want.Enforce.String(), why.ForbiddenDetail())
+			refusal = r.Forbid("violates PodSecurity %q: %s", want.Enforce.String(), why.ForbiddenDetail())
 		}
 	}
+	if audit.Of(ctx) != nil && want.Audit.Level != api.LevelPrivileged {
+		if why := judge(checks, want.Audit, meta, spec); !why.Allowed {
+			annotate(ctx, api.AuditViolationsAnnotationKey, func() string { return would(want.Audit, why) })
+		}
+	}
+	if refusal != nil {
+		return refusal
+	}
 	if why := judge(checks, want.Warn, meta, spec); !why.Allowed {
-		rest.Warn(ctx, fmt.Sprintf("would violate PodSecurity %q: %s", want.Warn.String(), why.ForbiddenDetail()))
+		rest.Warn(ctx, would(want.Warn, why))
 	}
 	return nil
+}
+
+func would(lv api.LevelVersion, why policy.AggregateCheckResult) string {
+	return fmt.Sprintf("would violate PodSecurity %q: %s", lv.String(), why.ForbiddenDetail())
+}
+
+// annotate adds an audit annotation, if somebody audits.
+func annotate(ctx context.Context, key string, value func() string) {
+	if audit.Of(ctx) != nil {
+		audit.Annotate(ctx, api.AuditAnnotationPrefix+key, value())
+	}
 }
 
 func judge(e policy.Evaluator, lv api.LevelVersion, meta *metav1.ObjectMeta, spec *core.PodSpec) policy.AggregateCheckResult {
