@@ -56,9 +56,6 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	}
 	form := q.want.Form
-	if st.Code == http.StatusNotAcceptable {
-		form = codec.JSON
-	}
 	b, eerr := codec.Encode(&st, form)
 	if eerr != nil {
 		http.Error(w, st.Message, int(st.Code))

@@ -69,7 +69,7 @@ type API struct {
 	TokenWebhook    string        `yaml:"tokenWebhook"`
 	TokenWebhookTTL time.Duration `yaml:"tokenWebhookTTL"`
 	// Authorization is a file with an AuthorizationConfiguration of apiserver.config.k8s.io/v1: who decides what users may do, and in which
-	// order. Empty: Node, then RBAC.
+	// order. It is read again when it changes. Empty: Node, then RBAC.
 	Authorization string `yaml:"authorization"`
 	// MaxTokenLife bounds the life of service account tokens, at least 1h; 0 is no bound.
 	MaxTokenLife time.Duration `yaml:"maxTokenLife"`

@@ -21,7 +21,6 @@ import (
 	accesshook "proa.dev/apiserver/authz/webhook"
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
-	"proa.dev/kit/filewatch"
 	"proa.dev/kit/run"
 	"proa.dev/object"
 )
@@ -31,6 +30,9 @@ type identity struct {
 	config    []byte                       // the file api.authentication, as it was read
 	providers atomic.Pointer[oidc.Checker] // of that file; replaced when it changes
 	anonymous atomic.Pointer[oidc.Config]
+	access    []byte        // the file api.authorization, as it was read
+	decides   authz.Current // what that file says; replaced when it changes
+	node      *authz.Node
 	used      chan *core.Secret // whose token is used, the first time on a day
 }
 
@@ -117,34 +119,44 @@ func (s *server) authorizer(view client.View) (authz.Authorizer, error) {
 	if path == "" {
 		return authz.Union{authz.NewNode(view), s.rbac}, nil
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
+	var err error
+	if s.identity.access, err = os.ReadFile(path); err != nil {
 		return nil, fmt.Errorf("api.authorization: %w", err)
 	}
+	s.identity.node = authz.NewNode(view)
+	if err := s.authorise(path, s.identity.access); err != nil {
+		return nil, fmt.Errorf("api.authorization: %w", err)
+	}
+	return &s.identity.decides, nil
+}
+
+// authorise has what the file api.authorization says now decide.
+func (s *server) authorise(path string, data []byte) error {
 	c, err := accesshook.Parse(path, data)
 	if err != nil {
-		return nil, fmt.Errorf("api.authorization: %w", err)
+		return err
 	}
 	all := authz.Union{authz.Privileged{}} // whoever a webhook would lock out, the cluster itself must go on
 	for _, a := range c.Authorizers {
 		switch a.Type {
 		case "Node":
-			all = append(all, authz.NewNode(view))
+			all = append(all, s.identity.node)
 		case "RBAC":
 			all = append(all, s.rbac)
 		case "Webhook":
 			hook, err := hookfile.Read(*a.Webhook.Connection.File)
 			if err != nil {
-				return nil, fmt.Errorf("api.authorization: %w", err)
+				return err
 			}
 			w, err := accesshook.New(a.Name, *a.Webhook, hook)
 			if err != nil {
-				return nil, fmt.Errorf("api.authorization: %s: %w", path, err)
+				return fmt.Errorf("%s: %w", path, err)
 			}
 			all = append(all, w)
 		}
 	}
-	return all, nil
+	s.identity.decides.Set(all)
+	return nil
 }
 
 func (s *server) issuer(view client.View) (rest.Issuer, error) {
@@ -154,19 +166,14 @@ func (s *server) issuer(view client.View) (rest.Issuer, error) {
 	return s.accounts, err
 }
 
-// identityParts is what runs beside: the file of identity providers is followed, and the use of tokens in secrets is noted.
+// identityParts is what runs beside: the files that say who may do what are followed, and the use of tokens in secrets is noted.
 func (s *server) identityParts() []run.Component {
 	parts := []run.Component{{Name: "use of tokens", Run: s.noteUse}}
 	if path := s.config.API.Authentication; path != "" {
-		parts = append(parts, run.Component{Name: "authentication configuration", Run: func(ctx context.Context) error {
-			return filewatch.Run(ctx, path, s.identity.config, func(data []byte) {
-				if err := s.identity.configure(path, data); err != nil {
-					s.log.Error("the authentication configuration stays as it was", "err", err)
-					return
-				}
-				s.log.Info("authentication configuration read", "path", path)
-			})
-		}})
+		parts = append(parts, s.reloading("authentication", path, s.identity.config, s.identity.configure))
+	}
+	if path := s.config.API.Authorization; path != "" {
+		parts = append(parts, s.reloading("authorization", path, s.identity.access, s.authorise))
 	}
 	return parts
 }

@@ -28,6 +28,7 @@ import (
 	"proa.dev/control"
 	"proa.dev/control/lease"
 	"proa.dev/kinds/all"
+	"proa.dev/kit/prom"
 	"proa.dev/kit/run"
 	"proa.dev/object"
 	"proa.dev/pki"
@@ -66,6 +67,7 @@ type server struct {
 	rbac       *authz.RBAC
 	accounts   *authn.Issuer // of service account tokens
 	identity   identity
+	reloads    reloads
 	api        *apiserver.Server
 	others     *aggregate.Aggregator // the way to extension API servers
 	everything *joined.View          // what they serve, too
@@ -168,6 +170,7 @@ func (s *server) buildAPI() error {
 		},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
 		Audit: s.trail, Seats: s.config.API.MaxRequests, Goaway: s.config.API.GoawayChance, Checks: checks, Log: s.log,
+		Metrics: []func(*prom.Page){func(p *prom.Page) { s.reloads.write(p, s.config.Node) }},
 	})
 	if err != nil {
 		return err
