@@ -50,7 +50,8 @@ func TestServerSideApply(t *testing.T) {
 	if d.Spec.Replicas != 1 || d.Spec.Template.Spec.Containers[0].Image != "1" {
 		t.Errorf("after one gave up: %+v", d.Spec)
 	}
-	// A write that is no apply takes what it changes.
+	// A write that is no apply takes what it changes: from somebody, where it is by way of the scale.
+	mustCall(t, s, 200, "PATCH", path+"?fieldManager=one", kind, opinion("1", `"replicas":2,`), nil)
 	mustCall(t, s, 200, "PATCH", path+"/scale?fieldManager=scaler", "application/merge-patch+json", `{"spec":{"replicas":5}}`, nil)
 	mustCall(t, s, 409, "PATCH", path+"?fieldManager=one", kind, opinion("1", `"replicas":2,`), &st)
 	if !strings.Contains(st.Message, `conflict with "scaler" with subresource "scale" using apps/v1: .spec.replicas`) {
@@ -62,15 +63,21 @@ func TestServerSideApply(t *testing.T) {
 		t.Error(st.Message)
 	}
 
-	// What was never applied has no managed fields, and gets them with its first apply.
-	mustCall(t, s, 201, "POST", cms, "", newConfigMap("plain", ""), nil)
+	// Who creates an object owns its fields, until the bookkeeping is stopped; then the next apply begins it anew.
+	mustCall(t, s, 201, "POST", cms+"?fieldManager=maker", "", newConfigMap("plain", `"a":"b"`), nil)
 	var o deployment
 	mustCall(t, s, 200, "GET", cms+"/plain", "", nil, &o)
+	if f := o.Metadata.ManagedFields; len(f) != 1 || f[0].Manager != "maker" || f[0].Operation != metav1.ManagedFieldsOperationUpdate {
+		t.Errorf("managed fields after the create: %v", f)
+	}
+	mustCall(t, s, 200, "PATCH", cms+"/plain", "application/merge-patch+json", `{"metadata":{"managedFields":[{}]}}`, nil)
+	o = deployment{}
+	mustCall(t, s, 200, "PATCH", cms+"/plain", "application/merge-patch+json", `{"data":{"c":"d"}}`, &o)
 	if len(o.Metadata.ManagedFields) != 0 {
-		t.Errorf("managed fields before an apply: %v", o.Metadata.ManagedFields)
+		t.Errorf("managed fields after they were cleared: %v", o.Metadata.ManagedFields)
 	}
 	mustCall(t, s, 200, "PATCH", cms+"/plain?fieldManager=one", kind, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"plain"},"data":{"a":"b"}}`, &o)
-	if n := len(o.Metadata.ManagedFields); n == 0 {
-		t.Error("no managed fields after an apply")
+	if f := o.Metadata.ManagedFields; len(f) != 2 || f[1].Manager != "before-first-apply" {
+		t.Errorf("managed fields after an apply: %v", f)
 	}
 }

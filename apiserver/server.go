@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -172,7 +173,19 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Local is the API without a wire, as user. Its calls wait until the server has read its store.
 func (s *Server) Local(user authn.User) client.Client {
-	return local.New(local.Deps{API: s.rest, Gate: gate{s}, User: user, Ready: s.cache.Ready(), Ended: s.ended})
+	return local.New(local.Deps{API: s.rest, Gate: gate{s}, User: user, As: programOf(user.Name), Ready: s.cache.Ready(), Ended: s.ended})
+}
+
+// programOf is what Kubernetes calls the program that has a user's part: it is the field manager of what that writes.
+func programOf(user string) string {
+	name, system := strings.CutPrefix(user, "system:")
+	switch {
+	case system && strings.HasPrefix(name, "node:"):
+		return "kubelet"
+	case user == Self().Name:
+		return "kube-apiserver"
+	}
+	return name
 }
 
 // Self is the identity of the server itself.

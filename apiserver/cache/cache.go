@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"proa.dev/apiserver/owners"
 	"proa.dev/client"
 	"proa.dev/kinds"
 	"proa.dev/object"
@@ -35,6 +36,7 @@ type Cache struct {
 	store store.Store
 	log   *slog.Logger
 	keep  *Keeper
+	share *owners.Shares
 	table atomic.Pointer[table]
 	ready chan struct{} // closed when the first list is in
 	ended chan struct{} // closed when Run returns
@@ -68,13 +70,13 @@ type pending struct {
 // New makes a cache of the kinds that are stored.
 func New(d Deps) *Cache {
 	c := &Cache{
-		store: d.Store, log: d.Log, keep: &Keeper{},
+		store: d.Store, log: d.Log, keep: &Keeper{}, share: owners.NewShares(),
 		ready: make(chan struct{}), ended: make(chan struct{}), pending: map[string][]*pending{},
 	}
 	t := newTable()
 	for _, k := range d.Kinds {
 		if !k.Virtual {
-			t.add(newShelf(k, c.keep), k.GroupVersionResource)
+			t.add(newShelf(k, c.keep, c.share), k.GroupVersionResource)
 		}
 	}
 	c.table.Store(t)
@@ -83,6 +85,9 @@ func New(d Deps) *Cache {
 
 // Shelf is where the objects of a resource are, in the version that is stored. Nil if the cache does not carry it.
 func (c *Cache) Shelf(r client.Resource) *Shelf { return c.table.Load().byRes[r] }
+
+// Shares is where objects have their sets of managed fields from.
+func (c *Cache) Shares() *owners.Shares { return c.share }
 
 // Keeper bounds the memory of encodings.
 func (c *Cache) Keeper() *Keeper { return c.keep }

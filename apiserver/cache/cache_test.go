@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"proa.dev/apiserver/codec"
+	"proa.dev/apiserver/owners"
 	"proa.dev/client"
 	"proa.dev/kinds"
 	"proa.dev/object"
@@ -278,7 +279,7 @@ func TestSelectionsAreEnteredAndLeft(t *testing.T) {
 // One transaction of another client of the store can change many keys at one revision.
 func TestChangesOfOneRevision(t *testing.T) {
 	c := &Cache{}
-	s := newShelf(configMaps, &Keeper{})
+	s := newShelf(configMaps, &Keeper{}, owners.NewShares())
 	w := s.open(c, Selection{}, s.log.last, 0, false)
 	for _, name := range []string{"a", "b", "c"} {
 		o := newMap("ns", name, nil, "")
@@ -322,7 +323,7 @@ func TestTooOldARevision(t *testing.T) {
 }
 
 func TestASlowWatcherIsCutOff(t *testing.T) {
-	s := newShelf(configMaps, &Keeper{})
+	s := newShelf(configMaps, &Keeper{}, owners.NewShares())
 	c := &Cache{}
 	w := s.open(c, Selection{}, s.log.last, 0, false)
 	inside := s.open(c, Selection{}, s.log.last, 0, true)

@@ -85,6 +85,9 @@ func (s *Shelf) Decode(kv *store.KV) (object.Object, error) {
 		return nil, err
 	}
 	s.Kind.Default(o)
+	if s.Kind.Custom == nil {
+		s.share.Share(o.GetManagedFields())
+	}
 	o.SetResourceVersion(strconv.FormatInt(kv.Rev, 10))
 	return o, nil
 }

@@ -10,6 +10,7 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"proa.dev/apiserver/owners"
 	"proa.dev/client"
 	"proa.dev/kinds"
 	"proa.dev/object"
@@ -28,6 +29,7 @@ type Shelf struct {
 	Kind   *kinds.Kind
 	prefix string // "/registry/pods/"
 	keep   *Keeper
+	share  *owners.Shares
 	served client.Resource // by which the View names it; empty: not served
 	from   int64           // it was loaded at this revision: events up to there are in it
 	gone   chan struct{}   // closed when it is taken away
@@ -48,9 +50,9 @@ type Shelf struct {
 	count    atomic.Int64 // len(watchers)
 }
 
-func newShelf(k *kinds.Kind, keep *Keeper) *Shelf {
+func newShelf(k *kinds.Kind, keep *Keeper, share *owners.Shares) *Shelf {
 	return &Shelf{
-		Kind: k, prefix: "/registry/" + k.Storage + "/", keep: keep, gone: make(chan struct{}),
+		Kind: k, prefix: "/registry/" + k.Storage + "/", keep: keep, share: share, gone: make(chan struct{}),
 		items: index{}, owners: map[types.UID]index{}, nodes: map[string]index{}, perSpace: map[string]int{},
 		sorted:   btree.NewG(treeDegree, func(a, b *Item) bool { return less(a.Key, b.Key) }),
 		log:      newLog(0),

@@ -61,7 +61,7 @@ type loading struct {
 // A shelf that holds them already is taken away when the new one is there, and its watches end. The caller has begun Run, and
 // calls Open and Close one at a time.
 func (c *Cache) Open(ctx context.Context, k *kinds.Kind, resources ...client.Resource) (*Shelf, error) {
-	s := newShelf(k, c.keep)
+	s := newShelf(k, c.keep, c.share)
 	c.feeding.Lock()
 	c.loading = &loading{shelf: s}
 	c.feeding.Unlock()

@@ -44,6 +44,7 @@ type Deps struct {
 	API   *rest.API
 	Gate  Gate
 	User  authn.User
+	As    string          // the field manager of writes
 	Ready <-chan struct{} // closed when the API can answer: calls wait for it
 	Ended <-chan struct{} // closed when it cannot any more
 }
@@ -87,7 +88,7 @@ func (c *Client) call(ctx context.Context, verb string, t client.Target, do func
 	if err := c.Gate.Allow(ctx, a); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(authn.With(ctx, c.User), limit)
+	ctx, cancel := context.WithTimeout(rest.WithManager(authn.With(ctx, c.User), c.As), limit)
 	defer cancel()
 	return do(ctx, s)
 }

@@ -18,6 +18,7 @@ import (
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/authz"
 	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/owners"
 	"proa.dev/client"
 	"proa.dev/kinds"
 	"proa.dev/object"
@@ -54,14 +55,15 @@ type API struct {
 	log       *slog.Logger
 	now       func() time.Time
 	table     atomic.Pointer[table]
-	fields    *trackers
+	owners    *owners.Tracker
+	mergers   *mergers
 }
 
 // New makes an API. It starts nothing.
 func New(d Deps) *API {
 	a := &API{
 		cache: d.Cache, store: d.Store, admission: d.Admission, authz: d.Authz, authn: d.Authn, issuer: d.Issuer, log: d.Log,
-		now: d.Now, fields: newTrackers(d.Kinds),
+		now: d.Now, owners: owners.New(d.Cache.Shares()), mergers: newMergers(),
 	}
 	if a.now == nil {
 		a.now = time.Now

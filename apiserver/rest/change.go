@@ -45,8 +45,8 @@ type change struct {
 	body *subBody
 	// admitted says that admission has seen the request that this change is a part of.
 	admitted bool
-	// apply says that the managed fields in the new object are to be kept as they are.
-	apply bool
+	// tracked says that the managed fields in the new object are to be kept as they are: it is an apply, or the server's own doing.
+	tracked bool
 	// migrates says that the object is stored in an old version, so that a write without a change is one all the same.
 	migrates bool
 }
@@ -145,7 +145,9 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if !c.raw {
 		s.Kind.Default(o)
 	}
-	a.trackFields(ctx, s, c, old.Object, o)
+	if !c.tracked {
+		a.tracked(ctx, s, c.target.Sub, old.Object, o, c.options.FieldManager)
+	}
 	if o, err = a.admitChange(ctx, r, c, old.Object, o); err != nil {
 		return Answer{}, err
 	}
@@ -174,6 +176,9 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 			answer = Answer{Item: cache.Loose(s.Kind, o)}
 		}
 		return answer, err
+	}
+	if err := sameTimes(o, old.Object); err != nil {
+		return Answer{}, err
 	}
 	same, err := equal(o, old.Object)
 	if err != nil {
@@ -209,12 +214,14 @@ func (a *API) admitChange(ctx context.Context, r *admission.Request, c change, o
 	if c.admitted {
 		return o, nil
 	}
+	had := o.GetManagedFields()
 	if err := a.admission.Admit(ctx, r); err != nil {
 		return nil, err
 	}
 	if c.body != nil {
 		return o, c.body.into(r.Object, o)
 	}
+	keepFields(ctx, r.Object, had)
 	return r.Object, nil
 }
 

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -137,6 +138,10 @@ func (a *API) write(ctx context.Context, s *Served, key object.Key, o object.Obj
 		o = out[0]
 	}
 	it, err := a.cache.Write(ctx, s.Shelf, key, o, was)
+	if errors.Is(err, store.ErrTooLarge) && len(o.GetManagedFields()) > 0 { // it may fit without
+		o.SetManagedFields(nil)
+		it, err = a.cache.Write(ctx, s.Shelf, key, o, was)
+	}
 	if err != nil {
 		return nil, err
 	}

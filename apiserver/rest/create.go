@@ -56,6 +56,8 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 	o.SetResourceVersion("")
 	wipeMeta(o)
 	dedupOwners(ctx, o)
+	prepared(s, o)
+	a.tracked(ctx, s, "", nil, o, opt.FieldManager)
 	generated := o.GetName() == "" && o.GetGenerateName() != ""
 	for try := 1; ; try++ {
 		next := o
@@ -76,13 +78,18 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 	}
 }
 
-func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1.CreateOptions, generate bool) (_ *cache.Item, err error) {
-	if err := closing(s, o.GetName()); err != nil {
-		return nil, err
-	}
+// prepared gives a new object its defaults and its kind.
+func prepared(s *Served, o object.Object) {
 	s.Kind.Default(o)
 	if s.Kind.Custom == nil { // else validation says what is wrong with it
 		o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+	}
+}
+
+// create stores o, whose managed fields are known.
+func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1.CreateOptions, generate bool) (_ *cache.Item, err error) {
+	if err := closing(s, o.GetName()); err != nil {
+		return nil, err
 	}
 	r := createWith(a.request(ctx, s, admission.Create, ""), opt)
 	r.Key, r.Object = object.KeyOf(o), o
@@ -91,10 +98,12 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 			r.Failed()
 		}
 	}()
+	had := o.GetManagedFields()
 	if err := a.admission.Admit(ctx, r); err != nil {
 		return nil, failure(err)
 	}
 	o = r.Object
+	keepFields(ctx, o, had)
 	if err := matchNamespace(s, r.Key.Namespace, o); err != nil {
 		return nil, err
 	}
@@ -198,7 +207,6 @@ func wipeMeta(o object.Object) {
 	o.SetDeletionTimestamp(nil)
 	o.SetDeletionGracePeriodSeconds(nil)
 	o.SetSelfLink("")
-	o.SetManagedFields(nil)
 }
 
 // dedupOwners leaves each owner reference once.

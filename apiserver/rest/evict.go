@@ -127,7 +127,7 @@ func (a *API) deleteEvicted(ctx context.Context, s *Served, t client.Target, how
 
 // markEvicted says in the pod's status why it goes, for those who judge how it ended. It returns the pod's revision after that.
 func (a *API) markEvicted(ctx context.Context, s *Served, t client.Target, pre *metav1.Preconditions) (string, error) {
-	answer, err := a.do(ctx, s, change{target: t, status: true, raw: true, admitted: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+	answer, err := a.do(ctx, s, change{target: t, status: true, raw: true, admitted: true, tracked: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
 		p := object.Clone(old.Object.(*core.Pod))
 		if err := wanted(p, pre); err != nil {
 			return nil, err
@@ -217,7 +217,8 @@ func (a *API) spendBudget(ctx context.Context, pod *core.Pod, dryRun bool) (name
 		}
 	}
 	t := client.Target{Resource: pdb.GroupVersionResource, Key: object.KeyOf(b), Sub: "status"}
-	_, err = a.do(ctx, pdb, change{target: t, status: true, raw: true, admitted: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+	self := metav1.UpdateOptions{FieldManager: "kube-apiserver"}
+	_, err = a.do(ctx, pdb, change{target: t, options: self, status: true, raw: true, admitted: true, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
 		n := object.Clone(old.Object.(*policy.PodDisruptionBudget))
 		n.ResourceVersion = ""
 		if err := disruptable(n); err != nil || dryRun {

@@ -2,218 +2,178 @@ package rest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
-	"sync"
+	"slices"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	kjson "sigs.k8s.io/json"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/yaml"
 
+	"proa.dev/apiserver/owners"
 	"proa.dev/kinds"
 	"proa.dev/object"
 )
 
-// Field ownership (KEP-555). Who owns which field is written down from the first server-side apply of an object on: before that
-// there is nobody to conflict with, and objects that are never applied that way, which is nearly all, neither pay for
-// the bookkeeping nor carry it. The first apply enters all that was there before as "before-first-apply".
+// Field ownership (KEP-555): who owns which field is written down from the create on. Objects that were stored without that are not
+// tracked until the first apply, which enters all that was there before as "before-first-apply".
 
-// trackers are the field managers, made on first use: their schema takes memory.
-type trackers struct {
-	schema func() (managedfields.TypeConverter, error)
-	mu     sync.Mutex // guards byUse
-	byUse  map[use]*managedfields.FieldManager
-}
-
-type use struct {
-	schema.GroupVersionKind
-	sub string
-}
-
-func newTrackers(list []*kinds.Kind) *trackers {
-	return &trackers{
-		schema: sync.OnceValues(func() (managedfields.TypeConverter, error) { return mergeSchema(list) }),
-		byUse:  map[use]*managedfields.FieldManager{},
+// tracked writes the managed fields of o, which replaces old (nil: it is new).
+func (a *API) tracked(ctx context.Context, s *Served, sub string, old, o object.Object, given string) {
+	keep := func(err error) {
+		a.log.Error("track field owners", "kind", s.Kind.Kind, "key", object.KeyOf(o), "err", err)
+		var was []metav1.ManagedFieldsEntry
+		if old != nil {
+			was = old.GetManagedFields()
+		}
+		o.SetManagedFields(was)
 	}
-}
-
-// of is the field manager of a kind and subresource.
-func (t *trackers) of(s *Served, sub string) (*managedfields.FieldManager, error) {
 	if s.Kind.Custom != nil {
-		return s.managers.of(s, sub)
+		m, err := a.mergers.of(s, sub)
+		if err != nil {
+			keep(err)
+			return
+		}
+		live := s.Kind.New()
+		live.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
+		if old != nil {
+			live = old.DeepCopyObject().(object.Object)
+		}
+		out := m.UpdateNoErrors(live, o, manager(ctx, given))
+		if got, err := meta.Accessor(out); err == nil {
+			o.SetManagedFields(got.GetManagedFields())
+		}
+		return
 	}
-	u := use{s.Kind.GVK(), sub}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if m := t.byUse[u]; m != nil {
-		return m, nil
-	}
-	types, err := t.schema()
-	if err != nil {
-		return nil, err
-	}
-	m, err := managedfields.NewDefaultFieldManager(types, sameVersion{}, defaulter{s}, creater{s}, u.GroupVersionKind,
-		u.GroupVersion(), sub, resetFields(s, sub))
-	if err != nil {
-		return nil, fmt.Errorf("field manager of %s: %w", u.GroupVersionKind, err)
-	}
-	t.byUse[u] = m
-	return m, nil
-}
-
-// Merge says how server-side apply merges the objects of a kind.
-func (a *API) Merge(k *kinds.Kind) (managedfields.TypeConverter, error) {
-	if k.Custom != nil {
-		return k.Custom.Types()
-	}
-	return a.fields.schema()
-}
-
-// managers are the field managers of one custom kind, by subresource.
-type managers struct {
-	mu    sync.Mutex // guards bySub
-	bySub map[string]*managedfields.FieldManager
-}
-
-func (m *managers) of(s *Served, sub string) (*managedfields.FieldManager, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if fm := m.bySub[sub]; fm != nil {
-		return fm, nil
-	}
-	types, err := s.Kind.Custom.Types()
-	if err != nil {
-		return nil, err
-	}
-	fm, err := managedfields.NewDefaultCRDFieldManager(types, versions{s}, defaulter{s}, creater{s}, s.Kind.GVK(), s.GroupVersion(), sub, resetFields(s, sub))
-	if err != nil {
-		return nil, fmt.Errorf("field manager of %s: %w", s.Kind.GVK(), err)
-	}
-	if m.bySub == nil {
-		m.bySub = map[string]*managedfields.FieldManager{}
-	}
-	m.bySub[sub] = fm
-	return fm, nil
-}
-
-// versions is the conversion between the versions of a custom kind that field managers ask for.
-type versions struct{ s *Served }
-
-func (versions) Convert(in, out, _ any) error {
-	return fmt.Errorf("convert %T to %T: objects are in the version of the request already", in, out)
-}
-
-// ConvertToVersion makes in an object of another version of its kind.
-func (v versions) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
-	u, ok := in.(*unstructured.Unstructured)
-	if !ok {
-		return in, nil
-	}
-	gvk, ok := to.KindForGroupVersionKinds([]schema.GroupVersionKind{u.GroupVersionKind()})
-	if !ok {
-		return nil, fmt.Errorf("%v is unstructured and is not suitable for converting to %q", u.GroupVersionKind(), to)
-	}
-	// Each version of the kind has the same conversion.
-	made, err := v.s.Kind.Custom.ConvertTo(context.Background(), []object.Object{u}, gvk.Version)
-	if err != nil {
-		return nil, err
-	}
-	return made[0], nil
-}
-
-func (versions) ConvertFieldLabel(_ schema.GroupVersionKind, label, value string) (string, string, error) {
-	return label, value, nil
-}
-
-// resetFields are the fields that a write to sub does not own, because it cannot change them.
-func resetFields(s *Served, sub string) map[fieldpath.APIVersion]fieldpath.Filter {
-	if !s.Kind.Status {
-		return nil
-	}
-	out := fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
-	if sub == "status" {
-		out = fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
-		if s.Kind.Custom != nil {
-			out = fieldpath.NewSet(fieldpath.MakePathOrDie("metadata"), fieldpath.MakePathOrDie("spec"))
+	w := owners.Write{Old: old, New: o, APIVersion: s.GroupVersion().String(), Subresource: sub, Manager: manager(ctx, given),
+		Filter: s.resets(sub), Now: a.now()}
+	if len(s.Kind.Also) > 0 {
+		w.Convert = func(o object.Object, version string) (object.Object, error) {
+			gv, err := schema.ParseGroupVersion(version)
+			if err != nil {
+				return nil, err
+			}
+			return inVersion(s, o, gv)
 		}
 	}
-	return map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(s.Kind.GroupVersion().String()): fieldpath.NewExcludeSetFilter(out)}
-}
-
-// trackFields writes the managed fields of o, which replaces old.
-func (a *API) trackFields(ctx context.Context, s *Served, c change, old, o object.Object) {
-	if c.apply {
+	if err := served(s, &w); err != nil {
+		keep(err)
 		return
 	}
-	given := o.GetManagedFields()
-	cleared := len(given) == 1 && given[0].Manager == "" && given[0].Operation == "" // the documented way to stop the bookkeeping
-	if cleared || len(old.GetManagedFields()) == 0 {
-		o.SetManagedFields(nil)
+	fields, err := a.owners.Update(w)
+	if err != nil {
+		keep(err)
 		return
 	}
-	if len(given) == 0 {
-		o.SetManagedFields(old.GetManagedFields())
-	}
-	m, err := a.fields.of(s, c.target.Sub)
-	if err != nil {
-		a.log.Error("track field owners", "kind", s.Kind.Kind, "err", err)
-		o.SetManagedFields(old.GetManagedFields())
-		return
-	}
-	live := old.DeepCopyObject()
-	out := m.UpdateNoErrors(live, o, manager(ctx, c.options.FieldManager))
-	if got, err := meta.Accessor(out); err == nil {
-		o.SetManagedFields(got.GetManagedFields())
-	}
+	o.SetManagedFields(fields)
 }
 
-// applyPatch is server-side apply: the patch is the whole opinion of its manager. live is the object now, or a new one.
-func (a *API) applyPatch(s *Served, sub string, live object.Object, data []byte, opt metav1.PatchOptions) (object.Object, error) {
-	p := &unstructured.Unstructured{Object: map[string]any{}}
-	text, err := yaml.YAMLToJSON(data)
-	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: error converting YAML to JSON: %v", err))
+// served has w tell of objects in the version that s serves.
+func served(s *Served, w *owners.Write) (err error) {
+	if s.Also == nil {
+		return nil
 	}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &p.Object); err != nil { // whole numbers stay whole
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
-	}
-	if p.GetManagedFields() != nil {
-		return nil, apierrors.NewBadRequest("metadata.managedFields must be nil")
-	}
-	m, err := a.fields.of(s, sub)
-	if err != nil {
-		return nil, err
-	}
-	force := opt.Force != nil && *opt.Force
-	out, err := m.Apply(live, p, opt.FieldManager, force)
-	if status := apierrors.APIStatus(nil); err != nil && !errors.As(err, &status) {
-		return nil, plainError(err)
-	}
-	if err != nil {
-		return nil, plain(err)
-	}
-	o, ok := out.(object.Object)
-	if !ok {
-		return nil, fmt.Errorf("apply made a %T", out)
-	}
-	return o, nil
-}
-
-// plain is err as it is sent: a 500 with its own words, unless it says otherwise.
-func plain(err error) error {
-	var status apierrors.APIStatus
-	if errors.As(err, &status) {
+	if w.New, err = inVersion(s, w.New, s.GroupVersion()); err != nil || w.Old == nil {
 		return err
 	}
-	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
+	w.Old, err = inVersion(s, w.Old, s.GroupVersion())
+	return err
+}
+
+// resets are the fields that a write to sub does not own, because it cannot change them.
+func (s *Served) resets(sub string) owners.Filter {
+	if f, ok := s.filters.Load(sub); ok {
+		return f.(owners.Filter)
+	}
+	f := resets(s.Kind, sub)
+	s.filters.Store(sub, f) // few: the request has a subresource that there is
+	return f
+}
+
+func resets(k *kinds.Kind, sub string) owners.Filter {
+	metadata, spec, status := []string{"metadata"}, []string{"spec"}, []string{"status"}
+	switch sub {
+	case "":
+		switch {
+		case k.Kind == "CertificateSigningRequest":
+			return owners.Without(spec, status)
+		case k.Status && k.Kind != "PodCertificateRequest":
+			return owners.Without(status)
+		}
+	case "status":
+		switch {
+		case k.Custom != nil:
+			return owners.Without(metadata, spec)
+		case k.Kind == "Deployment":
+			return owners.Without(spec, []string{"metadata", "labels"})
+		case k.Kind == "Pod":
+			return owners.Without(spec, []string{"metadata", "deletionTimestamp"}, []string{"metadata", "ownerReferences"})
+		case k.Kind == "CertificateSigningRequest":
+			return owners.Without(spec, []string{"status", "conditions"})
+		case slices.Contains(statusOnly[:], k.Kind):
+			return owners.Without(metadata, spec)
+		case k.Status:
+			return owners.Without(spec)
+		}
+	case "approval":
+		return owners.Without(spec, []string{"status", "certificate"})
+	case "finalize":
+		return owners.Without(status)
+	case "ephemeralcontainers":
+		return owners.Only([]string{"spec", "ephemeralContainers"})
+	case "resize":
+		var paths [][]string
+		for _, list := range []string{"containers", "initContainers"} {
+			paths = append(paths, []string{"spec", list, owners.Any, "resources"}, []string{"spec", list, owners.Any, "resizePolicy"})
+		}
+		return owners.Only(paths...)
+	}
+	return owners.Filter{}
+}
+
+// statusOnly are the kinds whose metadata a write to the status cannot change either.
+var statusOnly = [...]string{"APIService", "DeviceTaintRule", "FlowSchema", "PodGroup", "PriorityLevelConfiguration", "ResourceClaim", "ResourcePoolStatusRequest",
+	"ServiceCIDR", "StorageVersionMigration", "ValidatingAdmissionPolicy", "VolumeAttachment"}
+
+// invalidFields is the warning about what admission has made of the managed fields.
+const invalidFields = ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: %v"
+
+// keepFields gives o the managed fields that it had before admission, if those that it has now are none.
+func keepFields(ctx context.Context, o object.Object, had []metav1.ManagedFieldsEntry) {
+	has := o.GetManagedFields()
+	if len(has) == len(had) && (len(has) == 0 || &has[0] == &had[0]) {
+		return
+	}
+	if err := managedfields.ValidateManagedFields(has); err != nil {
+		o.SetManagedFields(had)
+		Warn(ctx, fmt.Sprintf(invalidFields, err))
+	}
+}
+
+// sameTimes gives o the times of old's managed fields if nothing else is different: a write that changes no more than the times is none.
+func sameTimes(o, old object.Object) error {
+	was, is := old.GetManagedFields(), o.GetManagedFields()
+	if len(was) != len(is) || len(is) == 0 {
+		return nil
+	}
+	differ := false
+	for i := range is {
+		a, b := &was[i], &is[i]
+		if a.Manager != b.Manager || a.Operation != b.Operation || a.APIVersion != b.APIVersion || a.Subresource != b.Subresource ||
+			a.FieldsType != b.FieldsType || a.FieldsV1.GetRawString() != b.FieldsV1.GetRawString() {
+			return nil
+		}
+		differ = differ || !a.Time.Equal(b.Time)
+	}
+	if !differ {
+		return nil
+	}
+	o.SetManagedFields(was)
+	same, err := equal(o, old)
+	if err == nil && !same {
+		o.SetManagedFields(is)
+	}
+	return err
 }
 
 type managerKey struct{}
@@ -231,57 +191,4 @@ func manager(ctx context.Context, given string) string {
 		return name
 	}
 	return "unknown"
-}
-
-// sameVersion is the conversion between versions that field managers ask for. Objects are always in the stored version.
-type sameVersion struct{}
-
-func (sameVersion) Convert(in, out, _ any) error {
-	return fmt.Errorf("convert %T to %T: objects are in the stored version already", in, out)
-}
-
-// ConvertToVersion makes the Go type of what a merge has left as a tree.
-func (sameVersion) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (runtime.Object, error) {
-	u, ok := in.(*unstructured.Unstructured)
-	if !ok {
-		return in, nil
-	}
-	o, err := object.Scheme().New(u.GroupVersionKind())
-	if runtime.IsNotRegisteredError(err) {
-		return in, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, o); err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	o.GetObjectKind().SetGroupVersionKind(u.GroupVersionKind())
-	return o, nil
-}
-
-func (sameVersion) ConvertFieldLabel(_ schema.GroupVersionKind, label, value string) (string, string, error) {
-	return label, value, nil
-}
-
-type defaulter struct{ s *Served }
-
-func (d defaulter) Default(o runtime.Object) {
-	if obj, ok := o.(object.Object); ok {
-		d.s.Kind.Default(obj)
-	}
-}
-
-type creater struct{ s *Served }
-
-func (c creater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
-	var o runtime.Object = c.s.Kind.New()
-	if gvk != c.s.Kind.GVK() && c.s.Kind.Custom == nil {
-		var err error
-		if o, err = object.Scheme().New(gvk); err != nil {
-			return nil, err
-		}
-	}
-	o.GetObjectKind().SetGroupVersionKind(gvk)
-	return o, nil
 }

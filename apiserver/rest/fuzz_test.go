@@ -39,7 +39,7 @@ func FuzzApplyPatch(f *testing.F) {
 	} {
 		f.Add([]byte(text))
 	}
-	a := &API{fields: newTrackers(all.Kinds())}
+	a := &API{mergers: newMergers()}
 	var s *Served
 	for _, k := range all.Kinds() {
 		if k.Kind == "Deployment" {

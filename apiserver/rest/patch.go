@@ -108,7 +108,7 @@ func shapePatched(ctx context.Context, s *Served, old *cache.Item, u *unstructur
 
 // prepareApply makes c a server-side apply, which creates what does not exist.
 func (a *API) prepareApply(ctx context.Context, s *Served, t client.Target, p client.Patch, opt metav1.PatchOptions, c *change) {
-	c.apply = true
+	c.tracked = true
 	c.next = func(_ context.Context, old *cache.Item) (object.Object, error) {
 		live := s.Kind.New()
 		live.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
@@ -147,10 +147,9 @@ func (a *API) prepareApply(ctx context.Context, s *Served, t client.Target, p cl
 		if err := matchNamespace(s, t.Namespace, o); err != nil {
 			return Answer{}, err
 		}
-		fields := o.GetManagedFields()
 		wipeMeta(o)
 		o.SetResourceVersion("")
-		o.SetManagedFields(fields)
+		prepared(s, o)
 		it, err := a.create(ctx, s, o, metav1.CreateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager, FieldValidation: opt.FieldValidation}, false)
 		return Answer{Item: it, Created: true}, err
 	}

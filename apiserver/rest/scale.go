@@ -9,9 +9,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/owners"
 	"proa.dev/apiserver/patch"
 	"proa.dev/client"
 	"proa.dev/kinds"
@@ -52,12 +56,17 @@ func (a *API) updateScale(ctx context.Context, s *Served, t client.Target, o obj
 	if sc.Namespace != "" && sc.Namespace != t.Namespace {
 		return Answer{}, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
-	return a.scale(ctx, s, t, true, opt, func(context.Context, *autoscaling.Scale) (*autoscaling.Scale, error) { return sc, nil })
+	return a.scale(ctx, s, t, true, opt, func(ctx context.Context, cur *autoscaling.Scale) (*autoscaling.Scale, error) {
+		return sc, a.trackScale(ctx, cur, sc, opt.FieldManager)
+	})
 }
 
 func (a *API) patchScale(ctx context.Context, s *Served, t client.Target, p client.Patch, opt metav1.PatchOptions) (Answer, error) {
 	update := metav1.UpdateOptions{DryRun: opt.DryRun, FieldManager: opt.FieldManager, FieldValidation: opt.FieldValidation}
 	return a.scale(ctx, s, t, false, update, func(ctx context.Context, cur *autoscaling.Scale) (*autoscaling.Scale, error) {
+		if p.Type == types.ApplyYAMLPatchType {
+			return a.applyScale(ctx, cur, p.Data, opt)
+		}
 		sc := &autoscaling.Scale{}
 		strict, shown, err := patch.Apply(cur, p, sc)
 		if err != nil {
@@ -75,7 +84,7 @@ func (a *API) patchScale(ctx context.Context, s *Served, t client.Target, p clie
 			//lint:ignore ST1005 Kubernetes' own words
 			return nil, apierrors.NewConflict(res, t.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", sc.UID, cur.UID))
 		}
-		return sc, nil
+		return sc, a.trackScale(ctx, cur, sc, opt.FieldManager)
 	})
 }
 
@@ -94,8 +103,13 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, put bool, o
 			s.Kind.Scale.Set(o, sc.Spec.Replicas)
 			return nil
 		}}
-	answer, err := a.do(ctx, s, change{target: t, options: opt, body: body, put: put, next: func(ctx context.Context, old *cache.Item) (object.Object, error) {
-		sc, err := next(ctx, scaleOf(s, old.Object))
+	answer, err := a.do(ctx, s, change{target: t, options: opt, body: body, put: put, tracked: true, next: func(ctx context.Context, old *cache.Item) (object.Object, error) {
+		cur, fields := scaleOf(s, old.Object), a.scaleFields(s, old.Object)
+		var err error
+		if cur.ManagedFields, err = fields.ToSubresource(); err != nil {
+			return nil, bare(err)
+		}
+		sc, err := next(ctx, cur)
 		if err != nil {
 			return nil, err
 		}
@@ -109,6 +123,11 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, put bool, o
 		}
 		o := old.Object.DeepCopyObject().(object.Object)
 		o.SetResourceVersion(sc.ResourceVersion)
+		managed, err := fields.ToParent(sc.ManagedFields)
+		if err != nil {
+			return nil, bare(err)
+		}
+		o.SetManagedFields(managed)
 		body.sent = sentScale(sc, t)
 		if sc.UID != "" {
 			o.SetUID(sc.UID)
@@ -120,6 +139,50 @@ func (a *API) scale(ctx context.Context, s *Served, t client.Target, put bool, o
 		return Answer{}, err
 	}
 	return Answer{Other: scaleOf(s, answer.Item.Object)}, nil
+}
+
+// scaleFields translates between the managed fields of an object and those of its Scale.
+func (a *API) scaleFields(s *Served, o object.Object) *managedfields.ScaleHandler {
+	at := managedfields.ResourcePathMappings{s.Kind.GroupVersion().String(): fieldpath.MakePathOrDie("spec", "replicas")}
+	for _, k := range a.Kinds() {
+		if c := k.Custom; c == nil || s.Kind.Custom == nil || k.Group != s.Kind.Group || k.Kind != s.Kind.Kind {
+			continue
+		}
+		var path fieldpath.Path // nil: the version has no Scale
+		for _, name := range k.Custom.ReplicasPath {
+			path = append(path, fieldpath.FieldNameElement(name))
+		}
+		at[k.GroupVersion().String()] = path
+	}
+	return managedfields.NewScaleHandler(o.GetManagedFields(), s.Kind.GroupVersion(), at)
+}
+
+// trackScale writes the managed fields of sc, which replaces cur.
+func (a *API) trackScale(ctx context.Context, cur, sc *autoscaling.Scale, given string) (err error) {
+	sc.ManagedFields, err = a.owners.Update(owners.Write{Old: cur, New: sc, APIVersion: scaleGVK.GroupVersion().String(), Subresource: "scale",
+		Manager: manager(ctx, given), Now: a.now()})
+	return err
+}
+
+// applyScale is server-side apply to a Scale.
+func (a *API) applyScale(ctx context.Context, cur *autoscaling.Scale, data []byte, opt metav1.PatchOptions) (*autoscaling.Scale, error) {
+	o, err := a.applyPatch(scaleKind(), "scale", cur, data, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkApplied(ctx, data, opt.FieldValidation); err != nil {
+		return nil, err
+	}
+	if o.GetResourceVersion() == cur.ResourceVersion {
+		o.SetResourceVersion("")
+	}
+	return o.(*autoscaling.Scale), nil
+}
+
+// scaleKind is what apply is to know of Scales, which are no kind of their own.
+func scaleKind() *Served {
+	k := kinds.Def[autoscaling.Scale, *autoscaling.Scale]{Path: "autoscaling/v1/scales"}.Kind()
+	return &Served{Resource: k.Resource, Kind: k}
 }
 
 // sentScale is sc as admission sees it: with its kind, and its place.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -22,6 +23,7 @@ type Served struct {
 	Shelf *cache.Shelf // nil: a virtual kind
 
 	managers managers // custom kinds only
+	filters  sync.Map // owners.Filter by subresource, made on first use
 }
 
 // table is what is served. It is never written to: kinds that come and go make a new one.

@@ -92,7 +92,7 @@ func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Bind
 		return unmetPrecondition(s, t.Key, r.DryRun, what, want, got)
 	}
 	pod := client.Target{Resource: t.Resource, Key: t.Key}
-	_, err := a.do(ctx, s, change{target: pod, raw: true, admitted: true, options: metav1.UpdateOptions{DryRun: dryRun(r)}, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
+	_, err := a.do(ctx, s, change{target: pod, raw: true, admitted: true, tracked: true, options: metav1.UpdateOptions{DryRun: dryRun(r)}, next: func(_ context.Context, old *cache.Item) (object.Object, error) {
 		p := old.Object.(*core.Pod)
 		switch {
 		case b.UID != "" && b.UID != p.UID:

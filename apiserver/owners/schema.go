@@ -1,4 +1,4 @@
-package rest
+package owners
 
 import (
 	"encoding/json"
@@ -11,23 +11,19 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"proa.dev/apiserver/openapi/markers"
-	"proa.dev/kinds"
 	"proa.dev/object"
 )
 
-// mergeSchema says how server-side apply merges the types of kinds. It is made from the Go types and their markers; the generated one
-// in client-go says the same, and brings 8 MB of code with it.
-func mergeSchema(list []*kinds.Kind) (managedfields.TypeConverter, error) {
+// Merge says how server-side apply merges objects of the types of these. It is made from the Go types and their markers; the
+// generated one in client-go says the same, and brings 8 MB of code with it.
+func Merge(objects ...object.Object) (managedfields.TypeConverter, error) {
 	marks, err := markers.Load()
 	if err != nil {
 		return nil, err
 	}
 	b := &mergeTypes{marks: marks, seen: map[string]bool{}}
-	for _, k := range list {
-		b.ref(reflect.TypeOf(k.New()).Elem())
-		for _, also := range k.Also {
-			b.ref(reflect.TypeOf(also.New()).Elem())
-		}
+	for _, o := range objects {
+		b.ref(reflect.TypeOf(o).Elem())
 	}
 	if b.err != nil {
 		return nil, b.err
@@ -45,43 +41,48 @@ type mergeTypes struct {
 
 // Scalars, and the types whose JSON is not what their Go fields say.
 var (
-	untyped = schema.Untyped
-	text    = schema.String
-	number  = schema.Numeric
-	truth   = schema.Boolean
+	anyScalar = schema.Untyped
+	aString   = schema.String
+	aNumber   = schema.Numeric
+	aBool     = schema.Boolean
 )
 
 // anything is a value of which nothing is known: its maps are merged, its lists are not.
 func anything() schema.Atom {
-	return schema.Atom{Scalar: &untyped, List: &schema.List{ElementType: schema.TypeRef{NamedType: &wholeName}, ElementRelationship: schema.Atomic},
+	return schema.Atom{Scalar: &anyScalar, List: &schema.List{ElementType: schema.TypeRef{NamedType: &wholeName}, ElementRelationship: schema.Atomic},
 		Map: &schema.Map{ElementType: schema.TypeRef{NamedType: &anyName}, ElementRelationship: schema.Separable}}
 }
 
 // whole is a value of which nothing is known, and that is replaced as a whole.
 func whole() schema.Atom {
 	self := schema.TypeRef{NamedType: &wholeName}
-	return schema.Atom{Scalar: &untyped, List: &schema.List{ElementType: self, ElementRelationship: schema.Atomic},
+	return schema.Atom{Scalar: &anyScalar, List: &schema.List{ElementType: self, ElementRelationship: schema.Atomic},
 		Map: &schema.Map{ElementType: self, ElementRelationship: schema.Atomic}}
 }
 
 var anyName, wholeName = "__untyped_deduced_", "__untyped_atomic_"
 
 // opaque are the definitions of types that reflection would get wrong.
-func opaque(name string) (schema.Atom, bool) {
+func opaque(t reflect.Type, name string) (schema.Atom, bool) {
 	switch name {
 	case "io.k8s.apimachinery.pkg.apis.meta.v1.Time", "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
 		"io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString":
-		return schema.Atom{Scalar: &untyped}, true
+		return schema.Atom{Scalar: &anyScalar}, true
 	case "io.k8s.apimachinery.pkg.apis.meta.v1.Duration":
-		return schema.Atom{Scalar: &text}, true
+		return schema.Atom{Scalar: &aString}, true
 	case "io.k8s.apimachinery.pkg.runtime.RawExtension", "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1":
 		a := anything()
 		return schema.Atom{Map: a.Map}, true
 	}
-	if v, ok := strings.CutPrefix(name, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON"); ok && v != "SchemaProps" {
-		return anything(), true // JSON, and schemas that may as well be something else
+	if marshals(t) { // what it is, its JSON says
+		return anything(), true
 	}
 	return schema.Atom{}, false
+}
+
+// marshals says whether the JSON of a type is made by itself.
+func marshals(t reflect.Type) bool {
+	return t.Implements(reflect.TypeFor[json.Marshaler]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Marshaler]())
 }
 
 // unlike are the fields that merge unlike other fields of their type.
@@ -106,7 +107,7 @@ func (b *mergeTypes) ref(t reflect.Type) schema.TypeRef {
 	if !b.seen[name] {
 		b.seen[name] = true // types may refer to themselves
 		def := schema.TypeDef{Name: name}
-		if a, ok := opaque(name); ok {
+		if a, ok := opaque(t, name); ok {
 			def.Atom = a
 			b.deduced()
 		} else {
@@ -180,19 +181,37 @@ func zero(t reflect.Type) any {
 	return nil
 }
 
-// field is the type of one field, with what its marker and tags say of how it merges.
-func (b *mergeTypes) field(in reflect.Type, f reflect.StructField, mark markers.Marker) schema.TypeRef {
-	r := b.value(f.Type)
-	if l := r.Inlined.List; l != nil {
+// rule is what the marker and tags of a field say of how it merges.
+type rule struct {
+	set    bool     // a list that is a set of its values
+	keys   []string // a list whose items have keys
+	atomic bool     // a map or struct that is replaced as a whole
+	merged bool     // it is not, though its type says so
+}
+
+func ruleOf(in reflect.Type, f reflect.StructField, mark markers.Marker) (r rule) {
+	if f.Type.Kind() == reflect.Slice {
 		merge := strings.Contains(f.Tag.Get("patchStrategy"), "merge")
 		switch key := f.Tag.Get("patchMergeKey"); {
 		case mark.List == "map":
-			l.ElementRelationship, l.Keys = schema.Associative, mark.Keys
+			r.keys = mark.Keys
 		case mark.List == "set", mark.List == "" && merge && key == "":
-			l.ElementRelationship = schema.Associative
+			r.set = true
 		case mark.List == "" && merge:
-			l.ElementRelationship, l.Keys = schema.Associative, []string{key}
+			r.keys = []string{key}
 		}
+	}
+	how, ok := unlike[typePath(in)+" "+f.Name]
+	r.atomic = mark.Map == "atomic" || ok && how == schema.Atomic
+	r.merged = ok && how == schema.Separable
+	return r
+}
+
+// field is the type of one field, with what its marker and tags say of how it merges.
+func (b *mergeTypes) field(in reflect.Type, f reflect.StructField, mark markers.Marker) schema.TypeRef {
+	r, rule := b.value(f.Type), ruleOf(in, f, mark)
+	if l := r.Inlined.List; l != nil && (rule.set || rule.keys != nil) {
+		l.ElementRelationship, l.Keys = schema.Associative, rule.keys
 	}
 	if how, ok := unlike[typePath(in)+" "+f.Name]; ok {
 		r.ElementRelationship = &how
@@ -219,16 +238,16 @@ func (b *mergeTypes) value(t reflect.Type) schema.TypeRef {
 		return schema.TypeRef{Inlined: schema.Atom{Map: &schema.Map{ElementType: b.value(t.Elem())}}}
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 { // base64
-			return schema.TypeRef{Inlined: schema.Atom{Scalar: &text}}
+			return schema.TypeRef{Inlined: schema.Atom{Scalar: &aString}}
 		}
 		return schema.TypeRef{Inlined: schema.Atom{List: &schema.List{ElementType: b.value(t.Elem()), ElementRelationship: schema.Atomic}}}
 	case reflect.String:
-		return schema.TypeRef{Inlined: schema.Atom{Scalar: &text}}
+		return schema.TypeRef{Inlined: schema.Atom{Scalar: &aString}}
 	case reflect.Bool:
-		return schema.TypeRef{Inlined: schema.Atom{Scalar: &truth}}
+		return schema.TypeRef{Inlined: schema.Atom{Scalar: &aBool}}
 	case reflect.Interface:
 		b.deduced()
 		return schema.TypeRef{NamedType: &anyName}
 	}
-	return schema.TypeRef{Inlined: schema.Atom{Scalar: &number}}
+	return schema.TypeRef{Inlined: schema.Atom{Scalar: &aNumber}}
 }

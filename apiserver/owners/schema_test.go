@@ -1,7 +1,8 @@
-package rest
+package owners
 
 import (
 	"fmt"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"slices"
 	"testing"
 
@@ -19,7 +20,14 @@ import (
 // The generated schema of client-go is what ours has to say, for every kind that we serve and everything in them.
 func TestMergeSchemaIsKubernetes(t *testing.T) {
 	theirs := applyconfigurations.NewTypeConverter(object.Scheme())
-	ours, err := mergeSchema(all.Kinds())
+	var objects []object.Object
+	for _, k := range all.Kinds() {
+		objects = append(objects, k.New())
+		for _, also := range k.Also {
+			objects = append(objects, also.New())
+		}
+	}
+	ours, err := Merge(objects...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +55,7 @@ func TestMergeSchemaIsKubernetes(t *testing.T) {
 
 // CustomResourceDefinitions have schemas inside, where a value may be of any type.
 func TestSchemasCanBeApplied(t *testing.T) {
-	types, err := mergeSchema(all.Kinds())
+	types, err := Merge(&apiextensions.CustomResourceDefinition{})
 	if err != nil {
 		t.Fatal(err)
 	}
