@@ -64,16 +64,32 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.send(w, r, int(st.Code), codec.Wanted{Form: form}, b.Bytes)
 }
 
+// newline ends every answer in JSON, as those of Kubernetes do: people read them in a terminal.
+const newline = "\n"
+
+// writeAll writes body, which may be shared and so cannot grow, and its end.
+func writeAll(w io.Writer, body []byte, end string) error {
+	if _, err := w.Write(body); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, end)
+	return err
+}
+
 // send writes a whole answer.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, code int, want codec.Wanted, body []byte) {
 	q := requestOf(r.Context())
 	h := w.Header()
 	h.Set("Content-Type", want.ContentType(false))
 	warn(h, q)
-	if want.Form == codec.JSON && pretty(r, q) {
+	end := ""
+	if want.Form == codec.JSON {
 		var out bytes.Buffer
-		if json.Indent(&out, body, "", "  ") == nil {
-			body = append(out.Bytes(), '\n')
+		if pretty(r, q) && json.Indent(&out, body, "", "  ") == nil {
+			body = out.Bytes()
+		}
+		if !bytes.HasSuffix(body, []byte(newline)) { // lists have it
+			end = newline
 		}
 	}
 	if len(body) >= gzipFrom {
@@ -81,15 +97,15 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, code int, want cod
 	}
 	if len(body) >= gzipFrom && zips(r) {
 		out, done := s.stream(w, r, code, want)
-		if _, err := out.Write(body); err == nil {
+		if err := writeAll(out, body, end); err == nil {
 			done()
 		}
 		return
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(len(body)+len(end)))
 	w.WriteHeader(code)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // the client is gone: nobody to tell
+		_ = writeAll(w, body, end) // the client is gone: nobody to tell
 	}
 }
 

@@ -591,11 +591,16 @@ func TestForms(t *testing.T) {
 		{cms + "/yy", "application/json;as=Table;g=meta.k8s.io;v=v1,application/json", "application/json", `"cells":["yy",1,`},
 		{cms, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", "application/json", `"kind":"PartialObjectMetadataList"`},
 		{cms + "/yy", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", "application/json", `"kind":"PartialObjectMetadata"`},
+		{cms + "/yy", "application/json", "application/json", `{"kind":"ConfigMap"`},
+		{cms, "application/json", "application/json", `{"kind":"ConfigMapList"`},
 		{cms + "/yy?pretty=true", "", "application/json", "{\n  \"kind\": \"ConfigMap\""},
 	} {
 		body, kind, code := get(c.path, c.accept)
 		if code != 200 || kind != c.kind || !strings.Contains(body, c.holds) {
 			t.Errorf("%s as %s: %d %s %.200q, want %q", c.path, c.accept, code, kind, body, c.holds)
+		}
+		if kind == "application/json" && (!strings.HasSuffix(body, "}\n") || strings.HasSuffix(body, "\n\n")) {
+			t.Errorf("%s as %s: does not end with one line feed", c.path, c.accept)
 		}
 	}
 	if _, _, code := get(cms, "text/html"); code != 406 {
