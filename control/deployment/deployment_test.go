@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,6 +201,20 @@ func TestFirstRolloutInFewWrites(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("writes (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestProgressWhileNoPodIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		d := newDeployment(2, apps.RollingUpdateDeploymentStrategyType)
+		image("bad")(d)
+		w.Put(d)
+		w.Sleep(10 * time.Second)
+		c := condition(w.deployment().Status, apps.DeploymentProgressing)
+		if c == nil || c.Reason != "ReplicaSetUpdated" || !strings.HasSuffix(c.Message, " is progressing.") {
+			t.Errorf("got condition %+v, want ReplicaSetUpdated", c)
 		}
 	})
 }

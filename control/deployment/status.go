@@ -171,12 +171,6 @@ func (r *rollout) judge() {
 	case complete(d, st):
 		r.progress(core.ConditionTrue, "NewReplicaSetAvailable", what+" has successfully progressed.")
 		return
-	case have == nil && r.newest != nil && r.out.creates == "":
-		if was.ObservedGeneration == 0 { // we made it, but have not said so yet
-			r.progress(core.ConditionTrue, "NewReplicaSetCreated", fmt.Sprintf("Created new replica set %q", r.newest.Name))
-		} else {
-			r.progress(core.ConditionTrue, "FoundNewReplicaSet", fmt.Sprintf("Found new replica set %q", r.newest.Name))
-		}
 	case moved(was, st):
 		c := newCondition(apps.DeploymentProgressing, core.ConditionTrue, "ReplicaSetUpdated", what+" is progressing.", r.now)
 		if have != nil && have.Status == core.ConditionTrue {
@@ -184,6 +178,12 @@ func (r *rollout) judge() {
 		}
 		dropCondition(st, apps.DeploymentProgressing) // the update time is new even where nothing else is
 		st.Conditions = append(st.Conditions, c)
+	case have == nil && r.newest != nil && r.out.creates == "":
+		if was.ObservedGeneration == 0 { // we made it, but have not said so yet
+			r.progress(core.ConditionTrue, "NewReplicaSetCreated", fmt.Sprintf("Created new replica set %q", r.newest.Name))
+		} else {
+			r.progress(core.ConditionTrue, "FoundNewReplicaSet", fmt.Sprintf("Found new replica set %q", r.newest.Name))
+		}
 	}
 	if c := condition(*st, apps.DeploymentProgressing); c != nil && c.Reason != "NewReplicaSetAvailable" && c.Reason != "ProgressDeadlineExceeded" {
 		end := c.LastUpdateTime.Add(deadline)
