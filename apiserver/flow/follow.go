@@ -75,6 +75,8 @@ func (f *Follower) follow(ctx context.Context) {
 	}
 	schemas, levels := client.ListOf[flowcontrol.FlowSchema](f.View, client.Select{}), client.ListOf[flowcontrol.PriorityLevelConfiguration](f.View, client.Select{})
 	f.Sharer.Configure(schemas, levels)
+	var wg sync.WaitGroup
+	defer wg.Wait() // the writes are made at once: they share the syncs of the store's log
 	for _, s := range schemas {
 		name := s.Spec.PriorityLevelConfiguration.Name
 		_, found := client.Lookup[flowcontrol.PriorityLevelConfiguration](f.View, object.Key{Name: name})
@@ -82,9 +84,11 @@ func (f *Follower) follow(ctx context.Context) {
 		if !changed {
 			continue
 		}
-		if err := f.status(ctx, s, c); err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
-			f.Log.Warn("write the status of a flow schema", "name", s.Name, "err", err)
-		}
+		wg.Go(func() {
+			if err := f.status(ctx, s, c); err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+				f.Log.Warn("write the status of a flow schema", "name", s.Name, "err", err)
+			}
+		})
 	}
 }
 
