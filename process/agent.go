@@ -193,6 +193,7 @@ func (a *agent) components() ([]run.Component, error) {
 	return append([]run.Component{
 		{Name: "objects of the server", Run: a.view.Run},
 		{Name: "steps", Run: a.followNode},
+		{Name: "settling", Run: func(ctx context.Context) error { return settle(ctx, a.log) }},
 		{Name: "private socket", Run: (&admin{path: adminPath(a.config), steps: a.steps, images: a.node.keptImages()}).Run},
 	}, a.node.components()...), nil
 }

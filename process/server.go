@@ -199,6 +199,7 @@ func (s *server) components() []run.Component {
 		{Name: "role index", Run: s.rbac.Run},
 		{Name: "API server", Run: s.api.Run},
 		{Name: "steps", Run: s.follow},
+		{Name: "settling", Run: func(ctx context.Context) error { return settle(ctx, s.log) }},
 		{Name: "private socket", Run: (&admin{path: adminPath(s.config), steps: s.steps, images: s.images(), reencrypt: s.reencrypt}).Run},
 		{Name: "events of controllers", Run: events.Run},
 		{Name: "events of the scheduler", Run: scheduling.Run},
