@@ -101,6 +101,8 @@ type Other struct {
 	New  func() object.Object
 	To   func(hub object.Object) (object.Object, error) // from the stored version
 	From func(o object.Object) (object.Object, error)   // to the stored version
+	// Validate checks, in the stored version, what only this version asks for, in addition; old is nil on create. Nil: nothing.
+	Validate func(hub, old object.Object) field.ErrorList
 }
 
 // Column heads one column of a table. Name, Type and Description as in metav1.TableColumnDefinition; Priority 1 shows with -o wide only.

@@ -274,6 +274,7 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 	default:
 		errs = append(errs, s.Kind.Validate(o)...)
 		errs = append(errs, s.Kind.ValidateUpdate(o, old)...)
+		errs = append(errs, ofVersion(s, o, old)...)
 	}
 	return errs
 }

@@ -123,7 +123,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	}
 	s.Kind.Prepare(o, nil)
 	r.Key = object.KeyOf(o)
-	if errs := slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o)); len(errs) > 0 {
+	if errs := slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o), ofVersion(s, o, nil)); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(groupKindOf(s, o), o.GetName(), errs)
 	}
 	for _, w := range s.Kind.Warn(o, nil) {
@@ -143,6 +143,14 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 		return nil, taken(s, r.Key)
 	}
 	return it, failure(err)
+}
+
+// ofVersion is what only the version of the request asks for.
+func ofVersion(s *Served, o, old object.Object) field.ErrorList {
+	if s.Also == nil || s.Also.Validate == nil {
+		return nil
+	}
+	return s.Also.Validate(o, old)
 }
 
 // taken is the 409 of a name that another object has, be it on its way out.

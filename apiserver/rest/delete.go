@@ -203,6 +203,10 @@ func (a *API) finish(ctx context.Context, s *Served, old *cache.Item, last objec
 			return Answer{}, err
 		}
 	}
+	if p, ok := last.(*core.Pod); ok && it != nil { // the answer says that it was on its way out
+		p.ResourceVersion = it.Object.GetResourceVersion()
+		it = cache.Loose(s.Kind, p)
+	}
 	if it != nil && answersDeleted(s.group()) {
 		return Answer{Item: it}, nil
 	}

@@ -34,7 +34,7 @@ func (a *API) review(ctx context.Context, s *Served, t client.Target, o object.O
 		if b.Name == "" {
 			return Answer{}, apierrors.NewBadRequest("Name parameter required.")
 		}
-		b.UID, b.ResourceVersion = "", "" // no preconditions in this place
+		b.UID = "" // no precondition in this place
 		pods := a.Find(object.ResourceOf[core.Pod]())
 		return a.bind(ctx, pods, client.Target{Resource: pods.GroupVersionResource, Key: object.Key{Namespace: t.Namespace, Name: b.Name}, Sub: "binding"}, b, q)
 	}

@@ -4,7 +4,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"proa.dev/client"
@@ -12,11 +16,14 @@ import (
 
 // log sends the log of a container, following it if asked to.
 func (s *Streams) log(w http.ResponseWriter, r *http.Request, t client.Target) error {
+	q := r.URL.Query()
+	if err := logOptions(t.Name, q); err != nil {
+		return err
+	}
 	p, err := s.pod(t)
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query()
 	c, err := container(p, q.Get("container"))
 	if err != nil {
 		return err
@@ -59,6 +66,29 @@ func (s *Streams) log(w http.ResponseWriter, r *http.Request, t client.Target) e
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(http.StatusOK)
 	return s.pump(w, resp.Body)
+}
+
+// logOptions checks how much of a log is asked for.
+func logOptions(pod string, q url.Values) error {
+	var errs field.ErrorList
+	for _, o := range []struct {
+		name  string
+		least int64
+		what  string
+	}{
+		{"tailLines", 0, "must be greater than or equal to 0"}, {"limitBytes", 1, "must be greater than 0"}, {"sinceSeconds", 1, "must be greater than 0"},
+	} {
+		if n, err := strconv.ParseInt(q.Get(o.name), 10, 64); err == nil && n < o.least {
+			errs = append(errs, field.Invalid(field.NewPath(o.name), n, o.what))
+		}
+	}
+	if q.Get("sinceSeconds") != "" && q.Get("sinceTime") != "" {
+		errs = append(errs, field.Forbidden(field.NewPath(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, pod, errs)
+	}
+	return nil
 }
 
 // pump copies and sends on every piece at once. The status was sent, so errors can only end the stream.

@@ -9,8 +9,10 @@ import (
 	events "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/strictevent"
 	"proa.dev/object"
 )
 
@@ -27,6 +29,10 @@ var Event = kinds.Def[core.Event, *core.Event]{
 		New:  func() object.Object { return &events.Event{} },
 		To:   func(hub object.Object) (object.Object, error) { return newEvent(hub.(*core.Event)), nil },
 		From: func(o object.Object) (object.Object, error) { return oldEvent(o.(*events.Event)), nil },
+		Validate: func(hub, old object.Object) field.ErrorList {
+			was, _ := old.(*core.Event)
+			return strictevent.Check(hub.(*core.Event), was)
+		},
 	}},
 	Columns: eventColumns(),
 	Row:     eventRow,

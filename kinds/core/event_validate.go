@@ -22,7 +22,6 @@ func validateEvent(o *core.Event) field.ErrorList {
 			e.Invalid(p, about, "does not match event.namespace")
 		}
 		if newer {
-			e.Subdomain(metaPath.Child("name"), o.Name)
 			newerEvent(e, o)
 		}
 		e.Subdomain(field.NewPath("namespace"), o.Namespace)
