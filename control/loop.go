@@ -77,6 +77,7 @@ func (l *Loop) Add(key object.Key) { l.queue.Add(key) }
 // Run watches and works until ctx ends or a source fails. Work starts when all sources have told what exists.
 func (l *Loop) Run(ctx context.Context) error {
 	l.queue = queue.New[object.Key](minDelay, maxDelay)
+	l.queue.Show(ctx, l.Name)
 	if l.Log == nil {
 		l.Log = slog.New(slog.DiscardHandler)
 	}

@@ -7,6 +7,8 @@ import (
 
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/inspect"
+	"proa.dev/kit/prom"
+	"proa.dev/kit/queue"
 )
 
 // pages are the paths of the API server that are about the server itself. keys is what verifies service account tokens.
@@ -21,4 +23,21 @@ func (s *server) pages(keys http.Handler) map[string]http.Handler {
 		Paths: []string{"/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"}})
 	out["/flagz"] = inspect.Flagz(s.config.Settings)
 	return out
+}
+
+// writeQueues writes what the queues of the controllers have seen, where this server runs them.
+func (s *server) writeQueues(p *prom.Page) {
+	for _, m := range []struct {
+		name, kind, help string
+		of               func(queue.Numbers) float64
+	}{
+		{"workqueue_adds_total", "counter", "[BETA] Keys that were added.", func(n queue.Numbers) float64 { return float64(n.Adds) }},
+		{"workqueue_depth", "gauge", "[BETA] Keys that wait for a worker.", func(n queue.Numbers) float64 { return float64(n.Depth) }},
+		{"workqueue_retries_total", "counter", "[BETA] Keys that were put back since they failed.", func(n queue.Numbers) float64 { return float64(n.Retries) }},
+		{"workqueue_unfinished_work_seconds", "gauge", "[BETA] How long ago the keys that are being worked on were begun, all together.", func(n queue.Numbers) float64 { return n.Unfinished.Seconds() }},
+		{"workqueue_longest_running_processor_seconds", "gauge", "[BETA] How long ago the first of these was begun.", func(n queue.Numbers) float64 { return n.Longest.Seconds() }},
+	} {
+		p.Head(m.name, m.kind, m.help)
+		s.queues.Each(func(name string, n queue.Numbers) { p.Value(prom.Labels("name", name), m.of(n)) })
+	}
 }

@@ -29,6 +29,7 @@ import (
 	"proa.dev/control/lease"
 	"proa.dev/kinds/all"
 	"proa.dev/kit/prom"
+	"proa.dev/kit/queue"
 	"proa.dev/kit/run"
 	"proa.dev/object"
 	"proa.dev/pki"
@@ -68,6 +69,7 @@ type server struct {
 	accounts   *authn.Issuer // of service account tokens
 	identity   identity
 	reloads    reloads
+	queues     queue.Board // of the controllers
 	api        *apiserver.Server
 	others     *aggregate.Aggregator // the way to extension API servers
 	everything *joined.View          // what they serve, too
@@ -170,7 +172,7 @@ func (s *server) buildAPI() error {
 		},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
 		Audit: s.trail, Seats: s.config.API.MaxRequests, Goaway: s.config.API.GoawayChance, Checks: checks, Log: s.log,
-		Metrics: []func(*prom.Page){func(p *prom.Page) { s.reloads.write(p, s.config.Node) }},
+		Metrics: []func(*prom.Page){func(p *prom.Page) { s.reloads.write(p, s.config.Node) }, s.writeQueues},
 	})
 	if err != nil {
 		return err
@@ -209,7 +211,7 @@ func (s *server) components() []run.Component {
 			}
 			return lease.Run(ctx, lease.Deps{
 				Client: deps.Client, View: view, Name: object.Key{Namespace: "kube-system", Name: "proa-control"}, Identity: s.config.Node, Log: s.log,
-			}, func(ctx context.Context) error { return run.All(ctx, s.leaders(deps, scheduling)...) })
+			}, func(ctx context.Context) error { return run.All(s.queues.With(ctx), s.leaders(deps, scheduling)...) })
 		}},
 	}
 	parts = append(parts, s.parts...)

@@ -13,10 +13,18 @@ type Queue[K comparable] struct {
 	mu      sync.Mutex // guards all below
 	order   []K
 	queued  map[K]bool
-	working map[K]bool // value: added again while being worked on
+	working map[K]work
 	tries   map[K]int
 	timers  map[K]alarm
+	adds    int64
+	retries int64
 	wake    chan struct{} // holds one token when order may be non-empty
+}
+
+// work is a key that somebody works on.
+type work struct {
+	again bool // added again meanwhile
+	since time.Time
 }
 
 type alarm struct {
@@ -28,7 +36,7 @@ type alarm struct {
 func New[K comparable](minDelay, maxDelay time.Duration) *Queue[K] {
 	return &Queue[K]{
 		min: minDelay, max: maxDelay,
-		queued: map[K]bool{}, working: map[K]bool{}, tries: map[K]int{}, timers: map[K]alarm{},
+		queued: map[K]bool{}, working: map[K]work{}, tries: map[K]int{}, timers: map[K]alarm{},
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -41,13 +49,23 @@ func (q *Queue[K]) Add(k K) {
 }
 
 func (q *Queue[K]) add(k K) {
-	if _, busy := q.working[k]; busy {
-		q.working[k] = true
-		return
-	}
 	if q.queued[k] {
 		return
 	}
+	if w, busy := q.working[k]; busy {
+		if !w.again {
+			q.adds++
+		}
+		w.again = true
+		q.working[k] = w
+		return
+	}
+	q.adds++
+	q.put(k)
+}
+
+// put has k wait for a worker.
+func (q *Queue[K]) put(k K) {
 	q.queued[k] = true
 	q.order = append(q.order, k)
 	q.signal()
@@ -93,6 +111,7 @@ func (q *Queue[K]) Retry(k K) {
 	q.mu.Lock()
 	n := q.tries[k]
 	q.tries[k] = n + 1
+	q.retries++
 	q.mu.Unlock()
 	q.AddAfter(k, q.delay(n))
 }
@@ -129,7 +148,7 @@ func (q *Queue[K]) Next(ctx context.Context) (k K, ok bool) {
 			k = q.order[0]
 			q.order = q.order[1:]
 			delete(q.queued, k)
-			q.working[k] = false
+			q.working[k] = work{since: time.Now()}
 			if len(q.order) > 0 {
 				q.signal()
 			}
@@ -150,10 +169,10 @@ func (q *Queue[K]) Next(ctx context.Context) (k K, ok bool) {
 func (q *Queue[K]) Done(k K) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	again := q.working[k]
+	again := q.working[k].again
 	delete(q.working, k)
 	if again {
-		q.add(k)
+		q.put(k)
 	}
 }
 

@@ -42,7 +42,9 @@ func TestAuditAnnotations(t *testing.T) {
 	}
 	n := &notes{all: map[string]map[string]string{}}
 	log := audit.New(audit.Config{Policy: p, Sinks: []audit.Sink{n}})
-	s := apitest.Start(t, func(d *apiserver.Deps) { d.Plugins, d.Audit = append(d.Plugins, admission.Plugin(podsecurity.New)), log })
+	s := apitest.Start(t, func(d *apiserver.Deps) {
+		d.Plugins, d.Audit = append(d.Plugins, admission.Plugin(podsecurity.New)), log
+	})
 	const pre = "pod-security.kubernetes.io/"
 	cases := map[string]struct{ labels, want map[string]string }{
 		"none":    {nil, map[string]string{"enforce-policy": "privileged:latest"}},
