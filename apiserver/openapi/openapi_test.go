@@ -126,6 +126,24 @@ func TestSchemaOfPod(t *testing.T) {
 	}
 }
 
+// Generators of clients name their methods after operations.
+func TestStreamsAreDescribed(t *testing.T) {
+	paths := fetchV3(t, New(all.Kinds), "/openapi/v3/api/v1").Paths
+	const pod = "/api/v1/namespaces/{namespace}/pods/{name}"
+	for path, want := range map[string]map[string]string{
+		pod + "/log":                 {"get": `"operationId":"readCoreV1NamespacedPodLog"`},
+		pod + "/exec":                {"post": `"operationId":"connectCoreV1PostNamespacedPodExec"`, "parameters": "name of the PodExecOptions"},
+		pod + "/proxy/{path}":        {"head": `"operationId":"connectCoreV1HeadNamespacedPodProxyWithPath"`, "parameters": "path to the resource"},
+		"/api/v1/nodes/{name}/proxy": {"options": `"operationId":"connectCoreV1OptionsNodeProxy"`},
+	} {
+		for method, text := range want {
+			if got := string(paths[path][method]); !strings.Contains(got, text) {
+				t.Errorf("%s of %s: got %s, want %s", method, path, got, text)
+			}
+		}
+	}
+}
+
 func TestIndexAndHashes(t *testing.T) {
 	h := New(all.Kinds)
 	var index struct {

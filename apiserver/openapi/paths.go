@@ -100,6 +100,10 @@ func (s *schemas) addPaths(v version, r resource, paths tree) {
 		paths[path+"/scale"] = s.item(r, path, s.edit(v, o, []string{"get", "patch", "update"}))
 	}
 	for _, sub := range r.kind.Subs {
+		if sub.Connecting {
+			s.addConnect(v, r, name, sub, paths)
+			continue
+		}
 		paths[path+"/"+sub.Name] = s.item(r, path, s.sub(v, r, name, sub))
 	}
 }
@@ -168,23 +172,6 @@ func (s *schemas) sub(v version, r resource, name string, sub kinds.Sub) tree {
 	gv, _ := schema.ParseGroupVersion(sub.GVK[:i])
 	gvk := gv.WithKind(sub.GVK[i+1:])
 	id := name + upper(sub.Name)
-	if sub.Connecting {
-		out := tree{}
-		var query []reflect.Type
-		if o, err := object.Scheme().New(gvk); err == nil && strings.HasSuffix(gvk.Kind, "Options") {
-			query = []reflect.Type{reflect.TypeOf(o).Elem()}
-		} else if sub.Name == "log" {
-			query = []reflect.Type{reflect.TypeFor[core.PodLogOptions]()}
-		}
-		for _, verb := range sub.Verbs {
-			method := map[string]string{"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}[verb]
-			out[method] = s.operation(v, operation{
-				id: "connect" + strings.Replace(id, v.title(), v.title()+upper(method), 1), action: "connect", gvk: gvk, query: query, codes: ok,
-				description: fmt.Sprintf("connect %s requests to %s of %s", strings.ToUpper(method), sub.Name, r.gvk.Kind),
-			})
-		}
-		return out
-	}
 	t := of(bodies[sub.GVK])
 	if bodies[sub.GVK] == nil {
 		t, _ = s.modelsOf(r)
@@ -281,10 +268,6 @@ func (s *schemas) query(t reflect.Type) []any {
 			kind = "boolean"
 		case reflect.Int32, reflect.Int64:
 			kind = "integer"
-		case reflect.Struct:
-			if _, ok := special[typeName(ft)]; ok { // a time
-				kind = "string"
-			}
 		}
 		if f.Anonymous || name == "" || kind == "" {
 			continue
