@@ -55,3 +55,25 @@ func FuzzSchedule(f *testing.F) {
 		}
 	})
 }
+
+func TestOverlapOf(t *testing.T) {
+	for _, c := range []struct {
+		completed, failed string
+		of, want          int32 // want -1: none
+	}{
+		{"", "0", 5, -1},
+		{"0-2", "3,4", 5, -1},
+		{"0-2", "2", 5, 2},
+		{"0,3", "1-4", 5, 3},
+		{"x,1", "1", 5, 1},
+		{"4", "0-9", 5, -1}, // an interval that ends too high is passed over
+	} {
+		got, both := overlapOf(c.completed, c.failed, c.of)
+		if !both {
+			got = -1
+		}
+		if got != c.want {
+			t.Errorf("%q and %q of %d: %d, want %d", c.completed, c.failed, c.of, got, c.want)
+		}
+	}
+}
