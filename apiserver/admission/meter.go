@@ -107,26 +107,26 @@ func (w *stopwatch) end(err error) {
 	}
 }
 
-// Hook counts one call of a webhook. code is what it has refused with; 0: it has not. failed says that it could not be asked.
-func (m *Meter) Hook(name string, mutating bool, op Operation, took time.Duration, code int, failed bool) {
+// Answer is how one call of a webhook went.
+type Answer struct {
+	Code     int  // 200, or what was refused with
+	Failed   bool // it could not be asked
+	Rejected bool // and so the request was refused
+}
+
+// Hook counts one call of a webhook.
+func (m *Meter) Hook(name string, mutating bool, op Operation, took time.Duration, a Answer) {
 	if m == nil {
 		return
 	}
 	k := keyOf(name, mutating)
-	k.op, k.rejected = op, code != 0
+	k.op, k.rejected = op, a.Rejected
 	m.hooks.Get(k, m.hookScale.New).Add(int64(took))
-	k.code = min(code, 600)
-	if failed {
-		k.failed = true
-		m.refusals.Get(k, nil).Add(1)
-		return
-	}
-	if k.rejected {
-		m.refusals.Get(k, nil).Add(1)
-	} else {
-		k.code = 200
-	}
+	k.code = min(a.Code, 600)
 	m.answers.Get(k, nil).Add(1)
+	if k.failed = a.Failed; a.Rejected {
+		m.refusals.Get(k, nil).Add(1)
+	}
 }
 
 // FailedOpen counts a webhook that could not be asked, and that this did not matter.
@@ -183,7 +183,7 @@ func (m *Meter) writeHooks(p *prom.Page) {
 	m.refusals.Each(hookKey.compare, func(k hookKey, n *atomic.Int64) {
 		why := "no_error"
 		if k.failed {
-			why, k.code = "calling_webhook_error", 0
+			why = "calling_webhook_error"
 		}
 		p.Value(prom.Labels("error_type", why, "name", k.name, "operation", string(k.op), "rejection_code", strconv.Itoa(k.code), "type", k.kind), float64(n.Load()))
 	})

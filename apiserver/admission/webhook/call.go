@@ -45,16 +45,16 @@ type subject struct {
 func (p *plugin) call(ctx context.Context, h *hook, r *admission.Request, s subject) (*answer, error) {
 	began := time.Now()
 	a, err := p.ask(ctx, h, r, s)
-	code := 0
+	how := admission.Answer{Code: http.StatusOK, Rejected: err != nil}
 	var failed *failedCall
 	var status apierrors.APIStatus
 	switch {
-	case errors.As(err, &failed) && !h.ignore:
-		code = http.StatusInternalServerError
+	case errors.As(err, &failed):
+		how = admission.Answer{Code: http.StatusServiceUnavailable, Failed: true, Rejected: !h.ignore}
 	case errors.As(err, &status):
-		code = int(status.Status().Code)
+		how.Code = int(status.Status().Code)
 	}
-	p.meter.Hook(h.name, h.mutating, r.Op, time.Since(began), code, failed != nil)
+	p.meter.Hook(h.name, h.mutating, r.Op, time.Since(began), how)
 	return a, err
 }
 
