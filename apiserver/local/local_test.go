@@ -55,3 +55,22 @@ func TestCallsEndWithTheServer(t *testing.T) {
 		t.Errorf("a call to a server that has ended: %v", err)
 	}
 }
+
+// What the parts of the control plane write is owned by the programs that do it in Kubernetes.
+func TestManagers(t *testing.T) {
+	s := apitest.Start(t)
+	for user, want := range map[string]string{
+		"system:kube-scheduler": "kube-scheduler", "system:kube-controller-manager": "kube-controller-manager", "system:apiserver": "kube-apiserver",
+		"system:node:a": "kubelet",
+	} {
+		c := s.Local(authn.User{Name: user, Groups: []string{authn.Masters, authn.Authenticated}})
+		made, err := client.Create(t.Context(), c, &core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", GenerateName: "a-"}, Data: map[string]string{"a": "b"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := made.ManagedFields
+		if len(f) != 1 || f[0].Manager != want || f[0].FieldsV1.GetRawString() != `{"f:data":{".":{},"f:a":{}},"f:metadata":{"f:generateName":{}}}` {
+			t.Errorf("%s: got %+v, want one of %s", user, f, want)
+		}
+	}
+}

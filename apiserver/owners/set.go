@@ -112,7 +112,7 @@ func nextKey(s string) (name, val, rest string, ok bool) {
 	switch val, s = s[:n], s[n:]; {
 	case s == "}":
 		return name, val, "", true
-	case s[0] == ',':
+	case s[0] == ',' && len(s) > 1:
 		return name, val, s[1:], true
 	}
 	return "", "", "", false

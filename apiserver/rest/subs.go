@@ -160,11 +160,12 @@ func created() *metav1.Status {
 }
 
 // finalizeOf is what next brings, with the status of old.
-func finalizeOf(ctx context.Context, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
+func finalizeOf(ctx context.Context, s *Served, next func(context.Context, *cache.Item) (object.Object, error), old *cache.Item) (object.Object, error) {
 	o, err := next(ctx, old)
 	if err != nil {
 		return nil, err
 	}
+	s.Kind.Default(o)
 	n, ok := o.(*core.Namespace)
 	if ok {
 		n.Status = old.Object.(*core.Namespace).DeepCopy().Status

@@ -1,6 +1,7 @@
 package admissionregistration
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"time"
 
 	registration "k8s.io/api/admissionregistration/v1"
@@ -21,6 +22,7 @@ var ValidatingAdmissionPolicy = kinds.Def[registration.ValidatingAdmissionPolicy
 		}
 		defaultMatch(p.Spec.MatchConstraints)
 	},
+	PrepareStatus:  func(p, old *registration.ValidatingAdmissionPolicy) { metav1.ResetObjectMetaForStatus(p, old) },
 	ValidateCreate: validatePolicyCreate, ValidateUpdate: validatePolicy, ValidateStatus: validatePolicyStatus,
 	Warn: func(p, _ *registration.ValidatingAdmissionPolicy) []string { return warnReserved(p.Name) },
 	Columns: kinds.Columns("Name", "Validations:integer|Validations indicates the number of validation rules defined in this configuration",

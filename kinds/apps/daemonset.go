@@ -65,6 +65,7 @@ func defaultDaemonSet(d *apps.DaemonSet) {
 		orPtr(&r.MaxSurge, intstr.FromInt32(0))
 	}
 	core.DefaultPodTemplate(&s.Template)
+	number(d, templateNumber(d)) // so that who creates it owns it
 }
 
 // countTemplates keeps the number of the template, which v1 shows as an annotation, so that older controllers can tell templates

@@ -122,9 +122,10 @@ func attachmentColumns() []kinds.Column {
 
 // VolumeAttachment is storage.k8s.io/v1 VolumeAttachment: a volume is to be attached to a node.
 var VolumeAttachment = kinds.Def[storage.VolumeAttachment, *storage.VolumeAttachment]{
-	Path:      "storage.k8s.io/v1/volumeattachments",
-	Versioned: true,
-	Validate:  validateAttachment, ValidateUpdate: validateAttachmentUpdate, ValidateStatus: validateAttachmentStatus,
+	Path:          "storage.k8s.io/v1/volumeattachments",
+	Versioned:     true,
+	PrepareStatus: func(a, old *storage.VolumeAttachment) { metav1.ResetObjectMetaForStatus(a, old) },
+	Validate:      validateAttachment, ValidateUpdate: validateAttachmentUpdate, ValidateStatus: validateAttachmentStatus,
 	Cluster: true,
 	Status:  true,
 	Columns: attachmentColumns(),
