@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"proa.dev/apiserver/codec"
 	"proa.dev/client"
 	"proa.dev/kit/tunnel"
 	"proa.dev/object"
@@ -62,26 +62,31 @@ func (s *Streams) Connect(w http.ResponseWriter, r *http.Request, t client.Targe
 		err = apierrors.NewNotFound(t.GroupResource(), t.Name)
 	}
 	if err != nil {
-		answer(w, err)
+		answer(w, r, err)
 	}
 }
 
-// answer sends an error as a Status.
-func answer(w http.ResponseWriter, err error) {
+// answer sends an error as a Status, in the form that the client takes.
+func answer(w http.ResponseWriter, r *http.Request, err error) {
 	var known apierrors.APIStatus
 	if !errors.As(err, &known) {
 		known = apierrors.NewInternalError(err)
 	}
 	status := known.Status()
 	status.APIVersion, status.Kind = "v1", "Status"
-	b, err := json.Marshal(status)
+	want, err := codec.Accept(r.Header.Get("Accept"))
+	if err != nil {
+		want = codec.Wanted{} // a log is text, but errors are not
+	}
+	want = codec.Wanted{Form: want.Form}
+	e, err := codec.Encode(&status, want.Form)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", want.ContentType(false))
 	w.WriteHeader(int(status.Code))
-	_, _ = w.Write(append(b, '\n')) // the client may have left
+	_, _ = w.Write(e.Bytes) // the client may have left
 }
 
 func (s *Streams) pod(t client.Target) (*core.Pod, error) {
@@ -148,7 +153,7 @@ func container(p *core.Pod, name string) (string, error) {
 func (s *Streams) forward(w http.ResponseWriter, r *http.Request, to *url.URL, rt http.RoundTripper) {
 	if tunnel.Asked(r) {
 		if err := s.upgraded(w, r, to, rt); err != nil && r.Context().Err() == nil {
-			answer(w, unreachable(to, err))
+			answer(w, r, unreachable(to, err))
 		}
 		return
 	}
@@ -163,7 +168,7 @@ func (s *Streams) forward(w http.ResponseWriter, r *http.Request, to *url.URL, r
 		ErrorLog:      slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil {
-				answer(w, unreachable(to, err))
+				answer(w, r, unreachable(to, err))
 			}
 		},
 	}
