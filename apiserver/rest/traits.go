@@ -17,7 +17,7 @@ func createsOnUpdate(r schema.GroupResource) bool {
 // find.
 func metaOnce(r schema.GroupResource) bool {
 	switch r.String() {
-	case "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "cronjobs.batch", "limitranges", "resourcequotas", "podtemplates",
+	case "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "cronjobs.batch", "limitranges", "resourcequotas", "podtemplates", "replicationcontrollers",
 		"services", "events", "events.events.k8s.io", "endpointslices.discovery.k8s.io", "networkpolicies.networking.k8s.io":
 		return true
 	}

@@ -39,7 +39,7 @@ func (s *Streams) log(w http.ResponseWriter, r *http.Request, t client.Target) e
 	}
 	to.Path = "/containerLogs/" + p.Namespace + "/" + p.Name + "/" + c
 	ask := url.Values{}
-	for _, name := range []string{"follow", "previous", "timestamps", "tailLines", "limitBytes", "sinceSeconds", "sinceTime", "stream"} {
+	for _, name := range []string{"follow", "previous", "timestamps", "tailLines", "limitBytes", "sinceSeconds", "sinceTime"} {
 		if v := q.Get(name); v != "" {
 			ask.Set(name, v)
 		}
@@ -84,6 +84,9 @@ func logOptions(pod string, q url.Values) error {
 	}
 	if q.Get("sinceSeconds") != "" && q.Get("sinceTime") != "" {
 		errs = append(errs, field.Forbidden(field.NewPath(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+	}
+	if q.Get("stream") != "" {
+		errs = append(errs, field.Forbidden(field.NewPath("stream"), "may not be specified")) // it stands behind a feature that is off (KEP-3288)
 	}
 	if len(errs) > 0 {
 		return apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, pod, errs)

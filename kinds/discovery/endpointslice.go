@@ -40,6 +40,11 @@ var EndpointSlice = kinds.Def[discovery.EndpointSlice, *discovery.EndpointSlice]
 		}
 	},
 	Prepare: func(s, old *discovery.EndpointSlice) {
+		if old == nil || !equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+			for i := range s.Endpoints {
+				s.Endpoints[i].DeprecatedTopology = nil // v1 shows it, and does not take it
+			}
+		}
 		if old == nil {
 			s.Generation = 1
 			return
