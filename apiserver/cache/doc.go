@@ -13,5 +13,5 @@
 // Objects are written through the cache: it hands the writer's own object to the shelf when the store's watch tells of the
 // write, so what was written here is never decoded again, and Write returns when every reader can see it.
 //
-// It imports store, kinds, client, object and codec. Read shelf.go, then cache.go.
+// It imports store, kinds, client, object, codec and owners. Read shelf.go, then cache.go.
 package cache

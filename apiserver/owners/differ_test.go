@@ -42,12 +42,8 @@ func (asIs) ConvertFieldLabel(_ schema.GroupVersionKind, l, v string) (string, s
 }
 func (a asIs) New(schema.GroupVersionKind) (runtime.Object, error) { return a.k.New(), nil }
 
-func library(t testing.TB, k *kinds.Kind, sub string, f owners.Filter) *managedfields.FieldManager {
+func library(t testing.TB, k *kinds.Kind, types managedfields.TypeConverter, sub string, f owners.Filter) *managedfields.FieldManager {
 	t.Helper()
-	types, err := owners.Merge(k.New())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var filters map[fieldpath.APIVersion]fieldpath.Filter
 	if lib := f.Library(); lib != nil {
 		filters = map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(k.GroupVersion().String()): lib}
@@ -221,8 +217,12 @@ func pairUp(t testing.TB, k *kinds.Kind, tracker *owners.Tracker) pairing {
 		"resize": owners.Only([]string{"spec", "containers", owners.Any, "resources"}, []string{"metadata", "labels"}),
 		"other":  {},
 	}}
+	types, err := owners.Merge(k.New())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for sub, f := range p.filters {
-		p.library[sub] = library(t, k, sub, f)
+		p.library[sub] = library(t, k, types, sub, f)
 	}
 	return p
 }

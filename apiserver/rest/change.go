@@ -214,14 +214,14 @@ func (a *API) admitChange(ctx context.Context, r *admission.Request, c change, o
 	if c.admitted {
 		return o, nil
 	}
-	had := o.GetManagedFields()
+	had := fieldsBefore(o)
 	if err := a.admission.Admit(ctx, r); err != nil {
 		return nil, err
 	}
 	if c.body != nil {
 		return o, c.body.into(r.Object, o)
 	}
-	keepFields(ctx, r.Object, had)
+	keepFields(ctx, o, r.Object, had)
 	return r.Object, nil
 }
 

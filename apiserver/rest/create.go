@@ -98,12 +98,12 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 			r.Failed()
 		}
 	}()
-	had := o.GetManagedFields()
+	was, had := o, fieldsBefore(o)
 	if err := a.admission.Admit(ctx, r); err != nil {
 		return nil, failure(err)
 	}
 	o = r.Object
-	keepFields(ctx, o, had)
+	keepFields(ctx, was, o, had)
 	if err := matchNamespace(s, r.Key.Namespace, o); err != nil {
 		return nil, err
 	}

@@ -5,5 +5,5 @@
 // A write goes: defaults, metadata, admission (changes), what the kind prepares, validation, admission (checks), one
 // compare-and-put; where the client named no resourceVersion, again from the current object if somebody was faster.
 //
-// It imports cache, codec, patch, admission, authn, authz, kinds and store. Read api.go, then create.go and change.go.
+// It imports cache, codec, owners, patch, admission, authn, authz, kinds and store. Read api.go, then create.go and change.go.
 package rest

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 
@@ -138,8 +139,22 @@ var statusOnly = [...]string{"APIService", "DeviceTaintRule", "FlowSchema", "Pod
 // invalidFields is the warning about what admission has made of the managed fields.
 const invalidFields = ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: %v"
 
-// keepFields gives o the managed fields that it had before admission, if those that it has now are none.
-func keepFields(ctx context.Context, o object.Object, had []metav1.ManagedFieldsEntry) {
+// fieldsBefore is the managed fields of o before admission, for keepFields. Those of custom objects are read when they are needed.
+func fieldsBefore(o object.Object) []metav1.ManagedFieldsEntry {
+	if _, tree := o.(*unstructured.Unstructured); tree {
+		return nil
+	}
+	return o.GetManagedFields()
+}
+
+// keepFields gives o, which was another one before admission, the managed fields that it had, if those that it has now are none.
+func keepFields(ctx context.Context, was, o object.Object, had []metav1.ManagedFieldsEntry) {
+	if _, tree := o.(*unstructured.Unstructured); tree {
+		if o == was {
+			return
+		}
+		had = was.GetManagedFields()
+	}
 	has := o.GetManagedFields()
 	if len(has) == len(had) && (len(has) == 0 || &has[0] == &had[0]) {
 		return

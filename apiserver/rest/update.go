@@ -71,7 +71,9 @@ func subWrites(s *Served, sub string, c *change) error {
 		c.status = true
 	case sub == "finalize" && s.Kind.Kind == "Namespace":
 		c.raw = true
-		c.next = func(ctx context.Context, old *cache.Item) (object.Object, error) { return finalizeOf(ctx, s, next, old) }
+		c.next = func(ctx context.Context, old *cache.Item) (object.Object, error) {
+			return finalizeOf(ctx, s, next, old)
+		}
 	case sub == "ephemeralcontainers" && s.Kind.Kind == "Pod":
 		c.raw, c.counts = true, true
 		c.next = func(ctx context.Context, old *cache.Item) (object.Object, error) {
