@@ -16,7 +16,7 @@ const serviceTime = 3 * time.Millisecond
 // which its next request would begin in a world where every active queue gets the same part at every moment, and the queue whose next
 // request would end first is served. A request that ended sooner or later than assumed corrects its queue.
 type level struct {
-	name, uid string
+	name, uid string // these and exempt stay: an object that says otherwise is another level
 	exempt    bool
 
 	mu       sync.Mutex // guards all below

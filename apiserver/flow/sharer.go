@@ -88,9 +88,10 @@ func (s *Sharer) Configure(schemas []*flowcontrol.FlowSchema, levels []*flowcont
 	shares := make([]shared, len(levels))
 	for i, l := range levels {
 		shares[i] = sharesOf(&l.Spec)
+		exempt := l.Spec.Type == flowcontrol.PriorityLevelEnablementExempt
 		lv := old[l.Name]
-		if lv == nil || lv.uid != string(l.UID) && lv.uid != "" {
-			lv = &level{name: l.Name}
+		if lv == nil || lv.uid != string(l.UID) || lv.exempt != exempt {
+			lv = &level{name: l.Name, uid: string(l.UID), exempt: exempt}
 		}
 		byName[l.Name] = lv
 		next.levels = append(next.levels, lv)
@@ -151,7 +152,7 @@ func (l *level) become(o *flowcontrol.PriorityLevelConfiguration, nominal int, n
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sync(now)
-	l.uid, l.exempt, l.nominal = string(o.UID), o.Spec.Type == flowcontrol.PriorityLevelEnablementExempt, nominal
+	l.nominal = nominal
 	dealt, hand, length := 0, 0, 0
 	if p := o.Spec.Limited; p != nil && p.LimitResponse.Queuing != nil {
 		q := p.LimitResponse.Queuing
