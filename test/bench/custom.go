@@ -18,6 +18,9 @@ func (b *bench) customKinds(ctx context.Context, h *host) error {
 	if err != nil {
 		return err
 	}
+	if err := rest(ctx, settled); err != nil {
+		return err
+	}
 	before, _, err := resident(pid)
 	if err != nil {
 		return err

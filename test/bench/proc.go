@@ -11,6 +11,9 @@ import (
 	"proa.dev/test/machine"
 )
 
+// settled is when a daemon has given back what only its start needed.
+const settled = 20 * time.Second
+
 // daemon is the process id of the daemon on the machine.
 func (h *host) daemon() (int, error) {
 	data, err := os.ReadFile(filepath.Join(h.Run, "lock"))

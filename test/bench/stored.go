@@ -19,7 +19,7 @@ func (b *bench) stored(ctx context.Context, h *host) error {
 	if err != nil {
 		return err
 	}
-	if err := rest(ctx, 10*time.Second); err != nil {
+	if err := rest(ctx, settled); err != nil {
 		return err
 	}
 	before, _, err := resident(pid)
