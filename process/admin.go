@@ -92,8 +92,9 @@ func (a *admin) Run(ctx context.Context) error {
 func (a *admin) followSteps(w http.ResponseWriter, r *http.Request) {
 	out := json.NewEncoder(w)
 	flush := http.NewResponseController(w)
-	// An error here is the caller going away.
-	_ = a.steps.follow(r.Context(), func(s Step) error { return errors.Join(out.Encode(s), flush.Flush()) })
+	if err := a.steps.follow(r.Context(), func(s Step) error { return errors.Join(out.Encode(s), flush.Flush()) }); err != nil {
+		panic(http.ErrAbortHandler) // the caller goes away, or this process does: then what it has must not look like the whole
+	}
 }
 
 func (a *admin) importImages(w http.ResponseWriter, r *http.Request) {
@@ -146,7 +147,7 @@ func OpenAdmin(c *config.Config) Admin {
 	}}}
 }
 
-// Steps calls fn for each step of the daemon's start and returns when the last is reached.
+// Steps calls fn for each step of the daemon's start and returns when the last is reached. A daemon that ends before that is an error.
 func (a Admin) Steps(ctx context.Context, fn func(Step)) error {
 	body, err := a.do(ctx, http.MethodGet, "/steps", nil)
 	if err != nil {
