@@ -94,8 +94,8 @@ func NewTokens(cfg TokensConfig) (*Tokens, error) {
 	return t, nil
 }
 
-// issuerOf is what the token says of its issuer, which is not to be trusted: "" if it is no JWT.
-func issuerOf(token string) string {
+// IssuerOf is what the token says of its issuer, which is not to be trusted: "" if it is no JWT.
+func IssuerOf(token string) string {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 || strings.HasPrefix(strings.TrimSpace(token), "{") {
 		return ""
@@ -115,7 +115,7 @@ func issuerOf(token string) string {
 
 // CheckToken implements TokenChecker.
 func (t *Tokens) CheckToken(_ context.Context, token string, audiences []string) (User, []string, bool, error) {
-	if i := issuerOf(token); i == "" || i != t.cfg.Issuer && i != LegacyIssuer {
+	if i := IssuerOf(token); i == "" || i != t.cfg.Issuer && i != LegacyIssuer {
 		return User{}, nil, false, nil
 	}
 	now := time.Now()

@@ -204,14 +204,14 @@ func shown(entries []metav1.ManagedFieldsEntry) (out []string) {
 
 // pairing is the tracker and the library side by side, for one kind.
 type pairing struct {
-	k       *kinds.Kind
-	tracker *owners.Tracker
-	filters map[string]owners.Filter // by subresource
-	library map[string]*managedfields.FieldManager
+	k         *kinds.Kind
+	tracker   *owners.Tracker
+	filters   map[string]owners.Filter // by subresource
+	reference map[string]*managedfields.FieldManager
 }
 
 func pairUp(t testing.TB, k *kinds.Kind, tracker *owners.Tracker) pairing {
-	p := pairing{k: k, tracker: tracker, library: map[string]*managedfields.FieldManager{}, filters: map[string]owners.Filter{
+	p := pairing{k: k, tracker: tracker, reference: map[string]*managedfields.FieldManager{}, filters: map[string]owners.Filter{
 		"":       owners.Without([]string{"status"}),
 		"status": owners.Without([]string{"spec"}, []string{"metadata", "labels"}),
 		"resize": owners.Only([]string{"spec", "containers", owners.Any, "resources"}, []string{"metadata", "labels"}),
@@ -222,7 +222,7 @@ func pairUp(t testing.TB, k *kinds.Kind, tracker *owners.Tracker) pairing {
 		t.Fatal(err)
 	}
 	for sub, f := range p.filters {
-		p.library[sub] = library(t, k, types, sub, f)
+		p.reference[sub] = library(t, k, types, sub, f)
 	}
 	return p
 }
@@ -237,7 +237,7 @@ func (p pairing) step(t testing.TB, old, now object.Object, sub, manager string)
 	was.GetObjectKind().SetGroupVersionKind(p.k.GVK())
 	now.GetObjectKind().SetGroupVersionKind(p.k.GVK())
 	theirs := now.DeepCopyObject().(object.Object)
-	m, err := meta(p.library[sub].Update(was.DeepCopyObject(), theirs, manager))
+	m, err := meta(p.reference[sub].Update(was.DeepCopyObject(), theirs, manager))
 	if err != nil {
 		m = was.GetManagedFields()
 	}

@@ -2,12 +2,10 @@ package oidc
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -55,7 +53,7 @@ func (k *Checker) CheckToken(ctx context.Context, token string, audiences []stri
 	if len(match) == 0 {
 		return authn.User{}, nil, false, nil
 	}
-	url := claimedIssuer(token)
+	url := authn.IssuerOf(token)
 	for _, i := range k.issuers {
 		if i.Issuer.Issuer.URL != url || url == "" {
 			continue
@@ -64,25 +62,6 @@ func (k *Checker) CheckToken(ctx context.Context, token string, audiences []stri
 		return u, match, err == nil, err
 	}
 	return authn.User{}, nil, false, nil
-}
-
-// claimedIssuer is what a JWT says of its issuer, which is not to be trusted; "" if it is none.
-func claimedIssuer(token string) string {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return ""
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return ""
-	}
-	var c struct {
-		Issuer string `json:"iss"`
-	}
-	if json.Unmarshal(payload, &c) != nil {
-		return ""
-	}
-	return c.Issuer
 }
 
 // check verifies a token and makes its user.
