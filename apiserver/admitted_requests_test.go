@@ -151,3 +151,10 @@ func TestAdmissionChangesConnection(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// A plugin that is left out does nothing; what is no plugin in Kubernetes stays.
+func TestAdmissionPluginLeftOut(t *testing.T) {
+	s := apitest.Start(t, func(d *apiserver.Deps) { d.Without = []string{"ServiceAccount"} })
+	pod := `{"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i"}]}}`
+	mustCall(t, s, 201, "POST", "/api/v1/namespaces/default/pods", "", pod, nil) // its namespace has no account
+}

@@ -58,6 +58,7 @@ type Deps struct {
 
 	Services Services
 	Plugins  []admission.Plugin                     // what is admitted beyond what apiserver/admission looks at itself
+	Without  []string                               // admission plugins that are left out
 	Begin    []Begin                                // run side by side at start
 	Audit    *audit.Log                             // nil: no audit log
 	Seats    int                                    // requests at once, shared out by package flow; 0: flow.Seats
@@ -143,7 +144,7 @@ func New(d Deps) (*Server, error) {
 	}
 	s.start, err = admission.New(admission.Deps{View: view, Authz: s.authz, Ranges: d.Services.Ranges, NodePorts: d.Services.NodePorts,
 		Advertise: d.Services.Advertise, ClientCA: d.ClientCA, FrontProxyCA: d.FrontProxyCA, Log: s.log,
-		Self: func() client.Client { return s.Local(Self()) }, Kinds: s.Kinds, Plugins: d.Plugins,
+		Self: func() client.Client { return s.Local(Self()) }, Kinds: s.Kinds, Plugins: d.Plugins, Without: d.Without,
 		Merge: func(k *kinds.Kind) (managedfields.TypeConverter, error) { return s.rest.Merge(k) }})
 	if err != nil {
 		return nil, err

@@ -61,6 +61,8 @@ type API struct {
 	// GoawayChance is how often, of all HTTP/2 requests, the client is told to connect anew, so that clients spread out again behind a load
 	// balancer: 0 (the default; never) to 0.02.
 	GoawayChance float64 `yaml:"goawayChance"`
+	// DisableAdmission names admission plugins that are left out, as Kubernetes names them: PodSecurity, ServiceAccount ...
+	DisableAdmission []string `yaml:"disableAdmission"`
 	// Authentication is a file with an AuthenticationConfiguration of apiserver.config.k8s.io/v1: identity providers (OIDC), and who may
 	// be anonymous. It is read again when it changes. Empty: no providers, and what the roles of system:unauthenticated allow.
 	Authentication string `yaml:"authentication"`

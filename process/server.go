@@ -165,6 +165,7 @@ func (s *server) buildAPI() error {
 			return crd.New(a, v, self, log)
 		},
 		Plugins:  plugins(),
+		Without:  s.config.API.DisableAdmission,
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin: []apiserver.Begin{
 			{Name: "rbac/bootstrap-roles", Do: authz.Reconcile}, {Name: "start-legacy-token-tracking-controller", Do: tokenTracking},

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	core "k8s.io/api/core/v1"
@@ -39,6 +40,8 @@ type Deps struct {
 	Meter *Meter
 	// Plugins are the parts of admission that stand in folders of their own.
 	Plugins []Plugin
+	// Without names the steps that are left out.
+	Without []string
 
 	ClientCA, FrontProxyCA []byte // PEM; nil: not published
 }
@@ -99,6 +102,9 @@ func New(d Deps) (*Start, error) {
 			return nil, fmt.Errorf("admission step %s has no place in the order", step.Name)
 		}
 	}
+	if steps, err = without(steps, d.Without); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(steps, func(a, b Step) int {
 		return cmp.Compare(slices.Index(order[:], a.Name), slices.Index(order[:], b.Name))
 	})
@@ -109,6 +115,26 @@ func New(d Deps) (*Start, error) {
 	s.runs = append(s.runs, run.Component{Name: "service addresses", Run: s.follow},
 		run.Component{Name: "service ranges", Run: s.followRanges}, run.Component{Name: "IPAddresses", Run: s.keepAddresses})
 	return s, nil
+}
+
+// always are the steps that are no plugins in Kubernetes: there they are part of the API itself, so they cannot be left out.
+var always = [...]string{"ServiceAddresses", "RoleEscalation", "DeviceAccess"}
+
+// without leaves out the steps of these names.
+func without(steps []Step, names []string) ([]Step, error) {
+	for _, name := range names {
+		if slices.Contains(always[:], name) || !slices.ContainsFunc(steps, func(s Step) bool { return s.Name == name }) {
+			var may []string
+			for _, s := range steps {
+				if !slices.Contains(always[:], s.Name) {
+					may = append(may, s.Name)
+				}
+			}
+			slices.Sort(may)
+			return nil, fmt.Errorf("leave out admission plugin %q (api.disableAdmission): there are %s", name, strings.Join(slices.Compact(may), ", "))
+		}
+	}
+	return slices.DeleteFunc(steps, func(s Step) bool { return slices.Contains(names, s.Name) }), nil
 }
 
 // own is the steps that stand in this package.
