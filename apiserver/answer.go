@@ -109,15 +109,14 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, code int, want cod
 	}
 }
 
-// stream begins an answer of unknown length. done ends it.
+// stream begins an answer of unknown length. done ends it. The caller bounds its time (writeInTime).
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, code int, want codec.Wanted) (out io.Writer, done func()) {
 	h := w.Header()
 	h.Set("Content-Type", want.ContentType(false))
 	warn(h, requestOf(r.Context()))
-	inTime := writeInTime(r.Context(), w)
 	if !zips(r) {
 		w.WriteHeader(code)
-		return w, func() { inTime() }
+		return w, func() {}
 	}
 	h.Set("Content-Encoding", "gzip")
 	h.Add("Vary", "Accept-Encoding")
@@ -126,7 +125,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, code int, want c
 	if err != nil {
 		panic(err) // only an impossible level
 	}
-	return z, func() { _ = z.Close(); inTime() }
+	return z, func() { _ = z.Close() }
 }
 
 // zips says whether to compress: never for clients on this machine, who would pay for it twice.
@@ -341,6 +340,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, l *rest.Listing) {
 		size += len(e.Bytes)
 	}
 	if size >= gzipFrom && q.want.Form != codec.YAML && !pretty(r, q) {
+		defer writeInTime(r.Context(), w)()
 		to, done := s.stream(w, r, http.StatusOK, q.want)
 		if out.Write(to, form) == nil {
 			done()

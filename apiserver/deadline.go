@@ -135,15 +135,30 @@ func (a *answered) timeout() {
 // Times of reading and writing at the network: a client that is slow must not hold a request longer than it may take.
 
 // readInTime ends the reading of a request's body with the request's time. Call done when it has been read.
-func readInTime(ctx context.Context, w http.ResponseWriter) (done func() bool) {
-	return context.AfterFunc(ctx, func() {
+func readInTime(ctx context.Context, w http.ResponseWriter) (done func()) {
+	return whenOver(ctx, func() {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // it fails where the connection is gone
 	})
 }
 
-// writeInTime ends the writing of a long answer with the request's time.
-func writeInTime(ctx context.Context, w http.ResponseWriter) (done func() bool) {
-	return context.AfterFunc(ctx, func() {
+// writeInTime ends the writing of a long answer with the request's time. Call done when it has been written.
+func writeInTime(ctx context.Context, w http.ResponseWriter) (done func()) {
+	return whenOver(ctx, func() {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
 	})
+}
+
+// whenOver calls f when ctx ends. Once done has returned f is not called any more, nor still running: the writer of an answer must not be
+// touched after its handler has returned. HTTP/2's would take the process down.
+func whenOver(ctx context.Context, f func()) (done func()) {
+	ran := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ran)
+		f()
+	})
+	return func() {
+		if !stop() {
+			<-ran
+		}
+	}
 }
