@@ -41,7 +41,7 @@ func commands() []command {
 		{"reset", "[--yes]", "stop everything and remove every trace, data included", true, reset},
 		{"status", "", "say what runs", true, status},
 		{"server", "", "run the API server, the controllers and a node, in the foreground", true, server},
-		{"image", "import FILE... | ls | rm NAME...", "look after the images of this node", true, image},
+		{"image", "ls | pull NAME... | push NAME... | import FILE... | export NAME... [--output=FILE] | tag NAME NEW | rm NAME...", "look after the images of this node", true, image},
 		{"secrets", "reencrypt [RESOURCE...]", "rewrite what is stored with an older key, or not encrypted", true, secrets},
 		{"agent", "", "join this machine to the server of --server-kubeconfig, in the foreground", true, agent},
 		{"kubeconfig", "[--merge | --node=NAME --node-ip=IP]", "print the administrator's kubeconfig, or merge it into yours, or one for a node that joins", true, kubeconfig},

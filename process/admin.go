@@ -17,29 +17,10 @@ import (
 	"proa.dev/store/crypt"
 )
 
-// Images is what the image commands do.
-type Images interface {
-	// Import reads an OCI or docker archive and returns the names in it.
-	Import(ctx context.Context, r io.Reader) (names []string, err error)
-	// Remove takes away a name and, if it was the last of its image, the image.
-	Remove(ctx context.Context, ref string) error
-	// Names lists what there is.
-	Names(ctx context.Context) ([]ImageInfo, error)
-}
-
-// ImageInfo is one line of `proa image ls`.
-type ImageInfo struct {
-	Name string `json:"name"`
-	ID   string `json:"id"`
-	Size int64  `json:"size"` // bytes, compressed as stored
-}
-
 // admin is the private HTTP API on <runDir>/admin.sock that only root of this machine can open:
 //
 //	GET    /steps         one JSON Step a line, as they are reached; ends with the last
-//	POST   /images        body: archive; answers a JSON list of names
-//	GET    /images        JSON list of ImageInfo
-//	DELETE /images?name=  removes a name
+//	       /images...     admin_images.go
 //	POST   /reencrypt?resource=...  one JSON Reencrypted a line, the last with Done or Error
 type admin struct {
 	path   string
@@ -74,9 +55,7 @@ func (a *admin) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /steps", a.followSteps)
 	if a.images != nil {
-		mux.HandleFunc("POST /images", a.importImages)
-		mux.HandleFunc("GET /images", a.listImages)
-		mux.HandleFunc("DELETE /images", a.removeImage)
+		imageRoutes(mux, a.images)
 	}
 	if a.reencrypt != nil {
 		mux.HandleFunc("POST /reencrypt", a.followReencrypt)
@@ -95,20 +74,6 @@ func (a *admin) followSteps(w http.ResponseWriter, r *http.Request) {
 	if err := a.steps.follow(r.Context(), func(s Step) error { return errors.Join(out.Encode(s), flush.Flush()) }); err != nil {
 		panic(http.ErrAbortHandler) // the caller goes away, or this process does: then what it has must not look like the whole
 	}
-}
-
-func (a *admin) importImages(w http.ResponseWriter, r *http.Request) {
-	names, err := a.images.Import(r.Context(), r.Body)
-	answer(w, names, err)
-}
-
-func (a *admin) listImages(w http.ResponseWriter, r *http.Request) {
-	list, err := a.images.Names(r.Context())
-	answer(w, list, err)
-}
-
-func (a *admin) removeImage(w http.ResponseWriter, r *http.Request) {
-	answer(w, struct{}{}, a.images.Remove(r.Context(), r.URL.Query().Get("name")))
 }
 
 // followReencrypt ends the rewriting when the caller goes away.
@@ -163,35 +128,6 @@ func (a Admin) Steps(ctx context.Context, fn func(Step)) error {
 		}
 		fn(s)
 	}
-}
-
-// Import sends an archive and returns the names of the images in it.
-func (a Admin) Import(ctx context.Context, r io.Reader) (names []string, err error) {
-	body, err := a.do(ctx, http.MethodPost, "/images", r)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	return names, json.NewDecoder(body).Decode(&names)
-}
-
-// Images lists the images of this node.
-func (a Admin) Images(ctx context.Context) (list []ImageInfo, err error) {
-	body, err := a.do(ctx, http.MethodGet, "/images", nil)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	return list, json.NewDecoder(body).Decode(&list)
-}
-
-// RemoveImage takes away one name.
-func (a Admin) RemoveImage(ctx context.Context, name string) error {
-	body, err := a.do(ctx, http.MethodDelete, "/images?name="+url.QueryEscape(name), nil)
-	if err != nil {
-		return err
-	}
-	return body.Close()
 }
 
 // Reencrypt rewrites what is stored with an older key, of these resources or of all, and calls fn as it goes on.

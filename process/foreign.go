@@ -18,6 +18,7 @@ import (
 
 	"proa.dev/config"
 	"proa.dev/kit/atomicfile"
+	"proa.dev/kit/dockerauth"
 	kubeletcri "proa.dev/kubelet/cri"
 )
 
@@ -144,5 +145,13 @@ func (f foreignImages) refusal() error {
 }
 
 func (f foreignImages) Import(context.Context, io.Reader) ([]string, error) { return nil, f.refusal() }
-func (f foreignImages) Remove(context.Context, string) error                { return f.refusal() }
-func (f foreignImages) Names(context.Context) ([]ImageInfo, error)          { return nil, f.refusal() }
+func (f foreignImages) Export(context.Context, io.Writer, ...string) error  { return f.refusal() }
+func (f foreignImages) Pull(context.Context, string, *dockerauth.Entry, func(done, total int64)) (string, error) {
+	return "", f.refusal()
+}
+func (f foreignImages) Push(context.Context, string, *dockerauth.Entry, func(done, total int64)) error {
+	return f.refusal()
+}
+func (f foreignImages) Tag(string, string) error                   { return f.refusal() }
+func (f foreignImages) Remove(context.Context, string) error       { return f.refusal() }
+func (f foreignImages) Names(context.Context) ([]ImageInfo, error) { return nil, f.refusal() }

@@ -15,6 +15,7 @@ import (
 	"proa.dev/client"
 	"proa.dev/client/record"
 	"proa.dev/config"
+	"proa.dev/kit/dockerauth"
 	"proa.dev/kit/run"
 	"proa.dev/kubelet"
 	kubeletcri "proa.dev/kubelet/cri"
@@ -309,7 +310,30 @@ func (i nodeImages) Import(ctx context.Context, r io.Reader) ([]string, error) {
 	return i.store.Import(ctx, r)
 }
 
-func (i nodeImages) Remove(_ context.Context, name string) error { return i.store.Untag(name) }
+func (i nodeImages) Export(ctx context.Context, w io.Writer, refs ...string) error {
+	return i.store.Export(ctx, w, refs...)
+}
+
+func (i nodeImages) Pull(ctx context.Context, ref string, auth *dockerauth.Entry, tell func(done, total int64)) (string, error) {
+	return i.store.Pull(ctx, ref, registryAuth(auth), func(p image.Progress) { tell(p.Done, p.Total) })
+}
+
+func (i nodeImages) Push(ctx context.Context, ref string, auth *dockerauth.Entry, tell func(done, total int64)) error {
+	return i.store.Push(ctx, ref, registryAuth(auth), func(p image.Progress) { tell(p.Done, p.Total) })
+}
+
+func registryAuth(e *dockerauth.Entry) *registry.Auth {
+	if e == nil {
+		return nil
+	}
+	return &registry.Auth{Username: e.Username, Password: e.Password, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken}
+}
+
+func (i nodeImages) Tag(ref, name string) error { return i.store.Tag(ref, name) }
+
+func (i nodeImages) Remove(ctx context.Context, name string) error {
+	return i.store.RemoveName(ctx, name)
+}
 
 func (i nodeImages) Names(context.Context) (list []ImageInfo, err error) {
 	for _, img := range i.store.List() {

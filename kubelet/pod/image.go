@@ -2,16 +2,14 @@ package pod
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"path"
 	"strings"
 	"time"
 
 	core "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/kit/dockerauth"
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
@@ -145,71 +143,20 @@ func (j *job) credentials(image string) []*runtimeapi.AuthConfig {
 			j.Log.Warn("pull secret not readable", "ns", s.Namespace, "name", s.Name, "err", err)
 			continue
 		}
-		best, length := (*runtimeapi.AuthConfig)(nil), -1
-		for where, a := range auths {
-			if n, ok := fits(where, image); ok && n > length {
-				best, length = a, n
-			}
-		}
-		if best != nil {
-			out = append(out, best)
+		if e, ok := dockerauth.Best(auths, image); ok {
+			out = append(out, &runtimeapi.AuthConfig{Username: e.Username, Password: e.Password, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken})
 		}
 	}
 	return out
 }
 
 // readCredentials reads kubernetes.io/dockerconfigjson and the older kubernetes.io/dockercfg.
-func readCredentials(s *core.Secret) (map[string]*runtimeapi.AuthConfig, error) {
-	type entry struct{ Username, Password, Auth, IdentityToken, RegistryToken string }
-	entries := map[string]entry{}
+func readCredentials(s *core.Secret) (map[string]dockerauth.Entry, error) {
 	switch s.Type {
 	case core.SecretTypeDockerConfigJson:
-		var file struct{ Auths map[string]entry }
-		if err := json.Unmarshal(s.Data[core.DockerConfigJsonKey], &file); err != nil {
-			return nil, err
-		}
-		entries = file.Auths
+		return dockerauth.Parse(s.Data[core.DockerConfigJsonKey])
 	case core.SecretTypeDockercfg:
-		if err := json.Unmarshal(s.Data[core.DockerConfigKey], &entries); err != nil {
-			return nil, err
-		}
+		return dockerauth.ParseOld(s.Data[core.DockerConfigKey])
 	}
-	out := map[string]*runtimeapi.AuthConfig{}
-	for where, e := range entries {
-		a := &runtimeapi.AuthConfig{Username: e.Username, Password: e.Password, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken}
-		if a.Username == "" && e.Auth != "" {
-			b, err := base64.StdEncoding.DecodeString(e.Auth)
-			if err != nil {
-				return nil, fmt.Errorf("auth of %s: %w", where, err)
-			}
-			a.Username, a.Password, _ = strings.Cut(string(b), ":")
-		}
-		out[where] = a
-	}
-	return out, nil
-}
-
-// fits says whether credentials for a registry, "https://index.docker.io/v1/" or "*.example.com/team", are good for an image, and how
-// long the match is.
-func fits(where, image string) (int, bool) {
-	where = strings.TrimPrefix(strings.TrimPrefix(where, "https://"), "http://")
-	host, prefix, _ := strings.Cut(strings.TrimSuffix(where, "/"), "/")
-	if host == "index.docker.io" || host == "docker.io" || host == "registry-1.docker.io" {
-		host, prefix = "docker.io", strings.TrimPrefix(strings.TrimPrefix(prefix, "v1"), "v2")
-	}
-	iHost, iPath, ok := strings.Cut(image, "/")
-	if !ok || !strings.ContainsAny(iHost, ".:") && iHost != "localhost" {
-		iHost, iPath = "docker.io", image
-	}
-	if iHost == "index.docker.io" {
-		iHost = "docker.io"
-	}
-	if strings.Count(host, ".") != strings.Count(iHost, ".") {
-		return 0, false
-	}
-	match, err := path.Match(host, iHost)
-	if err != nil || !match || !strings.HasPrefix(iPath, prefix) {
-		return 0, false
-	}
-	return len(prefix), true
+	return nil, nil
 }

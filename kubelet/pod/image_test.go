@@ -16,30 +16,6 @@ func TestWithTag(t *testing.T) {
 	}
 }
 
-func TestCredentialsFit(t *testing.T) {
-	for _, c := range []struct {
-		where, image string
-		length       int
-		ok           bool
-	}{
-		{"https://index.docker.io/v1/", "web:1", 0, true},
-		{"https://index.docker.io/v1/", "docker.io/library/web:1", 0, true},
-		{"docker.io", "quay.io/a/b:1", 0, false},
-		{"quay.io", "quay.io/a/b:1", 0, true},
-		{"quay.io/a", "quay.io/a/b:1", 1, true},
-		{"quay.io/c", "quay.io/a/b:1", 0, false},
-		{"*.example.com", "reg.example.com/a:1", 0, true},
-		{"*.example.com", "x.reg.example.com/a:1", 0, false},
-		{"*.com", "example.com.evil/a:1", 0, false},
-		{"http://localhost:5000", "localhost:5000/a", 0, true},
-		{"localhost", "localhost:5000/a", 0, false},
-	} {
-		if n, ok := fits(c.where, c.image); n != c.length || ok != c.ok {
-			t.Errorf("%s for %s: %d %v, want %d %v", c.where, c.image, n, ok, c.length, c.ok)
-		}
-	}
-}
-
 func TestReadCredentials(t *testing.T) {
 	s := &core.Secret{Type: core.SecretTypeDockerConfigJson, Data: map[string][]byte{
 		core.DockerConfigJsonKey: []byte(`{"auths":{"a.example":{"username":"u","password":"p"},"b.example":{"auth":"dTI6cDI6eA=="}}}`),

@@ -35,6 +35,20 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 	return err
 }
 
+// RemoveName takes away a name as people mean it: one tag of several, and with its last tag, or where ref is an ID or a digest, the
+// image. ErrNotFound when there is none.
+func (s *Store) RemoveName(ctx context.Context, ref string) error {
+	im, err := s.Get(ref)
+	if err != nil {
+		return err
+	}
+	r, err := reference.Parse(ref)
+	if tag := r.Tagged(); err == nil && r.Digest == "" && slices.Contains(im.Tags, tag) && len(im.Tags) > 1 {
+		return s.Untag(tag)
+	}
+	return s.Remove(ctx, im.ID)
+}
+
 // Untag takes one tag from its image. The image itself stays until Prune, or Remove by its ID.
 func (s *Store) Untag(name string) error {
 	r, err := reference.Parse(name)
