@@ -47,7 +47,7 @@ func (s *Server) identify(next http.Handler) http.Handler {
 		h.Set("Audit-Id", q.id)
 		h.Set("Cache-Control", "no-cache, private")
 		if s.deps.Goaway > 0 && r.ProtoMajor == 2 && rand.Float64() < s.deps.Goaway {
-			h.Set("Connection", "close") // which net/http makes a GOAWAY
+			h.Set("Connection", "close") // which HTTP/2 makes a GOAWAY
 		}
 		ctx := context.WithValue(r.Context(), requestKey{}, q)
 		ctx = rest.WithManager(ctx, managerOf(r.UserAgent()))

@@ -15,6 +15,7 @@ import (
 
 	"proa.dev/apiserver"
 	"proa.dev/apiserver/apitest"
+	"proa.dev/kit/h2"
 )
 
 // ask sends a request and returns the answer with its body read. It gives up after 20 s.
@@ -126,6 +127,7 @@ func TestGoaway(t *testing.T) {
 		s := apitest.Start(t, func(d *apiserver.Deps) { d.Goaway = chance })
 		front := httptest.NewUnstartedServer(s.Handler())
 		front.EnableHTTP2 = true
+		front.Listener = h2.Install(front.Config, front.Listener)
 		front.StartTLS()
 		defer front.Close()
 		kept := 0

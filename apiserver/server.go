@@ -49,6 +49,7 @@ type Deps struct {
 
 	Listener net.Listener // with TLS nil it speaks plain HTTP: tests only
 	TLS      *tls.Config
+	HTTP2    HTTP2 // nil: net/http's own
 
 	ClientCA     []byte // PEM of what signs client certificates and front proxies, for extension servers; nil: not published
 	FrontProxyCA []byte
@@ -68,6 +69,9 @@ type Deps struct {
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
+
+// HTTP2 makes a server speak HTTP/2 on what the returned listener accepts.
+type HTTP2 func(srv *http.Server, l net.Listener) net.Listener
 
 // Custom serves kinds at run time by the verbs that it was made with.
 type Custom interface {
@@ -305,14 +309,18 @@ func (s *Server) listen(ctx, inner context.Context) error {
 	srv.Protocols = new(http.Protocols)
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
+	listener := s.deps.Listener
+	if s.deps.HTTP2 != nil && s.deps.TLS != nil {
+		listener = s.deps.HTTP2(srv, listener)
+	}
 	failed := make(chan error, 1)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
 		if s.deps.TLS != nil {
-			failed <- srv.ServeTLS(s.deps.Listener, "", "")
+			failed <- srv.ServeTLS(listener, "", "")
 		} else {
-			failed <- srv.Serve(s.deps.Listener)
+			failed <- srv.Serve(listener)
 		}
 	})
 	select {

@@ -28,6 +28,7 @@ import (
 	"proa.dev/control"
 	"proa.dev/control/lease"
 	"proa.dev/kinds/all"
+	"proa.dev/kit/h2"
 	"proa.dev/kit/prom"
 	"proa.dev/kit/queue"
 	"proa.dev/kit/run"
@@ -160,7 +161,7 @@ func (s *server) buildAPI() error {
 		Store: s.store, Kinds: all.Kinds(),
 		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
 		Connect: &streams, Discovery: s.others.Discovery, OpenAPI: s.others.OpenAPI, Elsewhere: s.others, Routes: s.pages(keys),
-		Listener: listener, TLS: s.serverTLS(),
+		Listener: listener, TLS: s.serverTLS(), HTTP2: h2.Install,
 		Custom: func(a *rest.API, v client.View, self func() client.Client, log *slog.Logger) apiserver.Custom {
 			return crd.New(a, v, self, log)
 		},

@@ -127,6 +127,7 @@ func (c *connector) fill(s *server) (err error) {
 func (s *server) serverTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, GetCertificate: s.cert.GetCertificate, NextProtos: []string{"h2", "http/1.1"},
-		ClientAuth: tls.RequestClientCert, // authn.Cert verifies it, so that a stranger's certificate is a 401 and not a broken handshake
+		DynamicRecordSizingDisabled: true,                  // every record costs; who waits for the first byte waits for the last of an object
+		ClientAuth:                  tls.RequestClientCert, // authn.Cert verifies it, so that a stranger's certificate is a 401 and not a broken handshake
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"proa.dev/apiserver/rest"
 	"proa.dev/client"
 	"proa.dev/kinds/all"
+	"proa.dev/kit/h2"
 	"proa.dev/store"
 	"proa.dev/store/etcd"
 )
@@ -55,7 +56,7 @@ func StartIn(t testing.TB, dir string, options ...Option) *Server {
 	}
 	others := aggregate.New(aggregate.Config{Log: log})
 	d := apiserver.Deps{
-		Store: st, Kinds: all.Kinds(), Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Listener: ln, Log: log,
+		Store: st, Kinds: all.Kinds(), Discovery: others.Discovery, OpenAPI: others.OpenAPI, Elsewhere: others, Listener: ln, HTTP2: h2.Install, Log: log,
 		Custom: func(a *rest.API, v client.View, self func() client.Client, log *slog.Logger) apiserver.Custom {
 			return crd.New(a, v, self, log)
 		},
