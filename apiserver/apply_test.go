@@ -1,6 +1,9 @@
 package apiserver_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -79,5 +82,74 @@ func TestServerSideApply(t *testing.T) {
 	mustCall(t, s, 200, "PATCH", cms+"/plain?fieldManager=one", kind, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"plain"},"data":{"a":"b"}}`, &o)
 	if f := o.Metadata.ManagedFields; len(f) != 2 || f[1].Manager != "before-first-apply" {
 		t.Errorf("managed fields after an apply: %v", f)
+	}
+}
+
+// What a subresource's apply owns, and what is owned in another version of a kind, stays as it is written down.
+func TestApplyElsewhere(t *testing.T) {
+	s := apitest.Start(t)
+	const kind = "application/apply-patch+yaml"
+	owned := func(o metav1.PartialObjectMetadata, manager string) string {
+		for _, f := range o.ManagedFields {
+			if f.Manager == manager {
+				return f.FieldsV1.GetRawString()
+			}
+		}
+		return ""
+	}
+	var o metav1.PartialObjectMetadata
+	mustCall(t, s, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "", `{"metadata":{"name":"default"}}`, nil)
+	mustCall(t, s, 201, "POST", "/api/v1/namespaces/default/pods", "", `{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}}`, nil)
+	pod := "/api/v1/namespaces/default/pods/p/ephemeralcontainers?fieldManager=one"
+	mustCall(t, s, 200, "PATCH", pod, kind, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"ephemeralContainers":[{"name":"e","image":"i"}]}}`, &o)
+	if got, want := owned(o, "one"), `{"f:spec":{"f:ephemeralContainers":{"k:{\"name\":\"e\"}":{".":{},"f:image":{},"f:name":{}}}}}`; got != want {
+		t.Errorf("an ephemeral container's owner has %s, want %s", got, want)
+	}
+	mustCall(t, s, 422, "PATCH", pod, kind, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"ephemeralContainers":[]}}`, nil)
+
+	// The reference is owned in parts in v2, and as a whole in v1.
+	const hpas = "/namespaces/default/horizontalpodautoscalers"
+	scaler := `{"apiVersion":"autoscaling/%s","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":%s,"scaleTargetRef":{"kind":"Deployment","name":"d","apiVersion":"apps/v1"}}}`
+	mustCall(t, s, 201, "PATCH", "/apis/autoscaling/v2"+hpas+"/h?fieldManager=one", kind, fmt.Sprintf(scaler, "v2", "4"), nil)
+	mustCall(t, s, 200, "PUT", "/apis/autoscaling/v1"+hpas+"/h?fieldManager=two", "", fmt.Sprintf(scaler, "v1", "9"), &o)
+	if got, want := owned(o, "one"), `{"f:spec":{"f:scaleTargetRef":{"f:apiVersion":{},"f:kind":{},"f:name":{}}}}`; got != want {
+		t.Errorf("who has applied v2 has %s after a write to v1, want %s", got, want)
+	}
+}
+
+// Clients that say nothing readable of themselves, and owners said twice.
+func TestNamesAndOwnersOfWrites(t *testing.T) {
+	s := apitest.Start(t)
+	send := func(method, path, kind, agent, body string) (o metav1.PartialObjectMetadata, warnings string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", kind)
+		r.Header.Set("User-Agent", agent)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if err := json.NewDecoder(res.Body).Decode(&o); err != nil || res.StatusCode > 201 {
+			t.Fatalf("%s %s: %d, %v", method, path, res.StatusCode, err)
+		}
+		return o, res.Header.Get("Warning")
+	}
+	for name, c := range map[string]struct{ agent, manager string }{"tab": {"a\tb/1", "ab"}, "long": {strings.Repeat("\u00fc", 80) + "/1", strings.Repeat("\u00fc", 64)}} {
+		o, _ := send("POST", cms, "application/json", c.agent, `{"metadata":{"name":"`+name+`"},"data":{"a":"b"}}`)
+		if got := o.ManagedFields[0].Manager; got != c.manager {
+			t.Errorf("the manager of %q is %q, want %q", c.agent, got, c.manager)
+		}
+	}
+	const owner = `{"apiVersion":"v1","kind":"Pod","name":"p","uid":"u"}`
+	body := `{"metadata":{"name":"owned","ownerReferences":[` + owner + `,` + owner + `]}}`
+	if o, w := send("POST", cms, "application/json", "t", body); len(o.OwnerReferences) != 1 || !strings.Contains(w, "contains duplicate entries; API server") {
+		t.Errorf("created with %v and the warning %s", o.OwnerReferences, w)
+	}
+	if o, w := send("PATCH", cms+"/owned", "application/merge-patch+json", "t", body); len(o.OwnerReferences) != 1 || !strings.Contains(w, "contains duplicate entries after mutating admission happens; API server") {
+		t.Errorf("patched with %v and the warning %s", o.OwnerReferences, w)
 	}
 }

@@ -10,9 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"proa.dev/apiserver/audit"
@@ -63,7 +66,20 @@ func (s *Server) identify(next http.Handler) http.Handler {
 // managerOf is the field manager of a client that names none: what stands before the slash in its User-Agent.
 func managerOf(agent string) string {
 	name, _, _ := strings.Cut(agent, "/")
-	return strings.ToValidUTF8(name[:min(len(name), 128)], "")
+	if len(name) <= validation.FieldManagerMaxLength && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return name // as nearly all are
+	}
+	var out strings.Builder
+	for _, r := range name {
+		if !unicode.IsPrint(r) {
+			continue
+		}
+		if out.Len()+utf8.RuneLen(r) > validation.FieldManagerMaxLength {
+			break
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
 }
 
 // count measures the request.

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -286,15 +285,27 @@ func (s *Server) update(ctx context.Context, r *http.Request, q *request) (rest.
 	return s.rest.Update(ctx, q.served, q.about(), o, opt)
 }
 
+// anyOf says whether one of the types that a header lists is among types.
+func anyOf(header string, types []string) bool {
+	for one := range strings.SplitSeq(header, ",") {
+		one, _, _ = strings.Cut(one, ";")
+		if slices.Contains(types, strings.TrimSpace(one)) {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *Server) patch(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {
 	accepted := rest.PatchTypes(q.served)
-	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || !slices.Contains(strings.Split(accepted, ", "), t) {
-		if q.served.Kind.Custom != nil {
-			return rest.Answer{}, codec.Unsupported(accepted)
+	said := r.Header.Get("Content-Type")
+	t, _, _ := strings.Cut(said, ";")
+	if able := strings.Split(accepted, ", "); !slices.Contains(able, t) {
+		if q.served.Kind.Custom == nil && !anyOf(said, able) {
+			return rest.Answer{}, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "", schema.GroupResource{}, "",
+				"415: Unsupported Media Type", 0, false)
 		}
-		return rest.Answer{}, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "", schema.GroupResource{}, "",
-			"415: Unsupported Media Type", 0, false)
+		return rest.Answer{}, codec.Unsupported(accepted)
 	}
 	data, err := readBody(r)
 	if err != nil {

@@ -94,7 +94,7 @@ func suits(got, want schema.GroupVersionKind) error {
 		return nil
 	case !object.Scheme().Recognizes(got) && !retired(got):
 		return unusable(got, want, notRegistered(got))
-	case got.GroupVersion() != want.GroupVersion():
+	case got.GroupVersion() != want.GroupVersion() && got.Kind == want.Kind:
 		return apierrors.NewBadRequest(fmt.Sprintf(
 			"the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion()))
 	}
@@ -236,7 +236,7 @@ func CheckDepth(data []byte) error {
 			quoted = true
 		case c == '{' || c == '[':
 			if depth++; depth > maxDepth {
-				return errors.New("exceeded max depth")
+				return fmt.Errorf("invalid character %q exceeded max depth", c)
 			}
 		case c == '}' || c == ']':
 			depth--
@@ -268,7 +268,8 @@ func openProtobuf(body []byte, o runtime.Object) (said schema.GroupVersionKind, 
 // FieldPaths turns the strict errors into the texts of Warning headers: those of YAML come several in one.
 func FieldPaths(strict []error) (out []string) {
 	for _, err := range strict {
-		text, isYAML := strings.CutPrefix(err.Error(), "yaml: ")
+		text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+		text, isYAML := strings.CutPrefix(text, "yaml: ")
 		if !isYAML {
 			out = append(out, strings.TrimSpace(err.Error()))
 			continue

@@ -59,6 +59,7 @@ type owner struct {
 	manager, version, sub string
 	applies               bool
 	time                  *metav1.Time
+	known                 *known // of the type that objects have in the version
 	set                   set
 	fields                *metav1.FieldsV1 // the set as it is stored; nil if that is to be made
 }
@@ -87,7 +88,7 @@ func (t *Tracker) Update(w Write) ([]metav1.ManagedFieldsEntry, error) {
 	}
 	// What is changed belongs to who has changed it.
 	if own, _ := minus(w.Filter.of(changed), t.strip); len(own) > 0 {
-		self := owner{manager: cmp.Or(w.Manager, "unknown"), version: w.APIVersion, sub: w.Subresource}
+		self := owner{manager: cmp.Or(w.Manager, "unknown"), version: w.APIVersion, sub: w.Subresource, known: k}
 		i := slices.IndexFunc(owners, func(o owner) bool { return o.is(&self) })
 		if i < 0 {
 			i, owners = len(owners), append(owners, self)
@@ -95,7 +96,7 @@ func (t *Tracker) Update(w Write) ([]metav1.ManagedFieldsEntry, error) {
 		owners[i].set, owners[i].fields = union(own, owners[i].set), nil
 		owners[i].time = &metav1.Time{Time: w.Now.UTC().Truncate(time.Second)}
 	}
-	return t.entries(k, cap10(owners)), nil
+	return t.entries(cap10(owners)), nil
 }
 
 // compare says which fields differ.
@@ -120,14 +121,14 @@ func (t *Tracker) before(k *known, w *Write) []owner {
 		if given != nil && len(given) == 0 || len(given) == 1 && reflect.DeepEqual(given[0], metav1.ManagedFieldsEntry{}) {
 			return nil // the documented way to stop the bookkeeping
 		}
-		if said, err := t.owners(k, given); err == nil && len(said) > 0 {
+		if said, err := t.owners(k, w, given); err == nil && len(said) > 0 {
 			return said
 		}
 	}
 	if w.Old == nil {
 		return nil
 	}
-	stored, err := t.owners(k, w.Old.GetManagedFields())
+	stored, err := t.owners(k, w, w.Old.GetManagedFields())
 	if err != nil {
 		return nil
 	}
@@ -135,7 +136,7 @@ func (t *Tracker) before(k *known, w *Write) []owner {
 }
 
 // owners reads managed fields.
-func (t *Tracker) owners(k *known, entries []metav1.ManagedFieldsEntry) ([]owner, error) {
+func (t *Tracker) owners(k *known, w *Write, entries []metav1.ManagedFieldsEntry) ([]owner, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
@@ -153,9 +154,12 @@ func (t *Tracker) owners(k *known, entries []metav1.ManagedFieldsEntry) ([]owner
 			return nil, fmt.Errorf("invalid fieldsType %q in managed fields entry %d", e.FieldsType, i)
 		}
 		o := owner{manager: e.Manager, version: e.APIVersion, sub: e.Subresource, time: e.Time, applies: e.Operation == metav1.ManagedFieldsOperationApply}
+		if o.known = k; o.version != w.APIVersion {
+			o.known = t.knownIn(k, w, o.version)
+		}
 		if e.FieldsV1 != nil {
 			var err error
-			if o.set, o.fields, err = t.read(k, e.FieldsV1); err != nil {
+			if o.set, o.fields, err = t.read(o.known, e.FieldsV1); err != nil {
 				return nil, err
 			}
 		}
@@ -166,6 +170,19 @@ func (t *Tracker) owners(k *known, entries []metav1.ManagedFieldsEntry) ([]owner
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// knownIn is what is known of the type that the object has in another version: what is owned as a whole in one may not be in the other. It is
+// k if there is no such version; what is owned there is owned no more.
+func (t *Tracker) knownIn(k *known, w *Write, version string) *known {
+	if w.Convert == nil {
+		return k
+	}
+	o, err := w.Convert(w.New, version)
+	if err != nil || o == nil {
+		return k
+	}
+	return t.knownOf(reflect.TypeOf(o).Elem())
 }
 
 // take takes from the owners what the write has changed or removed. Those who have nothing left are owners no more, nor are those who own
@@ -247,7 +264,7 @@ func cap10(owners []owner) []owner {
 			break
 		}
 		o := byName[name]
-		bucket := owner{manager: ancient, version: o.version}
+		bucket := owner{manager: ancient, version: o.version, known: o.known}
 		one, ok := first[o.version]
 		if !ok {
 			first[o.version] = name
@@ -292,7 +309,7 @@ func seconds(t *metav1.Time) int64 {
 }
 
 // entries is owners as objects have them.
-func (t *Tracker) entries(k *known, owners []owner) []metav1.ManagedFieldsEntry {
+func (t *Tracker) entries(owners []owner) []metav1.ManagedFieldsEntry {
 	if len(owners) == 0 {
 		return nil
 	}
@@ -300,7 +317,7 @@ func (t *Tracker) entries(k *known, owners []owner) []metav1.ManagedFieldsEntry 
 	for i := range owners {
 		o := &owners[i]
 		if o.fields == nil {
-			o.fields = t.write(k, o.set)
+			o.fields = t.write(o.known, o.set)
 		}
 		out[i] = metav1.ManagedFieldsEntry{Manager: o.manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: o.version,
 			Time: o.time, FieldsType: "FieldsV1", FieldsV1: o.fields, Subresource: o.sub}

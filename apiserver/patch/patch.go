@@ -35,6 +35,9 @@ const (
 // the result and of the patch; patched is what an error about them shows. Errors are ready to be sent.
 func Apply(cur object.Object, p client.Patch, into object.Object) (strict []error, patched string, err error) {
 	if err := codec.CheckDepth(p.Data); err != nil {
+		if p.Type != types.StrategicMergePatchType {
+			err = fmt.Errorf("error decoding patch: %w", err)
+		}
 		return nil, "", apierrors.NewBadRequest(err.Error())
 	}
 	switch p.Type {
@@ -79,6 +82,14 @@ func viaJSON(cur object.Object, p client.Patch, into object.Object) (strict []er
 		return nil, "", tooLong(len(now))
 	}
 	more, err := kjson.UnmarshalStrict(now, into)
+	if as := into.GetObjectKind().GroupVersionKind(); err == nil {
+		switch want := cur.GetObjectKind().GroupVersionKind(); {
+		case as.Version == "" && as.Kind == want.Kind: // Kubernetes reads it into a type of its own, in which it finds no name
+			return nil, "", apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", cur.GetName()))
+		case as.Kind == "" && as.GroupVersion() == want.GroupVersion():
+			into.GetObjectKind().SetGroupVersionKind(want)
+		}
+	}
 	if err == nil {
 		err = codec.Suits(into.GetObjectKind().GroupVersionKind(), cur.GetObjectKind().GroupVersionKind())
 	}

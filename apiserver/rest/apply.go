@@ -167,7 +167,7 @@ func (a *API) applyPatch(s *Served, sub string, live object.Object, data []byte,
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: error converting YAML to JSON: %v", err))
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &p.Object); err != nil { // whole numbers stay whole
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: error unmarshaling JSON: while decoding JSON: %v", err))
 	}
 	if p.GetManagedFields() != nil {
 		return nil, apierrors.NewBadRequest("metadata.managedFields must be nil")
@@ -286,7 +286,7 @@ func goTyped(in runtime.Object) (runtime.Object, error) {
 		return nil, err
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, o); err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+		return nil, fmt.Errorf("unable to convert unstructured object to %v: %w", u.GroupVersionKind(), err)
 	}
 	o.GetObjectKind().SetGroupVersionKind(u.GroupVersionKind())
 	return o, nil

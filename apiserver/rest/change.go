@@ -89,7 +89,7 @@ func (a *API) do(ctx context.Context, s *Served, c change) (Answer, error) {
 		if asked == "0" {
 			asked = ""
 		}
-		if asked == "" && c.put && s.Kind.Versioned && o.GetName() == c.target.Name {
+		if asked == "" && c.put && s.Kind.Versioned && c.target.Sub != "scale" && o.GetName() == c.target.Name {
 			return Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: s.Group, Kind: s.GroupVersionResource.Resource}, c.target.Name, field.ErrorList{
 				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 		}
@@ -138,7 +138,9 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 			r.Failed()
 		}
 	}()
-	dedupOwners(ctx, o)
+	if c.put {
+		dedupOwners(ctx, o, false)
+	}
 	if s.Kind.Custom == nil { // else validation says what is wrong with it
 		o.GetObjectKind().SetGroupVersionKind(s.Kind.GVK())
 	}
@@ -151,6 +153,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if o, err = a.admitChange(ctx, r, c, old.Object, o); err != nil {
 		return Answer{}, err
 	}
+	dedupOwners(ctx, o, true)
 	keepMeta(o, old.Object)
 	o.SetResourceVersion(formatRV(old.Rev)) // it was compared above; validation wants one
 	if !c.raw {
@@ -258,6 +261,9 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 	m := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
+	if len(errs) > 0 && s.Kind.Custom != nil { // Kubernetes' checks of custom objects have those of changes of metadata once more
+		errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
+	}
 	if len(errs) > 0 && s.Kind.Custom == nil { // Kubernetes checks metadata for all kinds, and once more for each: the causes come twice
 		if s.Kind.Kind != "Event" {
 			errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
@@ -282,13 +288,13 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 // matchUpdate says whether o can take the place of old at all.
 func matchUpdate(s *Served, c change, old *cache.Item, o object.Object) error {
 	t := c.target
+	if err := sameNamespace(s, t.Namespace, o); err != nil {
+		return err
+	}
 	if err := sameName(t.Name, o); err != nil {
 		return err
 	}
-	switch {
-	case s.Namespaced && o.GetNamespace() != "" && o.GetNamespace() != t.Namespace:
-		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
-	case c.put && o.GetUID() != "" && o.GetUID() != old.Object.GetUID():
+	if c.put && o.GetUID() != "" && o.GetUID() != old.Object.GetUID() {
 		return unmetPrecondition(s, old.Key, dry(c.options.DryRun), "UID", o.GetUID(), old.Object.GetUID())
 	}
 	if s.Namespaced {
@@ -307,6 +313,14 @@ func unmetPrecondition(s *Served, at object.Key, dry bool, what string, want, go
 	}
 	return apierrors.NewConflict(s.group(), at.Name, fmt.Errorf("%s, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: "+
 		"Precondition failed: %s in precondition: %v, %s in object meta: %v", "StorageError: invalid object", key, what, want, what, got))
+}
+
+// sameNamespace says whether o has the namespace that the URL has, or none.
+func sameNamespace(s *Served, namespace string, o object.Object) error {
+	if s.Namespaced && o.GetNamespace() != "" && o.GetNamespace() != namespace {
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	return nil
 }
 
 // sameName says whether o has the name that the URL has.

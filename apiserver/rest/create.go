@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
@@ -53,9 +54,11 @@ func (a *API) Create(ctx context.Context, s *Served, t client.Target, o object.O
 	if rev, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64); err == nil && rev != 0 && !dry(opt.DryRun) {
 		return Answer{}, bare(errors.New("resourceVersion should not be set on objects to be created"))
 	}
-	o.SetResourceVersion("")
+	if !dry(opt.DryRun) {
+		o.SetResourceVersion("")
+	}
 	wipeMeta(o)
-	dedupOwners(ctx, o)
+	dedupOwners(ctx, o, false)
 	prepared(s, o)
 	a.tracked(ctx, s, "", nil, o, opt.FieldManager)
 	generated := o.GetName() == "" && o.GetGenerateName() != ""
@@ -104,6 +107,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	}
 	o = r.Object
 	keepFields(ctx, was, o, had)
+	dedupOwners(ctx, o, true)
 	if err := matchNamespace(s, r.Key.Namespace, o); err != nil {
 		return nil, err
 	}
@@ -217,25 +221,31 @@ func wipeMeta(o object.Object) {
 	o.SetSelfLink("")
 }
 
-// dedupOwners leaves each owner reference once.
-func dedupOwners(ctx context.Context, o object.Object) {
+// dedupOwners leaves each owner reference once. It is asked before admission (but for patches) and again after it.
+func dedupOwners(ctx context.Context, o object.Object, admitted bool) {
 	refs := o.GetOwnerReferences()
 	if len(refs) < 2 {
 		return
 	}
-	seen := make(map[types.UID]bool, len(refs))
 	kept := make([]metav1.OwnerReference, 0, len(refs))
+	var twice []string
 	for _, r := range refs {
-		if seen[r.UID] {
-			Warn(ctx, fmt.Sprintf(".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: %s", r.UID))
+		if slices.ContainsFunc(kept, func(k metav1.OwnerReference) bool { return k.UID == r.UID && equality.Semantic.DeepEqual(k, r) }) {
+			twice = append(twice, string(r.UID))
 			continue
 		}
-		seen[r.UID] = true
 		kept = append(kept, r)
 	}
-	if len(kept) < len(refs) {
-		o.SetOwnerReferences(kept)
+	if len(twice) == 0 {
+		return
 	}
+	when := ""
+	if admitted {
+		when = " after mutating admission happens"
+	}
+	Warn(ctx, fmt.Sprintf(".metadata.ownerReferences contains duplicate entries%s; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: %s",
+		when, strings.Join(twice, ", ")))
+	o.SetOwnerReferences(kept)
 }
 
 // suffix letters: without vowels and look-alikes, so that no words come out.

@@ -50,11 +50,11 @@ func (a *API) updateScale(ctx context.Context, s *Served, t client.Target, o obj
 	if !ok {
 		return Answer{}, apierrors.NewBadRequest("wrong object passed to Scale update: expected autoscaling/v1 Scale")
 	}
-	if err := sameName(t.Name, sc); err != nil {
+	if err := sameNamespace(s, t.Namespace, sc); err != nil {
 		return Answer{}, err
 	}
-	if sc.Namespace != "" && sc.Namespace != t.Namespace {
-		return Answer{}, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	if err := sameName(t.Name, sc); err != nil {
+		return Answer{}, err
 	}
 	return a.scale(ctx, s, t, true, opt, func(ctx context.Context, cur *autoscaling.Scale) (*autoscaling.Scale, error) {
 		return sc, a.trackScale(ctx, cur, sc, opt.FieldManager)

@@ -182,7 +182,7 @@ func ephemeralOf(ctx context.Context, s *Served, next func(context.Context, *cac
 	s.Kind.Default(o)
 	given, n := o.(*core.Pod), old.Object.DeepCopyObject().(*core.Pod)
 	n.Name, n.Namespace, n.ResourceVersion, n.UID = given.Name, given.Namespace, given.ResourceVersion, given.UID
-	n.Spec.EphemeralContainers = given.Spec.EphemeralContainers
+	n.ManagedFields, n.Spec.EphemeralContainers = given.ManagedFields, given.Spec.EphemeralContainers
 	return n, nil
 }
 
@@ -195,6 +195,7 @@ func resizeOf(ctx context.Context, s *Served, next func(context.Context, *cache.
 	s.Kind.Default(o) // requests follow limits
 	given, n := o.(*core.Pod), old.Object.DeepCopyObject().(*core.Pod)
 	n.Name, n.Namespace, n.ResourceVersion, n.UID = given.Name, given.Namespace, given.ResourceVersion, given.UID
+	n.ManagedFields = given.ManagedFields
 	n.Spec.Containers = resized(given.Spec.Containers, n.Spec.Containers)
 	n.Spec.InitContainers = resized(given.Spec.InitContainers, n.Spec.InitContainers)
 	n.Spec.Resources = given.Spec.Resources

@@ -28,6 +28,9 @@ func (a *API) Update(ctx context.Context, s *Served, t client.Target, o object.O
 	if err != nil {
 		return Answer{}, err
 	}
+	if err := sameNamespace(s, t.Namespace, o); err != nil {
+		return Answer{}, err
+	}
 	if err := sameName(t.Name, o); err != nil {
 		return Answer{}, err
 	}
