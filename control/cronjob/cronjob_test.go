@@ -228,3 +228,16 @@ func TestSuspendedAndLate(t *testing.T) {
 		}
 	})
 }
+
+// A schedule that names no day that exists is said to be wrong, and nothing waits for it.
+func TestScheduleThatNeverComes(t *testing.T) {
+	cj := &batch.CronJob{Spec: batch.CronJobSpec{Schedule: "59 23 31 2 *", TimeZone: new("Etc/UTC")}}
+	got := plan(cj, nil, time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC))
+	if len(got.notes) != 1 || got.notes[0].Reason != "InvalidSchedule" || len(got.changes) != 0 || got.again != control.Done {
+		t.Errorf("notes %+v, %d changes, again %v; want InvalidSchedule alone", got.notes, len(got.changes), got.again)
+	}
+	cj.Spec.Suspend = new(true)
+	if got := plan(cj, nil, time.Now()); len(got.notes) != 0 {
+		t.Errorf("suspended, it says %+v", got.notes)
+	}
+}

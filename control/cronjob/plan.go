@@ -147,12 +147,17 @@ func (t *turn) schedule() {
 			return
 		}
 	}
+	if control.Or(t.cj.Spec.Suspend, false) {
+		return
+	}
 	s, err := parse(t.cj.Spec.Schedule, zone)
 	if err != nil {
 		t.note(core.EventTypeWarning, "UnparseableSchedule", "unparseable schedule: %q : %s", t.cj.Spec.Schedule, err)
 		return
 	}
-	if control.Or(t.cj.Spec.Suspend, false) {
+	next := s.next(t.now)
+	if next.IsZero() { // the 31st of February; Kubernetes says it so
+		t.note(core.EventTypeWarning, "InvalidSchedule", "invalid schedule: %s : time difference between two schedules is less than 1 second", t.cj.Spec.Schedule)
 		return
 	}
 	earliest := t.cj.CreationTimestamp.Time
@@ -166,12 +171,10 @@ func (t *turn) schedule() {
 		}
 	}
 	due, missed := s.last(from, t.now)
-	if next := s.next(t.now); !next.IsZero() {
-		if s.every > 0 {
-			next = earliest.Add(s.every * (t.now.Sub(earliest)/s.every + 1))
-		}
-		t.out.again = control.Until(next, t.now)
+	if s.every > 0 {
+		next = earliest.Add(s.every * (t.now.Sub(earliest)/s.every + 1))
 	}
+	t.out.again = control.Until(next, t.now)
 	if missed >= many {
 		t.note(core.EventTypeWarning, "TooManyMissedTimes",
 			"too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew")
