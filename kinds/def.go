@@ -103,6 +103,8 @@ type Other struct {
 	From func(o object.Object) (object.Object, error)   // to the stored version
 	// Validate checks, in the stored version, what only this version asks for, in addition; old is nil on create. Nil: nothing.
 	Validate func(hub, old object.Object) field.ErrorList
+	// Names are the fields that errors call otherwise in this version, by their path in the stored one.
+	Names map[string]string
 }
 
 // Column heads one column of a table. Name, Type and Description as in metav1.TableColumnDefinition; Priority 1 shows with -o wide only.

@@ -280,7 +280,7 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 	default:
 		errs = append(errs, s.Kind.Validate(o)...)
 		errs = append(errs, s.Kind.ValidateUpdate(o, old)...)
-		errs = append(errs, ofVersion(s, o, old)...)
+		errs = ofVersion(s, o, old, errs)
 	}
 	return errs
 }

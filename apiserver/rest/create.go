@@ -127,7 +127,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	}
 	s.Kind.Prepare(o, nil)
 	r.Key = object.KeyOf(o)
-	if errs := slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o), ofVersion(s, o, nil)); len(errs) > 0 {
+	if errs := ofVersion(s, o, nil, slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o))); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(groupKindOf(s, o), o.GetName(), errs)
 	}
 	for _, w := range s.Kind.Warn(o, nil) {
@@ -149,12 +149,20 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	return it, failure(err)
 }
 
-// ofVersion is what only the version of the request asks for.
-func ofVersion(s *Served, o, old object.Object) field.ErrorList {
-	if s.Also == nil || s.Also.Validate == nil {
-		return nil
+// ofVersion adds to errs what only the version of the request asks for, and gives fields their names there.
+func ofVersion(s *Served, o, old object.Object, errs field.ErrorList) field.ErrorList {
+	if s.Also == nil {
+		return errs
 	}
-	return s.Also.Validate(o, old)
+	for _, err := range errs {
+		if name, ok := s.Also.Names[err.Field]; ok {
+			err.Field = name
+		}
+	}
+	if s.Also.Validate != nil {
+		errs = append(errs, s.Also.Validate(o, old)...)
+	}
+	return errs
 }
 
 // taken is the 409 of a name that another object has, be it on its way out.
@@ -181,6 +189,11 @@ func checkMeta(s *Served, o object.Object) field.ErrorList {
 	m := field.NewPath("metadata")
 	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)
 	if len(errs) == 0 {
+		if prefix := o.GetGenerateName(); prefix != "" {
+			for _, msg := range path.IsValidPathSegmentPrefix(prefix) {
+				errs = append(errs, field.Invalid(m.Child("generateName"), prefix, msg))
+			}
+		}
 		for _, msg := range path.IsValidPathSegmentName(o.GetName()) {
 			errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
 		}

@@ -12,6 +12,7 @@ import (
 
 	"proa.dev/kinds"
 	"proa.dev/kinds/core"
+	"proa.dev/kinds/core/gated"
 )
 
 // DaemonSet is apps/v1 DaemonSet: one pod on each node that fits.
@@ -22,7 +23,7 @@ var DaemonSet = kinds.Def[apps.DaemonSet, *apps.DaemonSet]{
 	Generation: true,
 	Status:     true,
 	Default:    defaultDaemonSet,
-	Prepare:    countTemplates,
+	Prepare:    prepareDaemonSet,
 	PrepareStatus: func(d, old *apps.DaemonSet) {
 		number(d, templateNumber(old))
 	},
@@ -66,6 +67,11 @@ func defaultDaemonSet(d *apps.DaemonSet) {
 	}
 	core.DefaultPodTemplate(&s.Template)
 	number(d, templateNumber(d)) // so that who creates it owns it
+}
+
+func prepareDaemonSet(d, old *apps.DaemonSet) {
+	gated.Prepare(func(d *apps.DaemonSet) *corev1.PodSpec { return &d.Spec.Template.Spec })(d, old)
+	countTemplates(d, old)
 }
 
 // countTemplates keeps the number of the template, which v1 shows as an annotation, so that older controllers can tell templates

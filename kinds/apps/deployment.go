@@ -5,12 +5,14 @@ import (
 	"time"
 
 	apps "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
 	"proa.dev/kinds/core"
+	"proa.dev/kinds/core/gated"
 )
 
 // Deployment is apps/v1 Deployment: a template, how many, and how to change from one to the next.
@@ -28,6 +30,7 @@ var Deployment = kinds.Def[apps.Deployment, *apps.Deployment]{
 	},
 	Default: defaultDeployment,
 	Prepare: func(d, old *apps.Deployment) {
+		gated.Prepare(func(d *apps.Deployment) *corev1.PodSpec { return &d.Spec.Template.Spec })(d, old)
 		// Annotations are copied to the ReplicaSets, so they count as a change of what is asked for.
 		if old != nil && !equality.Semantic.DeepEqual(d.Annotations, old.Annotations) {
 			d.Generation = old.Generation + 1

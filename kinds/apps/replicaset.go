@@ -4,10 +4,12 @@ import (
 	"time"
 
 	apps "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
 	"proa.dev/kinds/core"
+	"proa.dev/kinds/core/gated"
 )
 
 // ReplicaSet is apps/v1 ReplicaSet: so many pods of one template.
@@ -25,6 +27,7 @@ var ReplicaSet = kinds.Def[apps.ReplicaSet, *apps.ReplicaSet]{
 		},
 		Set: func(r *apps.ReplicaSet, n int32) { r.Spec.Replicas = &n },
 	},
+	Prepare: gated.Prepare(func(r *apps.ReplicaSet) *corev1.PodSpec { return &r.Spec.Template.Spec }),
 	Default: func(r *apps.ReplicaSet) {
 		orPtr(&r.Spec.Replicas, 1)
 		core.DefaultPodTemplate(&r.Spec.Template)

@@ -5,10 +5,12 @@ import (
 	"time"
 
 	apps "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
 	"proa.dev/kinds/core"
+	"proa.dev/kinds/core/gated"
 )
 
 // StatefulSet is apps/v1 StatefulSet: numbered pods, each with a name and volumes of its own.
@@ -26,7 +28,7 @@ var StatefulSet = kinds.Def[apps.StatefulSet, *apps.StatefulSet]{
 	},
 	Default:        defaultStatefulSet,
 	Name:           kinds.LabelName,
-	Prepare:        dropMaxUnavailable,
+	Prepare:        prepareStatefulSet,
 	ValidateCreate: validateNewStatefulSet, ValidateUpdate: validateStatefulSetUpdate,
 	ValidateStatus: validateStatefulSetStatus,
 	Warn:           warnStatefulSet,
@@ -73,6 +75,11 @@ func defaultStatefulSet(set *apps.StatefulSet) {
 		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"
 		core.DefaultClaim(c)
 	}
+}
+
+func prepareStatefulSet(set, old *apps.StatefulSet) {
+	gated.Prepare(func(s *apps.StatefulSet) *corev1.PodSpec { return &s.Spec.Template.Spec })(set, old)
+	dropMaxUnavailable(set, old)
 }
 
 // dropMaxUnavailable takes away what stands behind a feature that is off (KEP-961), unless the set has had it before.

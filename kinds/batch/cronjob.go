@@ -4,11 +4,13 @@ import (
 	"time"
 
 	batch "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
 	"proa.dev/kinds/core"
+	"proa.dev/kinds/core/gated"
 )
 
 // CronJob is batch/v1 CronJob: Jobs by the clock.
@@ -19,7 +21,8 @@ var CronJob = kinds.Def[batch.CronJob, *batch.CronJob]{
 	Generation:     true,
 	Status:         true,
 	ValidateCreate: validateNewCronJob, ValidateUpdate: cronJobSpec,
-	Warn: warnCronJob,
+	Warn:    warnCronJob,
+	Prepare: gated.Prepare(func(c *batch.CronJob) *corev1.PodSpec { return &c.Spec.JobTemplate.Spec.Template.Spec }),
 	Default: func(c *batch.CronJob) {
 		if c.Spec.ConcurrencyPolicy == "" {
 			c.Spec.ConcurrencyPolicy = batch.AllowConcurrent

@@ -16,6 +16,7 @@ import (
 
 	"proa.dev/kinds"
 	"proa.dev/kinds/core"
+	"proa.dev/kinds/core/gated"
 )
 
 // Job is batch/v1 Job: pods that run to completion.
@@ -84,6 +85,7 @@ func defaultJobTemplate(s *batch.JobSpec) {
 
 // prepareJob gives a new Job a selector of its own, by its uid, unless the author brought one.
 func prepareJob(j, old *batch.Job) {
+	gated.Prepare(func(j *batch.Job) *corev1.PodSpec { return &j.Spec.Template.Spec })(j, old)
 	if old != nil || ptr.Deref(j.Spec.ManualSelector, false) {
 		return
 	}

@@ -32,6 +32,13 @@ func (e *Errors) Add(errs ...*field.Error) { e.List = append(e.List, errs...) }
 // Required says that something must be there.
 func (e *Errors) Required(p *field.Path, detail string) { e.Add(field.Required(p, detail)) }
 
+// NotEmpty wants a value.
+func (e *Errors) NotEmpty(p *field.Path, v string) {
+	if v == "" {
+		e.Required(p, "")
+	}
+}
+
 // Invalid says what is wrong with a value.
 func (e *Errors) Invalid(p *field.Path, v any, detail string) {
 	e.Add(field.Invalid(p, Plain(v), detail))

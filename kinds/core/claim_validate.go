@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/volumes"
 )
 
 var (
@@ -66,8 +67,8 @@ func claimSpec(e *check.Errors, p *field.Path, s *core.PersistentVolumeClaimSpec
 
 func dataSources(e *check.Errors, p *field.Path, s *core.PersistentVolumeClaimSpec) {
 	source := func(p *field.Path, group *string, kind, name string) {
-		need(e, p.Child("name"), name)
-		need(e, p.Child("kind"), kind)
+		e.NotEmpty(p.Child("name"), name)
+		e.NotEmpty(p.Child("kind"), kind)
 		if group == nil || *group == "" {
 			if kind != "PersistentVolumeClaim" {
 				e.Invalid(p, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
@@ -262,31 +263,42 @@ func volumeNodes(e *check.Errors, p *field.Path, a *core.VolumeNodeAffinity) {
 }
 
 func persistentSource(e *check.Errors, p *field.Path, v *core.PersistentVolume) {
-	s := &v.Spec
-	one := &oneSource{Errors: e, p: p}
-	one.is("hostPath", s.HostPath != nil, func(p *field.Path) { hostPath(e, p, s.HostPath) })
-	one.is("nfs", s.NFS != nil, func(p *field.Path) { nfs(e, p, s.NFS) })
-	one.is("local", s.Local != nil, func(at *field.Path) {
+	s, set := &v.Spec, volumes.PersistentSources(&v.Spec.PersistentVolumeSource)
+	if len(set) == 0 {
+		e.Required(p, "must specify a volume type")
+		return
+	}
+	at := p.Child(set[0])
+	switch set[0] {
+	case "hostPath":
+		hostPath(e, at, s.HostPath)
+	case "nfs":
+		nfs(e, at, s.NFS)
+	case "local":
 		if s.Local.Path == "" {
 			e.Required(at.Child("path"), "")
 		} else {
-			noBacksteps(e, at.Child("path"), s.Local.Path)
+			volumes.NoBacksteps(e, at.Child("path"), s.Local.Path)
 		}
 		if s.NodeAffinity == nil {
 			e.Required(p.Child("nodeAffinity"), "Local volume requires node affinity")
 		}
-	})
-	one.is("csi", s.CSI != nil, func(p *field.Path) {
-		CSIDriverName(e, p.Child("driver"), s.CSI.Driver)
-		need(e, p.Child("volumeHandle"), s.CSI.VolumeHandle)
-		secretRef(e, p.Child("controllerPublishSecretRef"), s.CSI.ControllerPublishSecretRef)
-		secretRef(e, p.Child("controllerExpandSecretRef"), s.CSI.ControllerExpandSecretRef)
-		secretRef(e, p.Child("nodePublishSecretRef"), s.CSI.NodePublishSecretRef)
-		secretRef(e, p.Child("nodeExpandSecretRef"), s.CSI.NodeExpandSecretRef)
-	})
-	legacyPersistent(one, &s.PersistentVolumeSource, v.Name)
-	if one.n == 0 {
-		e.Required(p, "must specify a volume type")
+	case "csi":
+		CSIDriverName(e, at.Child("driver"), s.CSI.Driver)
+		e.NotEmpty(at.Child("volumeHandle"), s.CSI.VolumeHandle)
+		secretRef(e, at.Child("controllerPublishSecretRef"), s.CSI.ControllerPublishSecretRef)
+		secretRef(e, at.Child("controllerExpandSecretRef"), s.CSI.ControllerExpandSecretRef)
+		secretRef(e, at.Child("nodePublishSecretRef"), s.CSI.NodePublishSecretRef)
+		secretRef(e, at.Child("nodeExpandSecretRef"), s.CSI.NodeExpandSecretRef)
+	default:
+		volumes.LegacyPersistent(e, p, v.Name, set[0], &s.PersistentVolumeSource)
+	}
+	for _, name := range set[1:] {
+		if name == "flexVolume" { // Kubernetes does not count this one
+			volumes.LegacyPersistent(e, p, v.Name, name, &s.PersistentVolumeSource)
+			continue
+		}
+		e.Forbidden(p.Child(name), oneVolumeType)
 	}
 }
 

@@ -40,8 +40,10 @@ func (c *podCheck) initContainers(p *field.Path) {
 	for i := range c.spec.InitContainers {
 		ctr, at := &c.spec.InitContainers[i], p.Index(i)
 		c.container(at, ctr)
-		if ctr.RestartPolicy != nil || len(ctr.RestartPolicyRules) > 0 {
+		if ctr.RestartPolicy != nil {
 			c.restartRules(at, ctr)
+		} else if len(ctr.RestartPolicyRules) > 0 {
+			c.Required(at.Child("restartPolicy"), restartRulesNeedPolicy)
 		}
 		if names[ctr.Name] {
 			c.Duplicate(at.Child("name"), ctr.Name)
@@ -234,13 +236,15 @@ const (
 	maxExitCodes    = 255
 )
 
+const restartRulesNeedPolicy = "must specify restartPolicy when restart rules are used"
+
 func (c *podCheck) restartRules(p *field.Path, ctr *core.Container) {
 	rules := ctr.RestartPolicyRules
 	if ctr.RestartPolicy == nil {
 		if len(rules) == 0 {
 			return
 		}
-		c.Required(p.Child("restartPolicy"), "must specify restartPolicy when restart rules are used")
+		c.Required(p.Child("restartPolicy"), restartRulesNeedPolicy)
 	} else {
 		check.OneOf(c.Errors, p.Child("restartPolicy"), *ctr.RestartPolicy,
 			core.ContainerRestartPolicyAlways, core.ContainerRestartPolicyNever, core.ContainerRestartPolicyOnFailure)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/volumes"
 )
 
 func (c *podCheck) env(p *field.Path, vars []core.EnvVar) {
@@ -82,7 +83,7 @@ func fileKeyRef(e *check.Errors, p *field.Path, r *core.FileKeySelector) {
 	if r.Path == "" {
 		e.Required(p.Child("path"), "")
 	} else {
-		noBacksteps(e, p.Child("path"), r.Path)
+		volumes.NoBacksteps(e, p.Child("path"), r.Path)
 	}
 }
 

@@ -33,6 +33,7 @@ var Event = kinds.Def[core.Event, *core.Event]{
 			was, _ := old.(*core.Event)
 			return strictevent.Check(hub.(*core.Event), was)
 		},
+		Names: map[string]string{"reportingComponent": "reportingController"},
 	}},
 	Columns: eventColumns(),
 	Row:     eventRow,

@@ -1,13 +1,13 @@
 package core
 
 import (
-	"path"
 	"strings"
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/volumes"
 )
 
 func (c *podCheck) mounts(p *field.Path, ctr *core.Container) {
@@ -38,13 +38,13 @@ func (c *podCheck) mounts(p *field.Path, ctr *core.Container) {
 			c.Invalid(at.Child("mountPath"), m.MountPath, "must not already exist as a path in volumeDevices")
 		}
 		if m.SubPath != "" {
-			descendingPath(c.Errors, p.Child("subPath"), m.SubPath)
+			volumes.DescendingPath(c.Errors, p.Child("subPath"), m.SubPath)
 		}
 		if m.SubPathExpr != "" {
 			if m.SubPath != "" {
 				c.Invalid(at.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive")
 			}
-			descendingPath(c.Errors, p.Child("subPathExpr"), m.SubPathExpr)
+			volumes.DescendingPath(c.Errors, p.Child("subPathExpr"), m.SubPathExpr)
 		}
 		c.propagation(p.Child("mountPropagation"), m, ctr)
 		c.recursiveReadOnly(p.Child("recursiveReadOnly"), m)
@@ -109,7 +109,7 @@ func (c *podCheck) devices(p *field.Path, ctr *core.Container) {
 		if paths[d.DevicePath] {
 			c.Invalid(at.Child("devicePath"), d.DevicePath, "must be unique")
 		}
-		if stepsBack(d.DevicePath) {
+		if volumes.StepsBack(d.DevicePath) {
 			c.Invalid(at.Child("devicePath"), d.DevicePath, "can not contain backsteps ('..')")
 		} else {
 			paths[d.DevicePath] = true
@@ -133,32 +133,9 @@ func hasValue(m map[string]string, v string) bool {
 	return false
 }
 
-// descendingPath wants a relative path that does not leave its root.
-func descendingPath(e *check.Errors, p *field.Path, v string) {
-	if path.IsAbs(v) {
-		e.Invalid(p, v, "must be a relative path")
-	}
-	noBacksteps(e, p, v)
-}
-
-func noBacksteps(e *check.Errors, p *field.Path, v string) {
-	if stepsBack(v) {
-		e.Invalid(p, v, "must not contain '..'")
-	}
-}
-
-func stepsBack(v string) bool {
-	for part := range strings.SplitSeq(v, "/") {
-		if part == ".." {
-			return true
-		}
-	}
-	return false
-}
-
 // filePath is a descendingPath that is none of the names which atomic updates of a volume need.
 func filePath(e *check.Errors, p *field.Path, v string) {
-	descendingPath(e, p, v)
+	volumes.DescendingPath(e, p, v)
 	if strings.HasPrefix(v, "..") && !strings.HasPrefix(v, "../") {
 		e.Invalid(p, v, "must not start with '..'")
 	}

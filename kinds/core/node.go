@@ -23,6 +23,9 @@ var Node = kinds.Def[core.Node, *core.Node]{
 		if old == nil || old.Spec.ConfigSource == nil { // what nothing reads any more
 			n.Spec.ConfigSource = nil
 		}
+		if old == nil {
+			n.Status.Config = nil
+		}
 	},
 	PrepareStatus: func(n, old *core.Node) {
 		if old.Status.Config == nil {

@@ -21,6 +21,7 @@ func validateNode(n *core.Node) field.ErrorList {
 		avoidance(e, metaPath.Child("annotations", "AvoidPods"), n.Annotations[core.PreferAvoidPodsAnnotationKey])
 		taints(e, metaPath.Child("taints"), n.Spec.Taints)
 		nodeResources(e, n)
+		declaredFeatures(e, n)
 		p := specPath.Child("podCIDRs")
 		for i, c := range n.Spec.PodCIDRs {
 			e.CIDR(p.Index(i), c, nil)
@@ -76,8 +77,48 @@ func taints(e *check.Errors, p *field.Path, list []core.Taint) {
 	}
 }
 
+// declaredFeatures checks the names of what a node can do, which stand in order (KEP-5328).
+func declaredFeatures(e *check.Errors, n *core.Node) {
+	for i, f := range n.Status.DeclaredFeatures {
+		at := statusPath.Child("declaredFeatures").Index(i)
+		switch {
+		case len(f) > utilvalidation.DNS1123SubdomainMaxLength:
+			e.Invalid(at, f, fmt.Sprintf("invalid feature name %q: must be no more than %d characters", f, utilvalidation.DNS1123SubdomainMaxLength))
+		case !featureName(f):
+			e.Invalid(at, f, fmt.Sprintf("invalid feature name %q: must start with an UpperCamelCase segment, with subsequent segments "+
+				"separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes", f))
+		}
+		if i+1 == len(n.Status.DeclaredFeatures) {
+			break
+		}
+		switch next, at := n.Status.DeclaredFeatures[i+1], statusPath.Child("declaredFeatures").Index(i+1); {
+		case f == next:
+			e.Duplicate(at, next)
+		case f > next:
+			e.Invalid(at, next, "list must be sorted alphabetically")
+		}
+	}
+}
+
+// featureName says whether f is made of words in letters and digits, the first of them with a capital.
+func featureName(f string) bool {
+	for i, word := range strings.Split(f, "/") {
+		for j, c := range []byte(word) {
+			upper, lower, digit := 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9'
+			if j > 0 && !upper && !lower && !digit || j == 0 && !upper && (i == 0 || !lower) {
+				return false
+			}
+		}
+		if word == "" {
+			return false
+		}
+	}
+	return true
+}
+
 func validateNodeUpdate(n, old *core.Node) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
+		declaredFeatures(e, n) // Kubernetes looks twice here and below: the causes come twice
 		if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(n.Spec.PodCIDRs, old.Spec.PodCIDRs) {
 			e.Forbidden(specPath.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid")
 		}
@@ -94,6 +135,7 @@ func validateNodeUpdate(n, old *core.Node) field.ErrorList {
 func validateNodeStatus(n, old *core.Node) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		nodeResources(e, n)
+		declaredFeatures(e, n)
 		seen := map[core.NodeAddress]bool{}
 		for i, a := range n.Status.Addresses {
 			if seen[a] {

@@ -9,6 +9,7 @@ import (
 
 	"proa.dev/kinds"
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/gated"
 	"proa.dev/kinds/core/podtable"
 	"proa.dev/kinds/core/podwarn"
 )
@@ -85,6 +86,7 @@ func defaultHostPorts(ports []core.ContainerPort) {
 }
 
 func preparePod(p, old *core.Pod) {
+	gated.Prepare(func(p *core.Pod) *core.PodSpec { return &p.Spec })(p, old)
 	if old != nil {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/volumes"
 )
 
 var specPath, metaPath, statusPath = field.NewPath("spec"), field.NewPath("metadata"), field.NewPath("status")
@@ -107,7 +108,7 @@ func seccompAnnotation(e *check.Errors, p *field.Path, v string) {
 	switch local, is := strings.CutPrefix(v, core.SeccompLocalhostProfileNamePrefix); {
 	case v == core.SeccompProfileRuntimeDefault, v == core.DeprecatedSeccompProfileDockerDefault, v == "unconfined":
 	case is:
-		descendingPath(e, p, local)
+		volumes.DescendingPath(e, p, local)
 	default:
 		e.Invalid(p, v, "must be a valid seccomp profile")
 	}

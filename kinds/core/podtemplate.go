@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/gated"
 	"proa.dev/kinds/core/podwarn"
 )
 
@@ -15,6 +16,7 @@ import (
 var PodTemplate = kinds.Def[core.PodTemplate, *core.PodTemplate]{
 	Path:       "v1/podtemplates",
 	Generation: true,
+	Prepare:    gated.Prepare(func(t *core.PodTemplate) *core.PodSpec { return &t.Template.Spec }),
 	Validate:   validatePodTemplateObject,
 	Warn: func(t, old *core.PodTemplate) []string {
 		if old != nil && t.Generation == old.Generation {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/gated"
 	"proa.dev/kinds/core/podwarn"
 )
 
@@ -30,7 +31,13 @@ var ReplicationController = kinds.Def[core.ReplicationController, *core.Replicat
 		},
 		Set: func(r *core.ReplicationController, n int32) { r.Spec.Replicas = &n },
 	},
-	Default:  defaultReplicationController,
+	Default: defaultReplicationController,
+	Prepare: gated.Prepare(func(r *core.ReplicationController) *core.PodSpec {
+		if r.Spec.Template == nil {
+			return &core.PodSpec{}
+		}
+		return &r.Spec.Template.Spec
+	}),
 	Validate: validateReplicationController, ValidateStatus: validateReplicationControllerStatus,
 	Fields: func(r *core.ReplicationController) map[string]string {
 		return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}

@@ -19,8 +19,6 @@ import (
 func (c *podCheck) requirements(p *field.Path, r *core.ResourceRequirements, name func(*check.Errors, *field.Path, core.ResourceName)) {
 	computed, huge := false, false
 	one := func(p *field.Path, n core.ResourceName, q resource.Quantity) {
-		name(c.Errors, p, n)
-		resources.Value(c.Errors, p, n, q)
 		computed = computed || n == core.ResourceCPU || n == core.ResourceMemory
 		if resources.HugePages(n) {
 			huge = true
@@ -30,10 +28,15 @@ func (c *podCheck) requirements(p *field.Path, r *core.ResourceRequirements, nam
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(r.Limits)) {
-		one(p.Child("limits").Key(string(n)), n, r.Limits[n])
+		at := p.Child("limits").Key(string(n))
+		name(c.Errors, at, n)
+		resources.Value(c.Errors, at, n, r.Limits[n])
+		one(at, n, r.Limits[n])
 	}
 	for _, n := range slices.Sorted(maps.Keys(r.Requests)) {
-		q := r.Requests[n]
+		q, at := r.Requests[n], p.Child("requests").Key(string(n))
+		name(c.Errors, at, n)
+		resources.Value(c.Errors, at, n, q)
 		limit, limited := r.Limits[n]
 		overcommit := resources.Overcommit(n)
 		switch {
@@ -44,7 +47,7 @@ func (c *podCheck) requirements(p *field.Path, r *core.ResourceRequirements, nam
 		case !limited && !overcommit:
 			c.Required(p.Child("limits"), "Limit must be set for non overcommitable resources")
 		}
-		one(p.Child("requests").Key(string(n)), n, q)
+		one(at, n, q)
 	}
 	if huge && !computed {
 		c.Forbidden(p, "HugePages require cpu or memory")

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/volumes"
 )
 
 func (c *podCheck) podSecurity(p *field.Path) {
@@ -99,7 +100,7 @@ func (c *podCheck) seccomp(p *field.Path, s *core.SeccompProfile) {
 	case s.LocalhostProfile == nil:
 		c.Required(at, "must be set when seccomp type is Localhost")
 	default:
-		descendingPath(c.Errors, at, *s.LocalhostProfile)
+		volumes.DescendingPath(c.Errors, at, *s.LocalhostProfile)
 	}
 }
 

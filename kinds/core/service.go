@@ -72,7 +72,8 @@ func externallyAccessible(s *core.Service) bool {
 
 func prepareService(s, old *core.Service) {
 	dropTypeDependentFields(s, old)
-	if p := s.Spec.InternalTrafficPolicy; s.Spec.Type == core.ServiceTypeExternalName && p != nil && *p != "" {
-		s.Spec.InternalTrafficPolicy = nil // it means nothing there
+	if p := s.Spec.InternalTrafficPolicy; s.Spec.Type == core.ServiceTypeExternalName && p != nil &&
+		(*p == core.ServiceInternalTrafficPolicyCluster || *p == core.ServiceInternalTrafficPolicyLocal) {
+		s.Spec.InternalTrafficPolicy = nil // it means nothing there; one that is wrong is still refused
 	}
 }

@@ -29,8 +29,11 @@ func OnlyLabelsAndAnnotations(e *check.Errors, p *field.Path, m metav1.ObjectMet
 		name string
 		set  bool
 	}{
-		{"name", m.Name != ""}, {"generateName", m.GenerateName != ""}, {"namespace", m.Namespace != ""}, {"uID", m.UID != ""},
-		{"resourceVersion", m.ResourceVersion != ""}, {"ownerReferences", m.OwnerReferences != nil}, {"finalizers", m.Finalizers != nil},
+		{"name", m.Name != ""}, {"generateName", m.GenerateName != ""}, {"namespace", m.Namespace != ""}, {"selfLink", m.SelfLink != ""},
+		{"uID", m.UID != ""}, {"resourceVersion", m.ResourceVersion != ""}, {"generation", m.Generation != 0},
+		{"creationTimestamp", m.CreationTimestamp != metav1.Time{}}, {"deletionTimestamp", m.DeletionTimestamp != nil},
+		{"deletionGracePeriodSeconds", m.DeletionGracePeriodSeconds != nil}, {"ownerReferences", m.OwnerReferences != nil},
+		{"finalizers", m.Finalizers != nil}, {"managedFields", m.ManagedFields != nil},
 	} {
 		if f.set {
 			e.Forbidden(p.Child(f.name), "cannot be set")

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
+	"proa.dev/kinds/core/volumes"
 )
 
 const (
@@ -48,70 +49,56 @@ func (c *podCheck) allVolumes(p *field.Path) {
 	}
 }
 
-// oneSource counts the sources of a volume and checks the first.
-type oneSource struct {
-	*check.Errors
-	p *field.Path
-	n int
-}
-
-func (o *oneSource) is(name string, set bool, check func(p *field.Path)) {
-	if !set {
-		return
-	}
-	if o.n++; o.n > 1 {
-		o.Forbidden(o.p.Child(name), oneVolumeType)
-		return
-	}
-	check(o.p.Child(name))
-}
-
 func (c *podCheck) volumeSource(p *field.Path, v *core.Volume) {
-	one := &oneSource{Errors: c.Errors, p: p}
-	one.is("emptyDir", v.EmptyDir != nil, func(p *field.Path) {
-		if s := v.EmptyDir.SizeLimit; s != nil && s.Sign() < 0 {
-			c.Forbidden(p.Child("sizeLimit"), "SizeLimit field must be a valid resource quantity")
-		}
-	})
-	one.is("hostPath", v.HostPath != nil, func(p *field.Path) { hostPath(c.Errors, p, v.HostPath) })
-	one.is("secret", v.Secret != nil, func(p *field.Path) {
-		if v.Secret.SecretName == "" {
-			c.Required(p.Child("secretName"), "")
-		}
-		c.fileMode(p.Child("defaultMode"), v.Secret.DefaultMode)
-		c.keysToPaths(p.Child("items"), v.Secret.Items)
-	})
-	one.is("nfs", v.NFS != nil, func(p *field.Path) { nfs(c.Errors, p, v.NFS) })
-	one.is("persistentVolumeClaim", v.PersistentVolumeClaim != nil, func(p *field.Path) {
-		if v.PersistentVolumeClaim.ClaimName == "" {
-			c.Required(p.Child("claimName"), "")
-		}
-	})
-	one.is("downwardAPI", v.DownwardAPI != nil, func(p *field.Path) {
-		c.fileMode(p.Child("defaultMode"), v.DownwardAPI.DefaultMode)
-		for i := range v.DownwardAPI.Items {
-			c.downwardFile(p, &v.DownwardAPI.Items[i])
-		}
-	})
-	one.is("configMap", v.ConfigMap != nil, func(p *field.Path) {
-		if v.ConfigMap.Name == "" {
-			c.Required(p.Child("name"), "")
-		}
-		c.fileMode(p.Child("defaultMode"), v.ConfigMap.DefaultMode)
-		c.keysToPaths(p.Child("items"), v.ConfigMap.Items)
-	})
-	one.is("projected", v.Projected != nil, func(p *field.Path) { c.projected(p, v.Projected) })
-	one.is("csi", v.CSI != nil, func(p *field.Path) { c.csiVolume(p, v.CSI) })
-	one.is("ephemeral", v.Ephemeral != nil, func(at *field.Path) { c.ephemeral(at, p, v) })
-	one.is("image", v.Image != nil, func(p *field.Path) {
-		if c.meta != nil && v.Image.Reference == "" {
-			c.Required(p.Child("reference"), "")
-		}
-		validatePullPolicy(c.Errors, p.Child("pullPolicy"), v.Image.PullPolicy)
-	})
-	legacySources(one, v)
-	if one.n == 0 {
+	set := volumes.Sources(&v.VolumeSource)
+	if len(set) == 0 {
 		c.Required(p, "must specify a volume type")
+		return
+	}
+	at := p.Child(set[0])
+	switch set[0] {
+	case "emptyDir":
+		if s := v.EmptyDir.SizeLimit; s != nil && s.Sign() < 0 {
+			c.Forbidden(at.Child("sizeLimit"), "SizeLimit field must be a valid resource quantity")
+		}
+	case "hostPath":
+		hostPath(c.Errors, at, v.HostPath)
+	case "secret":
+		c.NotEmpty(at.Child("secretName"), v.Secret.SecretName)
+		c.fileMode(at.Child("defaultMode"), v.Secret.DefaultMode)
+		c.keysToPaths(at.Child("items"), v.Secret.Items)
+	case "nfs":
+		nfs(c.Errors, at, v.NFS)
+	case "persistentVolumeClaim":
+		c.NotEmpty(at.Child("claimName"), v.PersistentVolumeClaim.ClaimName)
+	case "downwardAPI":
+		c.fileMode(at.Child("defaultMode"), v.DownwardAPI.DefaultMode)
+		for i := range v.DownwardAPI.Items {
+			c.downwardFile(at, &v.DownwardAPI.Items[i])
+		}
+	case "configMap":
+		c.NotEmpty(at.Child("name"), v.ConfigMap.Name)
+		c.fileMode(at.Child("defaultMode"), v.ConfigMap.DefaultMode)
+		c.keysToPaths(at.Child("items"), v.ConfigMap.Items)
+	case "projected":
+		c.projected(at, v.Projected)
+	case "csi":
+		c.csiVolume(at, v.CSI)
+	case "ephemeral":
+		c.ephemeral(at, p, v)
+	case "image":
+		if c.meta != nil {
+			c.NotEmpty(at.Child("reference"), v.Image.Reference)
+		}
+		validatePullPolicy(c.Errors, at.Child("pullPolicy"), v.Image.PullPolicy)
+	default:
+		volumes.Legacy(c.Errors, p, v.Name, set[0], &v.VolumeSource)
+	}
+	for _, name := range set[1:] {
+		if name == "downwardAPI" {
+			name = "downwarAPI" // as Kubernetes spells it here
+		}
+		c.Forbidden(p.Child(name), oneVolumeType)
 	}
 }
 
@@ -120,7 +107,7 @@ func hostPath(e *check.Errors, p *field.Path, h *core.HostPathVolumeSource) {
 		e.Required(p.Child("path"), "")
 		return
 	}
-	noBacksteps(e, p.Child("path"), h.Path)
+	volumes.NoBacksteps(e, p.Child("path"), h.Path)
 	if h.Type != nil {
 		check.OneOf(e, p.Child("type"), *h.Type, core.HostPathUnset, core.HostPathBlockDev, core.HostPathCharDev, core.HostPathDirectory,
 			core.HostPathDirectoryOrCreate, core.HostPathFile, core.HostPathFileOrCreate, core.HostPathSocket)

@@ -3,6 +3,7 @@ package strictevent
 import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
@@ -39,7 +40,12 @@ func Check(o, old *core.Event) field.ErrorList {
 }
 
 func newStrictEvent(e *check.Errors, o *core.Event) {
-	e.Subdomain(field.NewPath("metadata", "name"), o.Name)
+	if p := field.NewPath("metadata"); o.Name != "" {
+		e.Subdomain(p.Child("name"), o.Name)
+		if o.GenerateName != "" {
+			e.Invalids(p.Child("generateName"), o.GenerateName, validation.NameIsDNSSubdomain(o.GenerateName, true))
+		}
+	}
 	eventSeries(e, o)
 	if o.EventTime.IsZero() {
 		e.Required(field.NewPath("eventTime"), "")
