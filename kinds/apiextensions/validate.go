@@ -8,6 +8,7 @@ import (
 	hub "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	schemavalidation "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	metavalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -18,11 +19,32 @@ import (
 // internal is d in the form that the checks know.
 func internal(d *apiextensions.CustomResourceDefinition) (*hub.CustomResourceDefinition, field.ErrorList) {
 	out := &hub.CustomResourceDefinition{}
-	// A copy: the conversion shares memory with d, and the checks fill in what is missing.
-	if err := apiextensions.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(d.DeepCopy(), out, nil); err != nil {
+	d = d.DeepCopy() // the conversion shares memory with d, and the checks fill in what is missing
+	if errs := unselectable(d); len(errs) > 0 {
+		return nil, errs
+	}
+	if err := apiextensions.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(d, out, nil); err != nil {
 		return nil, field.ErrorList{field.InternalError(field.NewPath("spec"), err)}
 	}
 	return out, nil
+}
+
+// unselectable finds versions that have selectable fields and a schema that is none: the library's checks take them for granted and panic.
+func unselectable(d *apiextensions.CustomResourceDefinition) (errs field.ErrorList) {
+	for i, v := range d.Spec.Versions {
+		if len(v.SelectableFields) == 0 || v.Schema == nil || v.Schema.OpenAPIV3Schema == nil {
+			continue
+		}
+		in := &hub.JSONSchemaProps{}
+		err := apiextensions.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.Schema.OpenAPIV3Schema.DeepCopy(), in, nil)
+		if err == nil {
+			_, err = structural.NewStructural(in)
+		}
+		if err != nil {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "versions").Index(i).Child("schema", "openAPIV3Schema"), "", err.Error()))
+		}
+	}
+	return errs
 }
 
 func validateCreate(d *apiextensions.CustomResourceDefinition) field.ErrorList {
