@@ -18,6 +18,7 @@ type walker struct {
 	removed set // a stack, too
 	buf     []byte
 	texts   map[string]string // texts of items that came before: most come again
+	exact   bool              // inside a list that is compared as a whole
 	err     error
 }
 

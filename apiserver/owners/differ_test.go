@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	core "k8s.io/api/core/v1"
+	rbac "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -372,5 +374,37 @@ func TestManyManagers(t *testing.T) {
 				t.Fatalf("%d managers after %d writes", n, i)
 			}
 		}
+	}
+}
+
+// In a list that is owned as a whole, an empty list is another thing than none, as is another notation of a quantity.
+func TestListsAsTheyAre(t *testing.T) {
+	p := pairUp(t, kindOf(t, &rbac.ClusterRole{}), owners.New(owners.NewShares()))
+	o := p.step(t, nil, &rbac.ClusterRole{ObjectMeta: metav1.ObjectMeta{UID: "u"}, Rules: []rbac.PolicyRule{{Verbs: []string{"get"}}}}, "", "creator")
+	next := o.DeepCopyObject().(*rbac.ClusterRole)
+	next.Rules[0].Resources = []string{}
+	p.step(t, o, next, "", "other")
+	if fields := next.ManagedFields; len(fields) != 1 || fields[0].Manager != "other" {
+		t.Errorf("an empty list that was given: %v", shown(fields))
+	}
+	s := pairUp(t, kindOf(t, &resourcev1.ResourceSlice{}), owners.New(owners.NewShares()))
+	slice := func(n string) object.Object {
+		return &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{UID: "u"}, Spec: resourcev1.ResourceSliceSpec{Devices: []resourcev1.Device{{Name: "d",
+			Capacity: map[resourcev1.QualifiedName]resourcev1.DeviceCapacity{"c": {Value: resource.MustParse(n)}}}}}}
+	}
+	o = s.step(t, nil, slice("1"), "", "creator")
+	again := slice("1")
+	again.SetManagedFields(o.GetManagedFields())
+	capacity := again.(*resourcev1.ResourceSlice).Spec.Devices[0].Capacity
+	remembers := capacity["c"]
+	_ = remembers.Value.String()
+	capacity["c"] = remembers
+	if o = s.step(t, o, again, "", "other"); len(o.GetManagedFields()) != 1 {
+		t.Errorf("nothing was changed: %v", shown(o.GetManagedFields()))
+	}
+	again = slice("1000m")
+	again.SetManagedFields(o.GetManagedFields())
+	if o = s.step(t, o, again, "", "other"); len(o.GetManagedFields()) != 1 || o.GetManagedFields()[0].Manager != "other" {
+		t.Errorf("another notation: %v", shown(o.GetManagedFields()))
 	}
 }
