@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -94,7 +93,7 @@ func suits(got, want schema.GroupVersionKind) error {
 		return nil
 	case !object.Scheme().Recognizes(got) && !retired(got):
 		return unusable(got, want, notRegistered(got))
-	case got.GroupVersion() != want.GroupVersion() && got.Kind == want.Kind:
+	case got.Kind == want.Kind && home(got) == home(want):
 		return apierrors.NewBadRequest(fmt.Sprintf(
 			"the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion()))
 	}
@@ -104,42 +103,6 @@ func suits(got, want schema.GroupVersionKind) error {
 // notRegistered is what Kubernetes says of kinds that it does not know; the scheme is a place in its source that users know by heart.
 func notRegistered(gvk schema.GroupVersionKind) error {
 	return fmt.Errorf("no kind %q is registered for version %q in scheme %q", gvk.Kind, gvk.GroupVersion(), "pkg/api/legacyscheme/scheme.go:30")
-}
-
-// retired says whether a kind is known to Kubernetes in a version that it serves no more.
-func retired(gvk schema.GroupVersionKind) bool {
-	var known []string
-	switch gvk.GroupVersion().String() {
-	case "apps/v1beta1":
-		known = []string{"ControllerRevision", "Deployment", "DeploymentRollback", "Scale", "StatefulSet"}
-	case "apps/v1beta2":
-		known = []string{"ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "Scale", "StatefulSet"}
-	case "extensions/v1beta1":
-		known = []string{"DaemonSet", "Deployment", "DeploymentRollback", "Ingress", "NetworkPolicy", "ReplicaSet", "Scale"}
-	case "batch/v1beta1":
-		known = []string{"CronJob"}
-	case "networking.k8s.io/v1beta1":
-		known = []string{"Ingress", "IngressClass", "IPAddress", "ServiceCIDR"}
-	case "policy/v1beta1":
-		known = []string{"Eviction", "PodDisruptionBudget"}
-	case "discovery.k8s.io/v1beta1":
-		known = []string{"EndpointSlice"}
-	case "events.k8s.io/v1beta1":
-		known = []string{"Event"}
-	case "coordination.k8s.io/v1beta1":
-		known = []string{"Lease", "LeaseCandidate"}
-	case "node.k8s.io/v1alpha1", "node.k8s.io/v1beta1":
-		known = []string{"RuntimeClass"}
-	case "scheduling.k8s.io/v1beta1":
-		known = []string{"PriorityClass"}
-	case "rbac.authorization.k8s.io/v1alpha1", "rbac.authorization.k8s.io/v1beta1":
-		known = []string{"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
-	case "storage.k8s.io/v1beta1":
-		known = []string{"CSIDriver", "CSINode", "CSIStorageCapacity", "StorageClass", "VolumeAttachment", "VolumeAttributesClass"}
-	case "storage.k8s.io/v1alpha1":
-		known = []string{"CSIStorageCapacity", "VolumeAttachment", "VolumeAttributesClass"}
-	}
-	return slices.Contains(known, gvk.Kind)
 }
 
 // GoType is what Kubernetes calls the Go type of a kind inside.
@@ -153,6 +116,19 @@ func internal(group string) string {
 	}
 	name, _, _ := strings.Cut(group, ".")
 	return name
+}
+
+// home is the group whose objects Kubernetes makes of those of a kind inside.
+func home(gvk schema.GroupVersionKind) string {
+	switch {
+	case gvk.Kind == "Scale":
+		return "autoscaling"
+	case gvk.Group != "extensions":
+		return internal(gvk.Group)
+	case gvk.Kind == "Ingress" || gvk.Kind == "NetworkPolicy":
+		return "networking"
+	}
+	return "apps"
 }
 
 // typeOf is what JSON has to say about itself. The type is shown in errors as it is written in Kubernetes.
