@@ -12,6 +12,7 @@ import (
 var ConfigMap = kinds.Def[core.ConfigMap, *core.ConfigMap]{
 	Path:     "v1/configmaps",
 	Short:    []string{"cm"},
+	Default:  func(c *core.ConfigMap) { noNulls(c.BinaryData) },
 	Validate: validateConfigMap, ValidateUpdate: validateConfigMapUpdate,
 	Columns: kinds.Described(kinds.Columns("Name", "Data", "Age"), core.ConfigMap{}.SwaggerDoc()["data"]),
 	Row: func(c *core.ConfigMap, now time.Time) []any {

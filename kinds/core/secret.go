@@ -14,6 +14,7 @@ var Secret = kinds.Def[core.Secret, *core.Secret]{
 	Default: func(s *core.Secret) {
 		orElse(&s.Type, core.SecretTypeOpaque)
 		mergeStringData(s)
+		noNulls(s.Data)
 	},
 	ValidateCreate: validateSecret, ValidateUpdate: validateSecretUpdate, Warn: warnSecret,
 	Fields:  func(s *core.Secret) map[string]string { return map[string]string{"type": string(s.Type)} },
@@ -32,4 +33,13 @@ func mergeStringData(s *core.Secret) {
 		s.Data[k] = []byte(v)
 	}
 	s.StringData = nil
+}
+
+// noNulls makes a null what it is once stored: no bytes.
+func noNulls(data map[string][]byte) {
+	for k, v := range data {
+		if v == nil {
+			data[k] = []byte{}
+		}
+	}
 }
