@@ -66,11 +66,14 @@ func (q *request) strange(r *rand.Rand) {
 // elsewhere asks for something that is no object.
 func elsewhere(r *rand.Rand) request {
 	paths := []string{"/", "/api", "/api/", "/apis", "/apis/", "/apis/apps", "/apis/apps/", "/apis/apps/v1", "/apis/apps/v9", "/apis/nope/v1/x", "/api/v1", "/api/v2/pods", "/version", "/version/", "/healthz", "/livez", "/readyz", "/livez/ping", "/readyz/etcd",
-		"/livez/nope", "/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1", "/openapi/v3/nope", "/openapi/v3/../..", "/metrics", "/metrics/slis", "/metrics/cadvisor", "/debug/pprof/", "/debug/pprof/nope", "/debug/pprof/cmdline", "/debug/flags/v",
+		"/livez/nope", "/openapi/v3", "/openapi/v3/nope", "/openapi/v3/../..", "/metrics/slis", "/metrics/cadvisor", "/debug/pprof/", "/debug/pprof/nope", "/debug/pprof/cmdline", "/debug/flags/v",
 		"/debug/api_priority_and_fairness/dump_requests", "/debug/api_priority_and_fairness/nope", "/.well-known/openid-configuration", "/openid/v1/jwks", "/logs", "/logs/../../etc/passwd", "/statusz", "/flagz", "/ui", "/api/v1/namespaces/default",
 		"/api/v1/namespaces/default/", "/api/v1/namespaces/default/pods/a/b/c/d", "/api/v1/namespaces//pods", "//api//v1//pods", "/api/v1/pods/a", "/api/v1/namespaces/default/status", "/api/v1/namespaces/default/finalize", "/apis//v1/pods", "/api/v1/watch",
 		"/api/v1/watch/namespaces/default/pods/a", "/api/v1/watch/namespaces", "/api/v1/componentstatuses", "/api/v1/proxy/nodes/a", "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews", "/%00", "/\xff", "/" + strings.Repeat("a/", 3000),
-		"/" + strings.Repeat("../", 100) + "etc", "*", "http://evil.example/api/v1", "/api/v1;x=y", "/api/v1/pods#f", "/apis/hostile.example/v1", "/openapi/v3/apis/hostile.example/v1"}
+		"/" + strings.Repeat("../", 100) + "etc", "*", "http://evil.example/api/v1", "/api/v1;x=y", "/api/v1/pods#f", "/apis/hostile.example/v1"}
+	if r.IntN(20) == 0 { // they are long, and dear where definitions have changed
+		paths = []string{"/openapi/v2", "/openapi/v3/apis/apps/v1", "/metrics", "/openapi/v3/apis/hostile.example/v1"}
+	}
 	q := request{method: pick(r, []string{"GET", "GET", "GET", "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"}), path: pick(r, paths), header: map[string]string{"Accept": pick(r, append(accepts,
 		"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
 		"application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "application/openmetrics-text", "text/plain;as=Table"))}}

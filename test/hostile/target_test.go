@@ -103,7 +103,7 @@ func (to target) send(q request, n uint64) (int, string) {
 	if long && answer.StatusCode == http.StatusOK { // ends when nothing more is to come
 		defer time.AfterFunc(20*time.Millisecond, cancel).Stop()
 	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 16<<20))
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 128<<20))
 	if err != nil && !long && errors.Is(err, io.ErrUnexpectedEOF) {
 		return http.StatusInternalServerError, "the answer ends in the middle: " + string(body)
 	}
