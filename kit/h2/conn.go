@@ -145,7 +145,7 @@ func (c *conn) hello() {
 	s := c.server
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.out()
+	b := c.out(0)
 	*b = appendSettings(*b, setting{settingMaxFrame, s.maxFrame}, setting{settingMaxStreams, uint32(s.maxStreams)},
 		setting{settingMaxHeaderList, uint32(s.headerLimit)}, setting{settingInitialWindow, uint32(s.window)})
 	if more := s.window - defaultWindow; more > 0 {
@@ -215,7 +215,7 @@ func (c *conn) goAway() {
 		return
 	}
 	c.gone, c.last = true, c.seen
-	b := c.out()
+	b := c.out(0)
 	*b = appendGoAway(*b, c.last, noError)
 	c.kick() // send lingers
 }
@@ -230,7 +230,7 @@ func (c *conn) refuse(why *connError) error {
 	c.mu.Lock()
 	c.gone = true
 	if c.err == nil {
-		b := c.out()
+		b := c.out(0)
 		*b = appendGoAway(*b, c.seen, why.code)
 		c.kick()
 	}

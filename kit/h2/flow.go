@@ -75,12 +75,12 @@ func (c *conn) passOn() {
 func (c *conn) credit(st *stream, n int) {
 	due := c.inflow.give(n)
 	if due > 0 {
-		b := c.out()
+		b := c.out(0)
 		*b = appendWindow(*b, 0, due)
 	}
 	if st != nil && !st.ended && st.err == nil {
 		if own := st.inflow.give(n); own > 0 {
-			b := c.out()
+			b := c.out(0)
 			*b = appendWindow(*b, st.id, own)
 			due += own
 		}

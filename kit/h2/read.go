@@ -82,7 +82,7 @@ func (c *conn) control() (*[]byte, error) {
 		return nil, &connError{enhanceYourCalm, "too many frames to answer that are not read"}
 	}
 	c.kick()
-	return c.out(), nil
+	return c.out(0), nil
 }
 
 // resetByReader resets the stream of an error.

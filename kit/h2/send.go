@@ -16,10 +16,10 @@ const (
 	turns = 8
 )
 
-// out is where frames to be sent are appended. c.mu is held.
-func (c *conn) out() *[]byte {
+// out is where frames to be sent are appended, about n bytes of them. c.mu is held.
+func (c *conn) out(n int) *[]byte {
 	if c.pending == nil {
-		c.pending = c.server.buffers.get(512)
+		c.pending = c.server.buffers.get(min(max(n, 512), sendFrom+minMaxFrame))
 	}
 	return c.pending
 }
@@ -129,10 +129,10 @@ func (c *conn) write(st *stream, a answer) error {
 	left := len(a.data) + len(a.more)
 	ends := a.end && a.trailer == nil // the last frame that is not a trailer says so
 	if a.block != nil {
-		b := c.out()
+		b := c.out(2*headLen + len(a.block) + left)
 		*b = appendBlock(*b, st.id, a.block, ends && left == 0, c.maxFrame)
 	} else if left == 0 && ends {
-		b := c.out()
+		b := c.out(0)
 		*b = appendHead(*b, frame{kind: frameData, flags: flagEndStream, stream: st.id})
 	}
 	for left > 0 {
@@ -147,7 +147,7 @@ func (c *conn) write(st *stream, a answer) error {
 		}
 		c.window -= int64(n)
 		st.window -= int64(n)
-		b := c.out()
+		b := c.out(2*headLen + n + left)
 		*b = appendHead(*b, f)
 		k := min(n, len(a.data))
 		*b = append(append(*b, a.data[:k]...), a.more[:n-k]...)
@@ -157,7 +157,7 @@ func (c *conn) write(st *stream, a answer) error {
 		}
 	}
 	if a.trailer != nil {
-		b := c.out()
+		b := c.out(0)
 		*b = appendBlock(*b, st.id, a.trailer, true, c.maxFrame)
 	}
 	if a.end {
@@ -182,7 +182,7 @@ func (c *conn) over(st *stream) {
 
 // tidy queues a RST_STREAM. c.mu is held.
 func (c *conn) tidy(id uint32, why code) {
-	b := c.out()
+	b := c.out(0)
 	*b = appendReset(*b, id, why)
 	c.tidied[c.tidiedAt%len(c.tidied)] = id
 	c.tidiedAt++

@@ -139,7 +139,7 @@ func (b body) Read(p []byte) (int, error) {
 	if st.goOn {
 		st.goOn = false
 		if st.err == nil && !st.ended {
-			out := c.out()
+			out := c.out(0)
 			*out = appendBlock(*out, st.id, []byte(statusContinue), false, c.maxFrame)
 			c.kick()
 		}
