@@ -78,7 +78,7 @@ func (s *Server) healthChecks() []check {
 			"apiservice-discovery-controller", "kube-apiserver-autoregistration")
 	}
 	list = append(list, check{name: "shutdown", pages: onlyReadyz, ok: func(context.Context) error {
-		if open(s.ending, "") == nil {
+		if s.ending.Err() != nil {
 			return errors.New("process is shutting down")
 		}
 		return nil

@@ -112,9 +112,10 @@ type Server struct {
 
 	stages map[string]chan struct{} // of the start, closed as they are done; see stage
 
-	ready  chan struct{} // closed when the server answers everything
-	ending chan struct{} // closed when it begins to end
-	ended  chan struct{} // closed when Run returns
+	ready  chan struct{}      // closed when the server answers everything
+	ending context.Context    // is over when the server begins to end
+	end    context.CancelFunc // of ending
+	ended  chan struct{}      // closed when Run returns
 	checks []check
 }
 
@@ -123,7 +124,8 @@ func New(d Deps) (*Server, error) {
 	if d.Store == nil || d.Authn == nil || d.Authz == nil || len(d.Kinds) == 0 {
 		return nil, errors.New("an API server needs a store, kinds, an authenticator and an authorizer")
 	}
-	s := &Server{deps: d, log: d.Log, now: d.Now, metrics: newMetrics(), flow: flow.New(d.Seats), ready: make(chan struct{}), ending: make(chan struct{}), ended: make(chan struct{}), stages: map[string]chan struct{}{}}
+	s := &Server{deps: d, log: d.Log, now: d.Now, metrics: newMetrics(), flow: flow.New(d.Seats), ready: make(chan struct{}), ended: make(chan struct{}), stages: map[string]chan struct{}{}}
+	s.ending, s.end = context.WithCancel(context.Background())
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -297,7 +299,7 @@ const (
 func (s *Server) listen(ctx, inner context.Context) error {
 	if s.deps.Listener == nil { // Local and Handler only
 		<-ctx.Done()
-		close(s.ending)
+		s.end()
 		return nil
 	}
 	srv := &http.Server{
@@ -325,12 +327,12 @@ func (s *Server) listen(ctx, inner context.Context) error {
 	})
 	select {
 	case err := <-failed:
-		close(s.ending)
+		s.end()
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	case <-inner.Done(): // another part has failed
 	}
-	close(s.ending)
+	s.end()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 	defer cancel()
 	if err := srv.Shutdown(limit); err != nil {

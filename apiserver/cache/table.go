@@ -80,7 +80,7 @@ func (c *Cache) Open(ctx context.Context, k *kinds.Kind, resources ...client.Res
 	c.replace(t)
 	if old != nil {
 		old.next = s
-		close(old.gone)
+		old.away()
 	}
 	now := time.Now()
 	for i := range l.events {
@@ -98,7 +98,7 @@ func (c *Cache) Close(s *Shelf) {
 		return
 	}
 	c.replace(t.without(s))
-	close(s.gone)
+	s.away()
 }
 
 // loadShelf reads what is stored of one kind, as of one revision.

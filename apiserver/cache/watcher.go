@@ -81,14 +81,32 @@ type Watcher struct {
 // OnCut has f called when the watcher is cut off: to wake a writer that is stuck. f must not block.
 func (w *Watcher) OnCut(f func()) { w.onCut.Store(&f) }
 
-// Bell rings when there may be something to take.
+// Bell rings when there may be something to take, and when the watcher is cut off or the resource is gone.
 func (w *Watcher) Bell() <-chan struct{} { return w.bell }
 
 // Cut is closed when the watcher has been cut off because it was too slow.
 func (w *Watcher) Cut() <-chan struct{} { return w.cut }
 
+// Ring rings the bell: for those who have something else to tell whoever listens to it.
+func (w *Watcher) Ring() {
+	select {
+	case w.bell <- struct{}{}:
+	default: // it has been rung and not heard yet
+	}
+}
+
 // Gone is closed when the resource is not served any more, or in another way.
 func (w *Watcher) Gone() <-chan struct{} { return w.shelf.gone }
+
+// Over says whether nothing comes any more once all is taken: the watcher was cut off, or the resource is gone.
+func (w *Watcher) Over() bool {
+	select {
+	case <-w.shelf.gone:
+		return true
+	default:
+		return w.dead.Load()
+	}
+}
 
 // Take appends what has happened since the last call, at most limit events, and how far the watcher has now seen: no event up to
 // that revision is still to come. 0 means that there is more to take.
@@ -157,6 +175,16 @@ func (s *Shelf) ring(c *Change, all bool) {
 				}
 			}
 		}
+	}
+}
+
+// away tells every watcher that the resource is gone.
+func (s *Shelf) away() {
+	close(s.gone)
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	for w := range s.watchers {
+		w.Ring()
 	}
 }
 
