@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -173,6 +174,7 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 	if err := a.checkAdmission(ctx, r, c, o); err != nil {
 		return Answer{}, err
 	}
+	s.asStored(o)
 	if o.GetDeletionTimestamp() != nil && goneAfter(o) {
 		answer, err := a.finish(ctx, s, old, o, r.DryRun)
 		if err == nil { // the client has asked for a change, and is told what it has made
@@ -259,18 +261,14 @@ func prepareChange(s *Served, c change, o, old object.Object) {
 
 func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 	m := field.NewPath("metadata")
-	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)
+	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, path.ValidatePathSegmentName, m)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
-	if len(errs) > 0 && s.Kind.Custom != nil { // Kubernetes' checks of custom objects have those of changes of metadata once more
-		errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
-	}
-	if len(errs) > 0 && s.Kind.Custom == nil { // Kubernetes checks metadata for all kinds, and once more for each: the causes come twice
-		if s.Kind.Kind != "Event" {
+	if s.Kind.Custom != nil {
+		if len(errs) > 0 { // Kubernetes' checks of custom objects have those of changes of metadata once more
 			errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
 		}
-		if !c.status && !metaOnce(s.group()) {
-			errs = append(errs, validation.ValidateObjectMetaAccessor(o, s.Namespaced, func(string, bool) []string { return nil }, m)...)
-		}
+	} else {
+		errs = append(errs, metaAgain(s, c, o, old, len(errs) > 0)...)
 	}
 	switch {
 	case c.raw, c.status && c.target.Sub != "status":
@@ -283,6 +281,26 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 		errs = ofVersion(s, o, old, errs)
 	}
 	return errs
+}
+
+// metaAgain is what the checks of a kind find in the metadata of a changed object, which was looked at before for all kinds: most
+// causes come twice or three times, and some only here. bad says that there were any.
+func metaAgain(s *Served, c change, o, old object.Object, bad bool) (errs field.ErrorList) {
+	if metaNever(s.group()) {
+		return nil
+	}
+	m, finalizers := field.NewPath("metadata"), checkFinalizers(s, o)
+	if bad {
+		errs = validation.ValidateObjectMetaAccessorUpdate(o, old, m)
+	}
+	errs = append(errs, finalizers...)
+	if c.status || metaOnce(s.group()) {
+		return errs
+	}
+	if bad || o.GetGenerateName() != old.GetGenerateName() {
+		errs = append(errs, validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)...)
+	}
+	return append(errs, finalizers...)
 }
 
 // matchUpdate says whether o can take the place of old at all.

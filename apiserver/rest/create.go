@@ -136,6 +136,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	if err := a.admission.Check(ctx, r); err != nil {
 		return nil, failure(err)
 	}
+	s.asStored(o)
 	if r.DryRun {
 		if _, ok := s.Shelf.Get(r.Key); ok {
 			return nil, taken(s, r.Key)
@@ -198,11 +199,18 @@ func checkMeta(s *Served, o object.Object) field.ErrorList {
 			errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
 		}
 	}
-	if s.Kind.Custom == nil && !slices.Contains(anyFinalizer[:], s.Kind.Group) && s.Kind.Kind != "Event" {
-		for i, f := range o.GetFinalizers() {
-			if !strings.Contains(f, "/") && !slices.Contains(standardFinalizers[:], f) {
-				errs = append(errs, field.Invalid(m.Child("finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
-			}
+	return append(errs, checkFinalizers(s, o)...)
+}
+
+// checkFinalizers wants finalizers without a domain to be those of Kubernetes.
+func checkFinalizers(s *Served, o object.Object) (errs field.ErrorList) {
+	if s.Kind.Custom != nil || slices.Contains(anyFinalizer[:], s.Kind.Group) || s.Kind.Kind == "Event" {
+		return nil
+	}
+	for i, f := range o.GetFinalizers() {
+		if !strings.Contains(f, "/") && !slices.Contains(standardFinalizers[:], f) {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), f,
+				"name is neither a standard finalizer name nor is it fully qualified"))
 		}
 	}
 	return errs

@@ -24,6 +24,7 @@ type Served struct {
 
 	managers managers // custom kinds only
 	filters  sync.Map // owners.Filter by subresource, made on first use
+	empties  whereEmpty
 }
 
 // table is what is served. It is never written to: kinds that come and go make a new one.

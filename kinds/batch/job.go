@@ -69,9 +69,6 @@ func defaultJobSpec(s *batch.JobSpec) {
 // defaultJobTemplate fills what is filled in the Jobs of a CronJob's template, too.
 func defaultJobTemplate(s *batch.JobSpec) {
 	if p := s.PodFailurePolicy; p != nil {
-		if len(p.Rules) == 0 {
-			p.Rules = nil
-		}
 		for i := range p.Rules {
 			for j := range p.Rules[i].OnPodConditions {
 				if c := &p.Rules[i].OnPodConditions[j]; c.Status == "" {

@@ -318,6 +318,39 @@ func secretRef(e *check.Errors, p *field.Path, r *core.SecretReference) {
 	}
 }
 
+// gaLabel is the name that a label of nodes has had since it is no longer beta.
+func gaLabel(key string) string {
+	switch key {
+	case core.LabelFailureDomainBetaZone:
+		return core.LabelTopologyZone
+	case core.LabelFailureDomainBetaRegion:
+		return core.LabelTopologyRegion
+	case core.LabelInstanceType:
+		return core.LabelInstanceTypeStable
+	case "beta.kubernetes.io/os":
+		return core.LabelOSStable
+	case "beta.kubernetes.io/arch":
+		return core.LabelArchStable
+	}
+	return key
+}
+
+// sameNodes says whether a volume that could be used where was says still is, but for labels that have their newer names.
+func sameNodes(now, was *core.VolumeNodeAffinity) bool {
+	if now != nil && now.Required != nil && was.Required != nil && len(now.Required.NodeSelectorTerms) == len(was.Required.NodeSelectorTerms) {
+		was = was.DeepCopy()
+		for i, term := range was.Required.NodeSelectorTerms {
+			exprs := now.Required.NodeSelectorTerms[i].MatchExpressions
+			for j := range min(len(exprs), len(term.MatchExpressions)) {
+				if newer := gaLabel(term.MatchExpressions[j].Key); newer == exprs[j].Key {
+					term.MatchExpressions[j].Key = newer
+				}
+			}
+		}
+	}
+	return equality.Semantic.DeepEqual(now, was)
+}
+
 func validateVolumeUpdate(v, old *core.PersistentVolume) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		volumeObject(e, v) // Kubernetes looks twice: the causes come twice
@@ -331,8 +364,8 @@ func validateVolumeUpdate(v, old *core.PersistentVolume) field.ErrorList {
 				check.Diff(old.Spec.PersistentVolumeSource, now)))
 		}
 		e.Immutable(field.NewPath("volumeMode"), v.Spec.VolumeMode, old.Spec.VolumeMode)
-		if old.Spec.NodeAffinity != nil {
-			e.Immutable(field.NewPath("nodeAffinity"), v.Spec.NodeAffinity, old.Spec.NodeAffinity)
+		if old.Spec.NodeAffinity != nil && !sameNodes(v.Spec.NodeAffinity, old.Spec.NodeAffinity) {
+			e.Invalid(field.NewPath("nodeAffinity"), v.Spec.NodeAffinity, "field is immutable, except for updating from beta label to GA")
 		}
 		if old.Spec.VolumeAttributesClassName != nil && v.Spec.VolumeAttributesClassName == nil {
 			e.Forbidden(specPath.Child("volumeAttributesClassName"), "update from non-nil value to nil is forbidden")

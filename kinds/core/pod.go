@@ -90,7 +90,9 @@ func preparePod(p, old *core.Pod) {
 	if old != nil {
 		return
 	}
-	p.Status = core.PodStatus{Phase: core.PodPending, QOSClass: QOS(p)}
+	class := p.Status.QOSClass
+	orElse(&class, QOS(p))
+	p.Status = core.PodStatus{Phase: core.PodPending, QOSClass: class}
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []core.PodCondition{{
 			Type: core.PodScheduled, Status: core.ConditionFalse,
@@ -129,6 +131,7 @@ func appArmorFields(p *core.Pod) {
 func preparePodStatus(p, old *core.Pod) {
 	p.DeletionTimestamp = old.DeletionTimestamp
 	p.OwnerReferences = old.OwnerReferences
+	gated.DropStatus(&p.Status, &old.Status)
 	orElse(&p.Status.QOSClass, old.Status.QOSClass)
 	orElse(&p.Status.ObservedGeneration, old.Status.ObservedGeneration)
 	seen := map[core.PodConditionType]int64{}

@@ -17,6 +17,7 @@ func validateServiceUpdate(s, old *core.Service) field.ErrorList {
 		if s.Spec.Type == core.ServiceTypeLoadBalancer && old.Spec.Type == core.ServiceTypeLoadBalancer && !samePtr(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 			e.Invalid(specPath.Child("loadBalancerClass"), s.Spec.LoadBalancerClass, "may not change once set")
 		}
+		loadBalancerClass(e, s) // Kubernetes looks at it twice: its causes come twice
 		if needsHealthCheck(s) && needsHealthCheck(old) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 			e.Forbidden(specPath.Child("healthCheckNodePort"), "field is immutable")
 		}

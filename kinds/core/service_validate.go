@@ -251,15 +251,16 @@ func EndpointIP(e *check.Errors, p *field.Path, v string) {
 	}
 }
 
+const onlyBalanced = "may only be used when `type` is 'LoadBalancer'"
+
 func loadBalancer(e *check.Errors, s, old *core.Service) {
-	const only = "may only be used when `type` is 'LoadBalancer'"
 	is := s.Spec.Type == core.ServiceTypeLoadBalancer
 	p := specPath.Child("LoadBalancerSourceRanges")
 	annotated, ok := s.Annotations[core.AnnotationLoadBalancerSourceRangesKey]
 	switch {
 	case len(s.Spec.LoadBalancerSourceRanges) > 0:
 		if !is {
-			e.Forbidden(p, only)
+			e.Forbidden(p, onlyBalanced)
 		}
 		var before []string
 		if old != nil {
@@ -271,7 +272,7 @@ func loadBalancer(e *check.Errors, s, old *core.Service) {
 	case ok:
 		p = metaPath.Child("annotations").Key(core.AnnotationLoadBalancerSourceRangesKey)
 		if !is {
-			e.Forbidden(p, only)
+			e.Forbidden(p, onlyBalanced)
 		}
 		if annotated = strings.TrimSpace(annotated); annotated != "" {
 			for _, r := range trimAll(strings.Split(annotated, ",")) {
@@ -280,17 +281,21 @@ func loadBalancer(e *check.Errors, s, old *core.Service) {
 		}
 	}
 	if s.Spec.AllocateLoadBalancerNodePorts != nil && !is {
-		e.Forbidden(specPath.Child("allocateLoadBalancerNodePorts"), only)
+		e.Forbidden(specPath.Child("allocateLoadBalancerNodePorts"), onlyBalanced)
 	}
 	if s.Spec.AllocateLoadBalancerNodePorts == nil && is {
 		e.Required(field.NewPath("allocateLoadBalancerNodePorts"), "")
 	}
-	if c := s.Spec.LoadBalancerClass; c != nil {
-		if is {
-			e.QualifiedName(specPath.Child("loadBalancerClass"), *c)
-		} else {
-			e.Forbidden(specPath.Child("loadBalancerClass"), only)
-		}
+	loadBalancerClass(e, s)
+}
+
+func loadBalancerClass(e *check.Errors, s *core.Service) {
+	switch p, c := specPath.Child("loadBalancerClass"), s.Spec.LoadBalancerClass; {
+	case c == nil:
+	case s.Spec.Type == core.ServiceTypeLoadBalancer:
+		e.QualifiedName(p, *c)
+	default:
+		e.Forbidden(p, onlyBalanced)
 	}
 }
 

@@ -41,9 +41,6 @@ func defaultVolume(v *core.Volume) {
 
 func defaultProjected(p *core.ProjectedVolumeSource) {
 	orPtr(&p.DefaultMode, core.ProjectedVolumeSourceDefaultMode)
-	if len(p.Sources) == 0 {
-		p.Sources = nil // as it is stored
-	}
 	for _, s := range p.Sources {
 		if s.DownwardAPI != nil {
 			defaultFiles(s.DownwardAPI.Items)

@@ -23,12 +23,6 @@ var EndpointSlice = kinds.Def[discovery.EndpointSlice, *discovery.EndpointSlice]
 	ValidateUpdate: validateSlice,
 	Warn:           warnSlice,
 	Default: func(s *discovery.EndpointSlice) {
-		if len(s.Ports) == 0 { // as it comes back from the store
-			s.Ports = nil
-		}
-		if len(s.Endpoints) == 0 {
-			s.Endpoints = nil
-		}
 		for i := range s.Ports {
 			p := &s.Ports[i]
 			if p.Name == nil {

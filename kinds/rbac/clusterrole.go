@@ -15,7 +15,6 @@ var ClusterRole = kinds.Def[rbac.ClusterRole, *rbac.ClusterRole]{
 	Path:     "rbac.authorization.k8s.io/v1/clusterroles",
 	Cluster:  true,
 	Name:     path.ValidatePathSegmentName,
-	Default:  func(r *rbac.ClusterRole) { noneIsNil(&r.Rules) },
 	Validate: validateClusterRole,
 	Columns:  kinds.Described(kinds.Columns("Name", "Created At:date"), metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]),
 	Row: func(r *rbac.ClusterRole, _ time.Time) []any {

@@ -14,17 +14,9 @@ import (
 var Role = kinds.Def[rbac.Role, *rbac.Role]{
 	Path:     "rbac.authorization.k8s.io/v1/roles",
 	Name:     path.ValidatePathSegmentName,
-	Default:  func(r *rbac.Role) { noneIsNil(&r.Rules) },
 	Validate: validateRole,
 	Columns:  kinds.Described(kinds.Columns("Name", "Created At:date"), metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]),
 	Row: func(r *rbac.Role, _ time.Time) []any {
 		return []any{r.Name, r.CreationTimestamp.UTC().Format(time.RFC3339)}
 	},
-}
-
-// noneIsNil makes no rules those that are stored and read again.
-func noneIsNil(rules *[]rbac.PolicyRule) {
-	if len(*rules) == 0 {
-		*rules = nil
-	}
 }

@@ -86,12 +86,7 @@ func driverRow(d *storage.CSIDriver, now time.Time) []any {
 var CSINode = kinds.Def[storage.CSINode, *storage.CSINode]{
 	Path:      "storage.k8s.io/v1/csinodes",
 	Versioned: true,
-	Default: func(n *storage.CSINode) {
-		if len(n.Spec.Drivers) == 0 { // as it comes back from the store
-			n.Spec.Drivers = nil
-		}
-	},
-	Validate: validateCSINode, ValidateUpdate: validateCSINodeUpdate,
+	Validate:  validateCSINode, ValidateUpdate: validateCSINodeUpdate,
 	Cluster: true,
 	Columns: kinds.Columns("Name", "Drivers:integer|Drivers indicates the number of CSI drivers registered on the node", "Age"),
 	Row: func(n *storage.CSINode, now time.Time) []any {

@@ -77,3 +77,24 @@ func TestPrepare(t *testing.T) {
 		t.Error("an object loses what it had")
 	}
 }
+
+func TestDropStatus(t *testing.T) {
+	full := func() *core.PodStatus {
+		return &core.PodStatus{
+			NodeAllocatableResourceClaimStatuses: make([]core.NodeAllocatableResourceClaimStatus, 1),
+			VolumeHealth:                         make([]core.PodVolumeHealth, 1),
+			ContainerStatuses: []core.ContainerStatus{{
+				VolumeMounts: []core.VolumeMountStatus{{Name: "v", VolumeStatus: &core.VolumeStatus{}}},
+			}},
+		}
+	}
+	want := &core.PodStatus{ContainerStatuses: []core.ContainerStatus{{VolumeMounts: []core.VolumeMountStatus{{Name: "v"}}}}}
+	got := full()
+	if DropStatus(got, &core.PodStatus{}); !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("a status gets what is switched off: %+v", got)
+	}
+	got = full()
+	if DropStatus(got, full()); !equality.Semantic.DeepEqual(got, full()) {
+		t.Errorf("a status loses what it had: %+v", got)
+	}
+}

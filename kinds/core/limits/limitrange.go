@@ -23,9 +23,6 @@ var LimitRange = kinds.Def[core.LimitRange, *core.LimitRange]{
 	Path:  "v1/limitranges",
 	Short: []string{"limits"},
 	Default: func(l *core.LimitRange) {
-		if len(l.Spec.Limits) == 0 {
-			l.Spec.Limits = nil // as it is stored
-		}
 		for i := range l.Spec.Limits {
 			defaultLimit(&l.Spec.Limits[i])
 		}

@@ -1,0 +1,46 @@
+package rest
+
+import (
+	"testing"
+
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"proa.dev/kinds"
+)
+
+// The causes that a change of metadata has besides those that every kind finds.
+func TestMetaAgain(t *testing.T) {
+	object := func(change func(*core.ConfigMap)) *core.ConfigMap {
+		o := &core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "n", ResourceVersion: "1"}}
+		change(o)
+		return o
+	}
+	odd := func(o *core.ConfigMap) { o.Finalizers = []string{"odd"} }
+	for _, c := range []struct {
+		path   string
+		status bool
+		change func(*core.ConfigMap)
+		want   string
+	}{
+		{"v1/configmaps", false, func(*core.ConfigMap) {}, ""},
+		{"v1/configmaps", false, func(o *core.ConfigMap) { o.Finalizers = []string{"example.com/x", "kubernetes"} }, ""},
+		{"v1/configmaps", false, odd, "metadata.finalizers[0] metadata.finalizers[0] "},
+		{"v1/configmaps", true, odd, "metadata.finalizers[0] "},
+		{"v1/services", false, odd, "metadata.finalizers[0] "},
+		{"coordination.k8s.io/v1/leases", false, odd, ""},
+		{"policy/v1/poddisruptionbudgets", false, odd, ""},
+		{"v1/configmaps", false, func(o *core.ConfigMap) { o.GenerateName = "Bad_" }, "metadata.generateName "},
+		{"v1/services", false, func(o *core.ConfigMap) { o.GenerateName = "Bad_" }, ""},
+	} {
+		s := &Served{Resource: kinds.ParsePath(c.path), Kind: &kinds.Kind{Resource: kinds.ParsePath(c.path), Name: kinds.SubdomainName}}
+		s.Namespaced = true
+		got := ""
+		for _, err := range metaAgain(s, change{status: c.status}, object(c.change), object(func(*core.ConfigMap) {}), false) {
+			got += err.Field + " "
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.path, got, c.want)
+		}
+	}
+}
