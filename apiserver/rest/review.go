@@ -24,6 +24,9 @@ func (a *API) review(ctx context.Context, s *Served, t client.Target, o object.O
 		}
 	}
 	o.GetObjectKind().SetGroupVersionKind(s.GVK())
+	if _, ok := o.(*core.Binding); !ok {
+		a.tracked(ctx, s, "", nil, o, opt.FieldManager)
+	}
 	q := createWith(a.request(ctx, s, admission.Create, ""), opt)
 	q.Key, q.Object = object.KeyOf(o), o
 	if err := a.admission.Admit(ctx, q); err != nil {

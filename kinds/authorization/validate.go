@@ -17,7 +17,7 @@ var specPath = field.NewPath("spec")
 func validateSubject(r *authorization.SubjectAccessReview) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		subject(e, &r.Spec)
-		noMeta(e, r.ObjectMeta, "must be empty")
+		noMeta(e, r.ObjectMeta, "", "must be empty")
 	})
 }
 
@@ -25,16 +25,14 @@ func validateSelf(r *authorization.SelfSubjectAccessReview) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		attributes(e, r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes)
 		selectors(e, r.Spec.ResourceAttributes)
-		noMeta(e, r.ObjectMeta, "must be empty")
+		noMeta(e, r.ObjectMeta, "", "must be empty")
 	})
 }
 
 func validateLocal(r *authorization.LocalSubjectAccessReview) field.ErrorList {
 	return check.Run(func(e *check.Errors) {
 		subject(e, &r.Spec)
-		m := r.ObjectMeta
-		m.Namespace = ""
-		noMeta(e, m, "must be empty except for namespace")
+		noMeta(e, r.ObjectMeta, r.Namespace, "must be empty except for namespace")
 		if a := r.Spec.ResourceAttributes; a != nil && a.Namespace != r.Namespace {
 			e.Invalid(field.NewPath("spec.resourceAttributes.namespace"), a.Namespace, "must match metadata.namespace")
 		}
@@ -97,9 +95,9 @@ func oneForm(e *check.Errors, p *field.Path, raw string, requirements int) {
 	}
 }
 
-func noMeta(e *check.Errors, m metav1.ObjectMeta, detail string) {
-	m.ManagedFields = nil
-	if !equality.Semantic.DeepEqual(m, metav1.ObjectMeta{}) {
+// noMeta wants metadata to have nothing but this namespace. What the server itself has written there does not count.
+func noMeta(e *check.Errors, m metav1.ObjectMeta, namespace, detail string) {
+	if !equality.Semantic.DeepEqual(m, metav1.ObjectMeta{Namespace: namespace, ManagedFields: m.ManagedFields}) {
 		e.Invalid(field.NewPath("metadata"), m, detail)
 	}
 }
