@@ -4,7 +4,7 @@
 //	source -> pod (next: what to do; worker: does it) -> cri -> the runtime
 //	            |- volume, probe                          \- its events wake the worker
 //	            \- status -> the API
-//	node: the Node object and lease     serve: the node's API     logs, imagegc: what has to be bounded
+//	node: the Node object and lease     serve: the node's API     logs, imagegc: what has to be bounded     stats: what is used
 //
 // A kubelet holds no state that matters: killed at any moment, the next one finds everything in the runtime, on disk and in the API, and
 // restarts no container. It imports client, client/record, kinds, object and kit, and speaks CRI only. Read kubelet.go, then

@@ -209,7 +209,8 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	)
 	if k.deps.Serve.Listener != nil {
 		srv, err := serve.New(serve.Deps{
-			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec,
+			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec, Probes: k.probes.Page,
+			Images: k.deps.Images, Volume: k.volumes.Counted,
 			Listener: k.deps.Serve.Listener, TLS: k.deps.Serve.TLS, CAs: k.deps.Serve.CAs, Log: k.deps.Log,
 		})
 		if err != nil {

@@ -40,6 +40,7 @@ import (
 	"proa.dev/runtime/image"
 	"proa.dev/runtime/oci/ocitest"
 	"proa.dev/runtime/sandbox"
+	"proa.dev/runtime/snapshot"
 )
 
 func TestMain(m *testing.M) {
@@ -65,6 +66,10 @@ func (i *images) Prepare(_ context.Context, key, _ string) (image.Rootfs, error)
 	i.held[key] = true
 	r := image.Rootfs{Lower: []string{i.layer}, Upper: filepath.Join(i.dir, key, "u"), Work: filepath.Join(i.dir, key, "w")}
 	return r, errors.Join(os.MkdirAll(r.Upper, 0o755), os.MkdirAll(r.Work, 0o755))
+}
+
+func (i *images) SnapshotUsage(context.Context, string) (snapshot.Usage, error) {
+	return snapshot.Usage{}, nil
 }
 
 func (i *images) Release(_ context.Context, key string) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ContentType is that of a Page.
@@ -40,6 +41,15 @@ var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 // Value adds one series of the metric under way.
 func (p *Page) Value(labels string, v float64) { p.series("", labels, "", number(v)) }
+
+// ValueAt adds one series with the time at which it was read, if that is known.
+func (p *Page) ValueAt(labels string, v float64, at time.Time) {
+	text := number(v)
+	if !at.IsZero() {
+		text += " " + strconv.FormatInt(at.UnixMilli(), 10)
+	}
+	p.series("", labels, "", text)
+}
 
 func (p *Page) series(suffix, labels, le, value string) {
 	p.WriteString(p.name)

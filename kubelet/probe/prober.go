@@ -9,6 +9,7 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/spec"
 	"proa.dev/object"
@@ -86,6 +87,8 @@ type probe struct {
 	tries   int  // extra tries so far
 	decided bool // succeeded once, or a whole period has gone by
 	next    time.Time
+	counts  [2]int64 // results: failures, successes
+	took    *prom.Histogram
 }
 
 // Start begins to probe an instance. A second Start of the same instance is harmless.
@@ -119,7 +122,7 @@ func (p *Prober) add(c *container, kind string, s *core.Probe) {
 	if s == nil {
 		return
 	}
-	b := &probe{kind: kind, spec: s, decided: c.Was != nil}
+	b := &probe{kind: kind, spec: s, decided: c.Was != nil, took: durations.New()}
 	c.probes = append(c.probes, b)
 	b.next = c.Started.Add(time.Duration(s.InitialDelaySeconds) * time.Second)
 	b.timer = time.AfterFunc(time.Until(b.next), func() { p.fire(c, b) })
@@ -188,7 +191,9 @@ func (p *Prober) fire(c *container, b *probe) {
 	b.cancel = cancel
 	p.mu.Unlock()
 
+	began := time.Now()
 	ok, message := check(ctx, p.Runtime, c.Target, s)
+	took := time.Since(began)
 	ended := p.ctx.Err() != nil
 	cancel()
 
@@ -206,6 +211,7 @@ func (p *Prober) fire(c *container, b *probe) {
 	changed := false
 	if !extra {
 		b.decided = true
+		b.count(ok, took)
 		changed = p.settle(c, b, ok)
 		if !c.gone && b.spec != nil {
 			for b.next = b.next.Add(period(s)); !b.next.After(now); b.next = b.next.Add(period(s)) {

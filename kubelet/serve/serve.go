@@ -17,9 +17,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"proa.dev/client"
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/stats"
 	"proa.dev/object"
 )
 
@@ -37,10 +39,14 @@ type Host interface {
 
 // Deps are what a Server needs.
 type Deps struct {
-	Client   client.Client // for reviews of tokens and access
-	View     client.View
-	Runtime  cri.Runtime
-	Host     Host
+	Client  client.Client // for reviews of tokens and access
+	View    client.View
+	Runtime cri.Runtime
+	Host    Host
+	Images  cri.Images // nil: nothing is said of image file systems
+	// Volume says where a volume of a pod lies whose size counts; nil: none counts.
+	Volume   func(pod *core.Pod, v *core.Volume) (path string, ok bool)
+	Probes   func() *prom.Page // results of probes
 	Node     *spec.Node
 	Listener net.Listener
 	TLS      *tls.Config           // certificates; client certificates are asked for and verified here
@@ -52,8 +58,9 @@ type Deps struct {
 // Server is the node's API.
 type Server struct {
 	Deps
-	gate *gate
-	http *http.Server
+	gate  *gate
+	stats *stats.Collector
+	http  *http.Server
 }
 
 // New starts nothing.
@@ -62,6 +69,7 @@ func New(d Deps) (*Server, error) {
 		d.Logs = "/var/log"
 	}
 	s := &Server{Deps: d, gate: newGate(d.Client, d.Node.Name, d.CAs)}
+	s.stats = stats.New(stats.Deps{Runtime: d.Runtime, Images: d.Images, Host: d.Host, Node: d.Node, Volume: d.Volume})
 	s.http = &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: 30 * time.Second,
@@ -124,6 +132,8 @@ func (s *Server) Handler() http.Handler {
 	m.HandleFunc("GET /stats/summary", s.summary)
 	m.HandleFunc("GET /metrics", s.metrics)
 	m.HandleFunc("GET /metrics/resource", s.resourceMetrics)
+	m.HandleFunc("GET /metrics/cadvisor", s.cadvisorMetrics)
+	m.HandleFunc("GET /metrics/probes", s.probeMetrics)
 	m.Handle("GET /logs/", http.StripPrefix("/logs/", http.FileServer(http.Dir(s.Logs))))
 	return s.gate.guard(m)
 }

@@ -26,6 +26,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/control/controltest"
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/cri/critest"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/spec"
@@ -94,7 +95,8 @@ func setup(t *testing.T) (*Server, *host, *int) {
 	rt := critest.New()
 	s, err := New(Deps{
 		Client: reviewer{asked: &asked}, View: controltest.New(t).View(), Runtime: rt, Host: h, Node: &spec.Node{Name: "n1"}, Logs: t.TempDir(),
-		Log: slog.New(slog.DiscardHandler),
+		Probes: func() *prom.Page { return &prom.Page{} },
+		Log:    slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +131,7 @@ func TestGate(t *testing.T) {
 		{"GET", "/pods", "bob", 403, "Forbidden (user=bob, verb=get, resource=nodes, subresource(s)=[pods proxy])"},
 		{"POST", "/run/ns/web/c?cmd=id", "bob", 403, "verb=create, resource=nodes, subresource(s)=[proxy]"},
 		{"GET", "/metrics", "alice", 200, "kubelet_running_pods 1\n"},
-		{"GET", "/metrics/resource", "alice", 200, "# TYPE container_memory_working_set_bytes gauge"},
+		{"GET", "/metrics/resource", "alice", 200, "# TYPE node_memory_working_set_bytes gauge"},
 		{"GET", "/logs/../../etc/passwd", "alice", 307, ""},
 		{"GET", "/nothing", "alice", 404, ""},
 	} {

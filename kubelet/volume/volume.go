@@ -103,6 +103,15 @@ func (v *Volumes) one(ctx context.Context, pod *core.Pod, vol *core.Volume, now 
 	return time.Time{}, errors.New("no volume plugin matched")
 }
 
+// Counted is where a volume lies whose size is the pod's business: not a directory of the host's, nor an image.
+func (v *Volumes) Counted(pod *core.Pod, vol *core.Volume) (path string, ok bool) {
+	if vol.HostPath != nil || vol.Image != nil {
+		return "", false
+	}
+	path, _, err := v.Path(pod, vol)
+	return path, err == nil
+}
+
 // Path is where a volume of the pod lies on the node, and whether it may only be read.
 func (v *Volumes) Path(pod *core.Pod, vol *core.Volume) (path string, readOnly bool, err error) {
 	switch {

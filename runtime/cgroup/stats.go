@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,6 +20,17 @@ type Stats struct {
 	Limit      uint64 // 0: none
 	Swap       uint64
 	Pids       uint64
+	// How long tasks have waited; nil where the kernel does not say: it does so for groups of v2.
+	CPUPressure, MemoryPressure, IOPressure *Pressure
+}
+
+// Pressure is pressure stall information: some tasks waited, or all did (Full).
+type Pressure struct{ Some, Full Stall }
+
+// Stall is the share of time lost in the last 10, 60 and 300 seconds, in percent, and all of it in microseconds.
+type Stall struct {
+	Avg10, Avg60, Avg300 float64
+	Total                uint64
 }
 
 // Stats reads the group's figures. A file that is missing counts as zero, because hosts differ in their controllers.
@@ -51,7 +63,31 @@ func (g *Group) statsUnified() Stats {
 	s.Limit = readNumber(dir, "memory.max")
 	s.Swap = readNumber(dir, "memory.swap.current")
 	s.Pids = readNumber(dir, "pids.current")
+	s.CPUPressure, s.MemoryPressure, s.IOPressure = readPressure(dir, "cpu.pressure"), readPressure(dir, "memory.pressure"), readPressure(dir, "io.pressure")
 	return s
+}
+
+// readPressure reads "some avg10=0.00 avg60=0.00 avg300=0.00 total=0" and the same of "full"; nil where there is nothing to read.
+func readPressure(dir, file string) *Pressure {
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return nil // no PSI in this kernel, or switched off: reading fails with EOPNOTSUPP then
+	}
+	var p Pressure
+	for line := range strings.Lines(string(data)) {
+		kind, rest, _ := strings.Cut(line, " ")
+		var s Stall
+		if n, _ := fmt.Sscanf(rest, "avg10=%f avg60=%f avg300=%f total=%d", &s.Avg10, &s.Avg60, &s.Avg300, &s.Total); n != 4 {
+			continue
+		}
+		switch kind {
+		case "some":
+			p.Some = s
+		case "full":
+			p.Full = s
+		}
+	}
+	return &p
 }
 
 func without(a, b uint64) uint64 {

@@ -298,6 +298,9 @@ func TestResources(t *testing.T) {
 	if err != nil || stats.Stats.Linux.Memory.WorkingSetBytes.GetValue() == 0 || len(stats.Stats.Linux.Containers) != 1 {
 		t.Errorf("pod figures %v, %v", stats, err)
 	}
+	if l := stats.Stats.Linux; l.Network == nil || l.Containers[0].WritableLayer.UsedBytes.GetValue() != 12 {
+		t.Errorf("network %v, layer %v; want some, and 12 bytes", l.Network, l.Containers[0].WritableLayer)
+	}
 }
 
 func TestLogReopen(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"proa.dev/runtime/image"
 	"proa.dev/runtime/oci/ocitest"
 	"proa.dev/runtime/sandbox"
+	"proa.dev/runtime/snapshot"
 )
 
 func TestMain(m *testing.M) {
@@ -50,6 +51,13 @@ func (i *boxImages) Prepare(_ context.Context, key, _ string) (image.Rootfs, err
 
 func (i *boxImages) Release(_ context.Context, key string) error {
 	return os.RemoveAll(filepath.Join(i.dir, key))
+}
+
+func (i *boxImages) SnapshotUsage(_ context.Context, key string) (snapshot.Usage, error) {
+	if _, err := os.Stat(filepath.Join(i.dir, key)); err != nil {
+		return snapshot.Usage{}, err
+	}
+	return snapshot.Usage{Bytes: 12, Inodes: 1}, nil
 }
 
 func (i *boxImages) Prepared() []string {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"runtime"
 	"strconv"
 	"time"
 
@@ -62,43 +60,14 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// dialIn connects to a loopback port in a network namespace, IPv4 first. A socket belongs to the namespace that its thread
-// was in when it was made, so the thread goes there and back; if it cannot come back it ends with its goroutine.
-func dialIn(ctx context.Context, netns string, port int32) (net.Conn, error) {
-	if netns == "" {
-		return dialLoopback(ctx, port)
-	}
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	ch := make(chan result, 1)
-	go func() { // awaited below
-		runtime.LockOSThread()
-		home, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-		if err != nil {
-			ch <- result{nil, err}
-			return
-		}
-		defer home.Close()
-		target, err := os.Open(netns)
-		if err != nil {
-			ch <- result{nil, err}
-			return
-		}
-		defer target.Close()
-		if err := unix.Setns(int(target.Fd()), unix.CLONE_NEWNET); err != nil {
-			ch <- result{nil, fmt.Errorf("enter network namespace: %w", err)}
-			return
-		}
-		conn, err := dialLoopback(ctx, port)
-		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
-			runtime.UnlockOSThread()
-		}
-		ch <- result{conn, err}
-	}()
-	r := <-ch
-	return r.conn, r.err
+// dialIn connects to a loopback port in a network namespace, IPv4 first. A socket belongs to the namespace that its thread was in when it
+// was made.
+func dialIn(ctx context.Context, netns string, port int32) (conn net.Conn, err error) {
+	err = within(netns, func() (err error) {
+		conn, err = dialLoopback(ctx, port)
+		return err
+	})
+	return conn, err
 }
 
 func dialLoopback(ctx context.Context, port int32) (net.Conn, error) {

@@ -20,6 +20,7 @@ import (
 	"proa.dev/runtime/keeper"
 	"proa.dev/runtime/oci"
 	"proa.dev/runtime/sandbox"
+	"proa.dev/runtime/snapshot"
 )
 
 // ImageSource is where containers get their images from; *image.Store is one.
@@ -30,6 +31,8 @@ type ImageSource interface {
 	Prepare(ctx context.Context, key, ref string) (image.Rootfs, error)
 	// Release drops it. A key that is not there is no error.
 	Release(ctx context.Context, key string) error
+	// SnapshotUsage measures what the container key has written.
+	SnapshotUsage(ctx context.Context, key string) (snapshot.Usage, error)
 }
 
 // Deps is what a Runtime is made of.

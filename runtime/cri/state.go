@@ -74,6 +74,7 @@ type ctr struct {
 	removed bool
 	oci     *oci.Container                      // made when first needed
 	updated *runtimeapi.LinuxContainerResources // rec.Resources, decoded; nil before an update
+	size    layerSize                           // when last measured
 }
 
 // ctrRecord is what is kept of a container on disk.
