@@ -41,6 +41,18 @@ func Decode(name string, data []byte, out any) error {
 	return errors.Join(errs...)
 }
 
+// Checked is Decode of a file that has more rules than its types; check says which it breaks.
+func Checked(name string, data []byte, out any, check func() []error) error {
+	if err := Decode(name, data, out); err != nil {
+		return err
+	}
+	errs := check()
+	for i := range errs {
+		errs[i] = fmt.Errorf("%s: %w", name, errs[i])
+	}
+	return errors.Join(errs...)
+}
+
 func explain(e string) string {
 	m := lineOf.FindStringSubmatch(e)
 	if m == nil {

@@ -2,7 +2,6 @@ package oidc
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -83,14 +82,8 @@ type Extra struct {
 // Parse reads a file; name stands in its errors, which name the line or the field.
 func Parse(name string, data []byte) (*Config, error) {
 	var c Config
-	if err := strictyaml.Decode(name, data, &c); err != nil {
+	if err := strictyaml.Checked(name, data, &c, c.check); err != nil {
 		return nil, err
-	}
-	if errs := c.check(); len(errs) > 0 {
-		for i := range errs {
-			errs[i] = fmt.Errorf("%s: %w", name, errs[i])
-		}
-		return nil, errors.Join(errs...)
 	}
 	return &c, nil
 }

@@ -216,3 +216,14 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a configuration says, it is read or refused.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer: {url: 'https://a', audiences: [b]}\n  claimMappings: {username: {expression: 'claims.sub'}, extra: [{key: a.b/c, valueExpression: \"'x'\"}]}\n  claimValidationRules: [{expression: 'claims.a == 1'}]\n"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if c, err := Parse("f", data); (c == nil) == (err == nil) {
+			t.Errorf("%v, %v", c, err)
+		}
+	})
+}

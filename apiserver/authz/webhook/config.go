@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -45,14 +44,8 @@ type Hook struct {
 // Parse reads a file; name stands in its errors, which name the line or the field.
 func Parse(name string, data []byte) (*Config, error) {
 	var c Config
-	if err := strictyaml.Decode(name, data, &c); err != nil {
+	if err := strictyaml.Checked(name, data, &c, c.check); err != nil {
 		return nil, err
-	}
-	if errs := c.check(); len(errs) > 0 {
-		for i := range errs {
-			errs[i] = fmt.Errorf("%s: %w", name, errs[i])
-		}
-		return nil, errors.Join(errs...)
 	}
 	return &c, nil
 }

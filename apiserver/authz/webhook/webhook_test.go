@@ -109,3 +109,14 @@ func TestMistakesInTheFile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Whatever a configuration says, it is read or refused.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n- {type: Webhook, name: w, webhook: {timeout: 3s, matchConditions: [{expression: 'request.user == \"a\"'}]}}\n- {type: Node, name: n}\n"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if c, err := Parse("f", data); (c == nil) == (err == nil) {
+			t.Errorf("%v, %v", c, err)
+		}
+	})
+}
