@@ -29,6 +29,17 @@ func internal(d *apiextensions.CustomResourceDefinition) (*hub.CustomResourceDef
 	return out, nil
 }
 
+// guarded makes an error of a panic of the library's checks: they follow a path through additionalProperties that are true or false as if
+// those had a schema.
+func guarded(check func() field.ErrorList) (errs field.ErrorList) {
+	defer func() {
+		if p := recover(); p != nil {
+			errs = field.ErrorList{field.Invalid(field.NewPath("spec", "versions"), "", "a path leads through a schema that does not say what is there")}
+		}
+	}()
+	return check()
+}
+
 // unselectable finds versions that have selectable fields and a schema that is none: the library's checks take them for granted and panic.
 func unselectable(d *apiextensions.CustomResourceDefinition) (errs field.ErrorList) {
 	for i, v := range d.Spec.Versions {
@@ -52,7 +63,7 @@ func validateCreate(d *apiextensions.CustomResourceDefinition) field.ErrorList {
 	if errs != nil {
 		return errs
 	}
-	return without(validation.ValidateCustomResourceDefinition(context.Background(), in),
+	return without(guarded(func() field.ErrorList { return validation.ValidateCustomResourceDefinition(context.Background(), in) }),
 		metavalidation.ValidateObjectMetaAccessor(d, false, anyName, field.NewPath("metadata")))
 }
 
@@ -74,7 +85,7 @@ func change(d, old *apiextensions.CustomResourceDefinition, check func(ctx conte
 		return errs
 	}
 	meta := field.NewPath("metadata")
-	return without(check(context.Background(), in, was), append(metavalidation.ValidateObjectMetaAccessor(d, false, anyName, meta),
+	return without(guarded(func() field.ErrorList { return check(context.Background(), in, was) }), append(metavalidation.ValidateObjectMetaAccessor(d, false, anyName, meta),
 		metavalidation.ValidateObjectMetaAccessorUpdate(d, old, meta)...))
 }
 

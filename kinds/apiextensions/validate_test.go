@@ -24,4 +24,10 @@ func TestSelectableFieldsOfNoSchema(t *testing.T) {
 	if errs := unselectable(d); len(errs) != 0 {
 		t.Errorf("a schema that is one: %v", errs)
 	}
+	// Nor is there a schema where additional properties are only said to be there.
+	d.Spec.Versions[0].Schema.OpenAPIV3Schema = &apiextensions.JSONSchemaProps{Type: "object", AdditionalProperties: &apiextensions.JSONSchemaPropsOrBool{Allows: true}}
+	d.Spec.Versions[0].SelectableFields[0].JSONPath = ".a.b"
+	if errs := validateCreate(d); len(errs) == 0 {
+		t.Error("a path to nowhere is taken")
+	}
 }

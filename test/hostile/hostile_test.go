@@ -75,6 +75,7 @@ var known = []string{
 	"target.name: Required value",                                // a binding to nothing
 	"failed to create typed patch object",                        // an apply whose fields the schema does not have
 	"unknown patch type: ",                                       // a strategic merge patch whose $patch is none
+	"list element types are not identical: ",                     // or whose lists hold this and that
 	"unable to find api field in struct ",                        // one of a field that the type does not have
 	"failed to convert new object",                               // an apply that is no object of its type
 	"unable to determine kind and namespace from url",            // a watch of nothing, in the old way
