@@ -1,7 +1,9 @@
 package apiserver
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime"
 	"sort"
@@ -40,6 +42,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/metrics/slis", s.healthMetrics)
 	mux.HandleFunc("/metrics", s.metricsPage)
 	mux.HandleFunc("/{$}", s.index)
+	s.routeFairness(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := requestOf(r.Context())
 		if h := s.another(r, q); h != nil {
@@ -141,4 +144,22 @@ func (s *Server) plain(w http.ResponseWriter, r *http.Request, v any) {
 		return
 	}
 	s.send(w, r, http.StatusOK, codec.Wanted{}, b)
+}
+
+// routeFairness serves tables of who waits and runs, as Kubernetes does.
+func (s *Server) routeFairness(mux *http.ServeMux) {
+	for name, dump := range map[string]func(io.Writer, *http.Request){
+		"dump_priority_levels": func(w io.Writer, _ *http.Request) { s.flow.DumpLevels(w) },
+		"dump_queues":          func(w io.Writer, _ *http.Request) { s.flow.DumpQueues(w) },
+		"dump_requests": func(w io.Writer, r *http.Request) {
+			s.flow.DumpRequests(w, r.URL.Query().Get("includeRequestDetails") != "")
+		},
+	} {
+		mux.HandleFunc("/debug/api_priority_and_fairness/"+name, func(w http.ResponseWriter, r *http.Request) {
+			var out bytes.Buffer
+			dump(&out, r)
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = w.Write(out.Bytes()) // the client is gone: nobody to tell
+		})
+	}
 }

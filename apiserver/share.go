@@ -27,6 +27,7 @@ func (s *Server) share(next http.Handler) http.Handler {
 		a := flow.Request{User: q.user.Name, Groups: q.user.Groups, Verb: q.verb, Resource: q.resource, Path: r.URL.Path}
 		if q.resource {
 			a.Group, a.Name, a.Sub, a.Namespace = q.target.Group, q.target.Resource.Resource, q.target.Sub, q.target.Namespace
+			a.Version, a.Object = q.target.Version, q.target.Name
 		}
 		place := s.flow.Classify(&a)
 		h, class := w.Header(), place.Class()

@@ -40,6 +40,9 @@ type level struct {
 	rejected [3]uint64 // by reason
 	started  uint64
 	dropped  dropped
+
+	cancelled uint64 // of those who were rejected as too late: their clients had left
+	roll      roll
 }
 
 // lingering is seats that are free from some time on.
@@ -69,6 +72,7 @@ type waiter struct {
 	ready      chan struct{} // closed when it may run
 	began      float64       // when it was let in
 	in         bool
+	entry      *entry
 }
 
 func (q *queue) push(w *waiter) {
@@ -237,6 +241,10 @@ func (l *level) dispatch(now float64) {
 		q.next += w.work.cost(serviceTime)
 		l.bound(q)
 		w.began, w.in = now, true
+		if w.entry != nil {
+			w.entry.began = now
+			l.roll.add(w.entry)
+		}
 		close(w.ready)
 	}
 }

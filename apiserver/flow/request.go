@@ -13,6 +13,8 @@ type Request struct {
 	Sub       string
 	Namespace string // empty: cluster scope
 	Path      string
+	Version   string // of the API, and the name of the object: only to be shown
+	Object    string
 }
 
 // Work is how much of the server a request takes: Seats while it runs and Extra seats for Linger after that, in which the watchers

@@ -230,6 +230,7 @@ type Ticket struct {
 	queue  *queue
 	work   Work
 	began  float64
+	entry  *entry
 }
 
 // Refused says that a request was not let in.
@@ -270,13 +271,18 @@ func (s *Sharer) Classify(r *Request) Place {
 func (s *Sharer) Enter(ctx context.Context, p Place, r *Request, work Work, wait time.Duration) (Ticket, error) {
 	l := p.schema.level
 	t := Ticket{sharer: s, schema: p.schema, level: l}
+	now := s.clock()
+	t.entry = &entry{schema: p.schema, asked: *r, work: work, arrived: now, began: now}
 	if l.exempt {
 		s.exemptBegins()
 		p.schema.counts.began(0)
+		t.entry.work.Seats = max(1, work.Seats)
+		l.mu.Lock()
+		l.roll.add(t.entry)
+		l.mu.Unlock()
 		return t, nil
 	}
 	hash := p.schema.flow(r, s.seed)
-	now := s.clock()
 	l.mu.Lock()
 	t.work = work.within(int(levelSeatsShare * float64(l.nominal)))
 	q, w, why, ok := l.enter(now, hash, t.work)
@@ -289,6 +295,12 @@ func (s *Sharer) Enter(ctx context.Context, p Place, r *Request, work Work, wait
 		return Ticket{}, err
 	}
 	in := w == nil || w.in
+	if t.entry.work, t.entry.queue = t.work, q; w != nil {
+		w.entry = t.entry
+	}
+	if in {
+		l.roll.add(t.entry)
+	}
 	free, linger := l.freed()
 	l.mu.Unlock()
 	t.queue, t.began = q, now
@@ -318,12 +330,16 @@ func (s *Sharer) wait(ctx context.Context, p Place, w *waiter, limit time.Durati
 	case <-ctx.Done():
 	case <-patience.C:
 	}
+	left := ctx.Err() != nil
 	l := p.schema.level
 	now := s.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.giveUp(now, w) {
 		return nil // let in just now
+	}
+	if left {
+		l.cancelled++
 	}
 	p.schema.counts.refused[tooLate].Add(1)
 	l.dropped.add(int64(now))
@@ -355,6 +371,11 @@ func (t *Ticket) Leave() {
 	t.sharer = nil
 	if l == nil || l.exempt {
 		s.exempt.running.Add(-1)
+		if l != nil {
+			l.mu.Lock()
+			l.roll.remove(t.entry)
+			l.mu.Unlock()
+		}
 		if t.schema != nil {
 			t.schema.counts.running.Add(-1)
 		}
@@ -362,6 +383,7 @@ func (t *Ticket) Leave() {
 	}
 	t.schema.counts.running.Add(-1)
 	l.mu.Lock()
+	l.roll.remove(t.entry)
 	l.leave(s.clock(), t.began, t.queue, t.work)
 	free, linger := l.freed()
 	l.mu.Unlock()
