@@ -25,6 +25,15 @@ func (s *server) pages(keys http.Handler) map[string]http.Handler {
 	return out
 }
 
+// writeStoreSize writes how large the store is, where it is this process'.
+func (s *server) writeStoreSize(p *prom.Page) {
+	if s.storeSize == nil {
+		return
+	}
+	p.Head("apiserver_storage_size_bytes", "gauge", "[STABLE] Bytes of the file that the store has allocated.")
+	p.Value(prom.Labels("storage_cluster_id", "etcd-0"), float64(s.storeSize()))
+}
+
 // writeQueues writes what the queues of the controllers have seen, where this server runs them.
 func (s *server) writeQueues(p *prom.Page) {
 	for _, m := range []struct {
@@ -40,4 +49,8 @@ func (s *server) writeQueues(p *prom.Page) {
 		p.Head(m.name, m.kind, m.help)
 		s.queues.Each(func(name string, n queue.Numbers) { p.Value(prom.Labels("name", name), m.of(n)) })
 	}
+	p.Head("workqueue_queue_duration_seconds", "histogram", "[BETA] How long keys waited for a worker.")
+	s.queues.Each(func(name string, n queue.Numbers) { p.Histogram(prom.Labels("name", name), n.Waited) })
+	p.Head("workqueue_work_duration_seconds", "histogram", "[BETA] How long keys were worked on.")
+	s.queues.Each(func(name string, n queue.Numbers) { p.Histogram(prom.Labels("name", name), n.Worked) })
 }

@@ -62,6 +62,7 @@ type server struct {
 	cluster    *pki.Cluster
 	address    netip.Addr // of this machine, as others reach it
 	store      storage
+	storeSize  func() int64  // bytes of the store's file; nil where the store is elsewhere
 	cert       *pki.Rotating // of the API
 	nodeCert   *pki.Rotating // of the kubelet's API; nil without a node
 	toKubelets *pki.Rotating // by which kubelets know the API server
@@ -126,8 +127,12 @@ func (s *server) openStore() (err error) {
 		s.store, err = etcd.Dial(etcd.ExternalConfig{Endpoints: e.Servers, CAFile: e.CA, CertFile: e.Cert, KeyFile: e.Key, Log: s.log})
 		return err
 	}
-	s.store, err = etcd.New(etcd.Config{Dir: filepath.Join(s.config.DataDir, "etcd"), Cluster: s.cluster.Fingerprint(), Log: s.log})
-	return err
+	member, err := etcd.New(etcd.Config{Dir: filepath.Join(s.config.DataDir, "etcd"), Cluster: s.cluster.Fingerprint(), Log: s.log})
+	if err != nil {
+		return err
+	}
+	s.store, s.storeSize = member, member.Size
+	return nil
 }
 
 func (s *server) buildAPI() error {
@@ -174,7 +179,7 @@ func (s *server) buildAPI() error {
 		},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
 		Audit: s.trail, Seats: s.config.API.MaxRequests, Goaway: s.config.API.GoawayChance, Checks: checks, Log: s.log,
-		Metrics: []func(*prom.Page){func(p *prom.Page) { s.reloads.write(p, s.config.Node) }, s.writeQueues},
+		Metrics: []func(*prom.Page){func(p *prom.Page) { s.reloads.write(p, s.config.Node) }, s.writeStoreSize, s.writeQueues},
 	})
 	if err != nil {
 		return err

@@ -6,21 +6,24 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"proa.dev/kit/prom"
 )
 
 // Numbers are what a queue has seen.
 type Numbers struct {
-	Adds, Retries int64 // so far
-	Depth         int   // keys that wait for a worker
-	Unfinished    time.Duration
-	Longest       time.Duration // since the first of the keys that are being worked on was begun; Unfinished is the sum of all
+	Adds, Retries  int64 // so far
+	Depth          int   // keys that wait for a worker
+	Unfinished     time.Duration
+	Longest        time.Duration   // since the first of the keys that are being worked on was begun; Unfinished is the sum of all
+	Waited, Worked *prom.Histogram // how long keys waited for a worker, and were worked on
 }
 
 // Numbers is what q has seen.
 func (q *Queue[K]) Numbers() Numbers {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := Numbers{Adds: q.adds, Retries: q.retries, Depth: len(q.order)}
+	n := Numbers{Adds: q.adds, Retries: q.retries, Depth: len(q.order), Waited: q.waited, Worked: q.worked}
 	for _, w := range q.working {
 		took := time.Since(w.since)
 		n.Unfinished += took

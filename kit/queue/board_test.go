@@ -26,8 +26,10 @@ func TestBoard(t *testing.T) {
 		q.Done(second)
 		q.Retry(second)
 		var got []string
-		b.Each(func(name string, n Numbers) { got = append(got, fmt.Sprintf("%s %+v", name, n)) })
-		want := []string{"jobs {Adds:4 Retries:1 Depth:1 Unfinished:3s Longest:3s}"}
+		b.Each(func(name string, n Numbers) {
+			got = append(got, fmt.Sprintf("%s %d added, %d again, %d wait, %v %v, %d waited, %d worked on", name, n.Adds, n.Retries, n.Depth, n.Unfinished, n.Longest, n.Waited.Count(), n.Worked.Count()))
+		})
+		want := []string{"jobs 4 added, 1 again, 1 wait, 3s 3s, 2 waited, 1 worked on"}
 		if !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}

@@ -4,7 +4,12 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"proa.dev/kit/prom"
 )
+
+// times is how long keys wait and are worked on, in Kubernetes' buckets.
+var times = prom.Seconds(1e-8, 1e-7, 1e-6, 9.999999999999999e-06, 9.999999999999999e-05, 0.001, 0.01, 0.1, 1, 10)
 
 // Queue hands out keys first in, first out. The zero value is not usable; see New. All methods are safe for concurrent use.
 type Queue[K comparable] struct {
@@ -12,13 +17,15 @@ type Queue[K comparable] struct {
 
 	mu      sync.Mutex // guards all below
 	order   []K
-	queued  map[K]bool
+	queued  map[K]time.Time // since when
 	working map[K]work
 	tries   map[K]int
 	timers  map[K]alarm
 	adds    int64
 	retries int64
 	wake    chan struct{} // holds one token when order may be non-empty
+
+	waited, worked *prom.Histogram
 }
 
 // work is a key that somebody works on.
@@ -36,8 +43,8 @@ type alarm struct {
 func New[K comparable](minDelay, maxDelay time.Duration) *Queue[K] {
 	return &Queue[K]{
 		min: minDelay, max: maxDelay,
-		queued: map[K]bool{}, working: map[K]work{}, tries: map[K]int{}, timers: map[K]alarm{},
-		wake: make(chan struct{}, 1),
+		queued: map[K]time.Time{}, working: map[K]work{}, tries: map[K]int{}, timers: map[K]alarm{},
+		wake: make(chan struct{}, 1), waited: times.New(), worked: times.New(),
 	}
 }
 
@@ -49,7 +56,7 @@ func (q *Queue[K]) Add(k K) {
 }
 
 func (q *Queue[K]) add(k K) {
-	if q.queued[k] {
+	if _, queued := q.queued[k]; queued {
 		return
 	}
 	if w, busy := q.working[k]; busy {
@@ -66,7 +73,7 @@ func (q *Queue[K]) add(k K) {
 
 // put has k wait for a worker.
 func (q *Queue[K]) put(k K) {
-	q.queued[k] = true
+	q.queued[k] = time.Now()
 	q.order = append(q.order, k)
 	q.signal()
 }
@@ -147,8 +154,10 @@ func (q *Queue[K]) Next(ctx context.Context) (k K, ok bool) {
 		if len(q.order) > 0 {
 			k = q.order[0]
 			q.order = q.order[1:]
+			now := time.Now()
+			q.waited.Add(int64(now.Sub(q.queued[k])))
 			delete(q.queued, k)
-			q.working[k] = work{since: time.Now()}
+			q.working[k] = work{since: now}
 			if len(q.order) > 0 {
 				q.signal()
 			}
@@ -169,7 +178,11 @@ func (q *Queue[K]) Next(ctx context.Context) (k K, ok bool) {
 func (q *Queue[K]) Done(k K) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	again := q.working[k].again
+	w, owned := q.working[k]
+	if owned {
+		q.worked.Add(int64(time.Since(w.since)))
+	}
+	again := w.again
 	delete(q.working, k)
 	if again {
 		q.put(k)

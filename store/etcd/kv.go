@@ -59,6 +59,16 @@ func (s *Store) List(ctx context.Context, prefix string, opt store.ListOptions) 
 	return page, nil
 }
 
+// Size is how many bytes the store's file has; 0 before it is open.
+func (s *Store) Size() int64 {
+	select {
+	case <-s.ready:
+		return s.srv.Backend().Size()
+	default:
+		return 0
+	}
+}
+
 // Apply implements store.Store.
 func (s *Store) Apply(ctx context.Context, w store.Write) (int64, error) {
 	srv, err := s.server(ctx)
