@@ -154,6 +154,7 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 		q := requestOf(r.Context())
 		as, err := authz.Impersonate(r.Context(), r.Header, q.attributes(r.URL.Path), s.authz)
 		if err != nil {
+			w.Header().Set("X-Content-Type-Options", "nosniff")
 			s.fail(w, r, err)
 			return
 		}
@@ -179,6 +180,7 @@ func (s *Server) authorise(next http.Handler) http.Handler {
 		q := requestOf(r.Context())
 		a := q.attributes(r.URL.Path)
 		if err := s.allow(r.Context(), a); err != nil {
+			w.Header().Set("X-Content-Type-Options", "nosniff") // as Kubernetes says with what it does not let through
 			s.fail(w, r, err)
 			return
 		}

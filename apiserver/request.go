@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,6 +154,9 @@ func (q *request) attributes(path string) authz.Attributes {
 	a := authz.Attributes{User: q.user, Verb: q.verb, Path: path, ResourceRequest: q.resource}
 	if !q.resource {
 		return a
+	}
+	if !slices.Contains(knownVerbs[:], q.verb) { // a method that means nothing to resources has no name
+		a.Verb = ""
 	}
 	a.Group, a.Version, a.Resource, a.Sub = q.target.Group, q.target.Version, q.target.Resource.Resource, q.target.Sub
 	a.Namespace, a.Name = q.target.Namespace, q.target.Name

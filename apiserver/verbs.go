@@ -2,11 +2,13 @@ package apiserver
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -52,10 +54,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		admission.Warn(ctx, c.Warning)
 	}
 	if q.served.Kind.Custom != nil && q.want.Form == codec.Protobuf && q.want.Shape == codec.Plain && q.target.Sub != "scale" {
-		if q.want, err = codec.AcceptText(r.Header.Get("Accept")); err != nil {
+		want, err := codec.AcceptText(r.Header.Get("Accept"))
+		if err != nil { // which has a protobuf form
 			s.fail(w, r, err)
 			return
 		}
+		q.want = want
 	}
 	if q.verb == "watch" {
 		s.watch(w, r, q)
@@ -104,6 +108,9 @@ func (q *request) possible() error {
 	if !slices.Contains(verbs, q.verb) || q.head {
 		return apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
 	}
+	if msgs := path.IsValidPathSegmentName(q.target.Name); len(msgs) > 0 {
+		return apierrors.NewBadRequest(fmt.Sprintf("Name parameter invalid: %q: %s", q.target.Name, strings.Join(msgs, ";")))
+	}
 	return nil
 }
 
@@ -123,7 +130,11 @@ func noSuchPath() error {
 
 // possibleCustom is possible for custom resources, where Kubernetes has another server with words of its own.
 func (q *request) possibleCustom() error {
-	method := apierrors.NewMethodNotSupported(q.served.GroupVersionResource.GroupResource(), q.verb)
+	verb := q.verb
+	if !slices.Contains(knownVerbs[:], verb) { // a method that means nothing has no name
+		verb = ""
+	}
+	method := apierrors.NewMethodNotSupported(q.served.GroupVersionResource.GroupResource(), verb)
 	if q.target.Sub == "" {
 		if !slices.Contains(q.served.Kind.Verbs, q.verb) {
 			return method
@@ -143,6 +154,8 @@ func (q *request) possibleCustom() error {
 	}
 	return nil
 }
+
+var knownVerbs = [...]string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"}
 
 // missing is what a 404 of an unknown subresource names.
 func (q *request) missing() string {

@@ -26,7 +26,7 @@ var everything = []rbac.PolicyRule{
 }
 
 // roleEscalation refuses roles, and bindings of roles, that allow more than who writes them may do, unless they have the verb
-// escalate (on roles) or bind (on the role that is bound).
+// escalate (on roles) or bind (on the role that is bound). It is asked before validation: what nobody may write need not be right.
 func (s *Start) roleEscalation(ctx context.Context, r *Request) error {
 	if r.Op != Create && r.Op != Update || r.Kind.Group != rbac.GroupName || slices.Contains(r.User.Groups, authn.Masters) {
 		return nil
@@ -41,7 +41,7 @@ func (s *Start) roleEscalation(ctx context.Context, r *Request) error {
 		old, _ := r.Old.(*rbac.ClusterRole)
 		return s.mayWrite(ctx, r, "clusterroles", o.Rules, aggregates(o) || aggregates(old))
 	case *rbac.RoleBinding:
-		return s.mayBind(ctx, r, o.Namespace, o.RoleRef)
+		return s.mayBind(ctx, r, r.Key.Namespace, o.RoleRef)
 	case *rbac.ClusterRoleBinding:
 		return s.mayBind(ctx, r, "", o.RoleRef)
 	}
@@ -103,7 +103,8 @@ func (s *Start) mayBind(ctx context.Context, r *Request, namespace string, ref r
 		}
 	}
 	if !found {
-		return apierrors.NewNotFound(schema.GroupResource{Group: rbac.GroupName, Resource: resource}, ref.Name)
+		// The error is about what the request is about, as it is in Kubernetes.
+		return apierrors.NewNotFound(schema.GroupResource{Group: rbac.GroupName, Resource: r.Kind.Resource.Resource}, ref.Name)
 	}
 	return s.mayGrant(r, namespace, rules)
 }

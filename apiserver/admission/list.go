@@ -148,7 +148,7 @@ func (s *Start) own() []Step {
 		{Name: "DefaultStorageClass", Admit: s.defaultStorageClass},
 		{Name: "RuntimeClass", Admit: s.runtimeClass, Check: s.runtimeOverhead},
 		{Name: "ServiceAddresses", Admit: s.addresses.admit, Last: true}, // what webhooks make of a service counts
-		{Name: "RoleEscalation", Check: s.roleEscalation},
+		{Name: "RoleEscalation", Admit: s.roleEscalation, Last: true},
 		{Name: "DeviceAccess", Check: s.deviceAccess},
 	}
 }

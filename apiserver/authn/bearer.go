@@ -74,8 +74,8 @@ const wsBearer = "base64url.bearer.authorization.k8s.io."
 
 func bearer(r *http.Request) (string, bool) {
 	if scheme, token, ok := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		token = strings.TrimSpace(token)
-		return token, token != ""
+		token, _, _ = strings.Cut(token, " ")
+		return token, token != "" // a second space makes it none
 	}
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return "", false
