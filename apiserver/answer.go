@@ -52,10 +52,13 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	q := requestOf(r.Context())
 	if !q.accepted { // it failed before that was looked at
 		if want, err := codec.Accept(r.Header.Get("Accept")); err == nil {
-			q.want.Form = want.Form
+			q.want.Form, q.want.Shape = want.Form, want.Shape
 		}
 	}
 	form := q.want.Form
+	if q.want.Shape != codec.Plain { // no Status has another shape: it is in the first form that is asked for as it is
+		form = codec.AcceptPlain(r.Header.Get("Accept"))
+	}
 	b, eerr := codec.Encode(&st, form)
 	if eerr != nil {
 		http.Error(w, st.Message, int(st.Code))
@@ -218,7 +221,7 @@ func (s *Server) keeper(q *request) *cache.Keeper {
 }
 
 func (s *Server) encodeOther(q *request, o runtime.Object) ([]byte, error) {
-	if sc, ok := o.(*autoscaling.Scale); ok && q.served.Kind.Custom == nil {
+	if sc, ok := o.(*autoscaling.Scale); ok {
 		if q.want.Shape == codec.Table {
 			return s.scaleTable(q, sc)
 		}
@@ -240,7 +243,7 @@ func (s *Server) scaleTable(q *request, sc *autoscaling.Scale) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := kinds.Kind{Columns: rest.ScaleColumns(), Row: rest.ScaleRow}
+	k := kinds.Kind{Columns: rest.ScaleColumns(q.served.Kind), Row: rest.ScaleRow}
 	t := codec.MakeTable(&k, []object.Object{sc}, metav1.ListMeta{ResourceVersion: sc.ResourceVersion}, codec.TableOptions{Include: include, Version: q.want.Version}, s.now())
 	e, err := codec.Encode(t, q.want.Form)
 	return e.Bytes, err

@@ -28,7 +28,7 @@ func (s *Server) metricsPage(w http.ResponseWriter, _ *http.Request) {
 		more(&p)
 	}
 	s.metrics.writeProcess(&p)
-	w.Header().Set("Content-Type", prom.ContentType)
+	w.Header().Set("Content-Type", prom.ContentType+"; escaping=underscores")
 	_, _ = w.Write(p.Bytes()) // the client is gone: nobody to tell
 }
 

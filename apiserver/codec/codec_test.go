@@ -197,14 +197,15 @@ func TestAccept(t *testing.T) {
 		"application/json;as=Table;v=v9;g=meta.k8s.io,application/json":                                   {},
 		"application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1":             {Form: Protobuf, Shape: Partial, Version: "v1", List: true},
 		"application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io,application/yaml":           {Form: YAML},
-		"application/json;;=, application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,;,application": {Shape: Partial, Version: "v1"},
+		"application/json;;=, application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,;,application": {},
+		";,application/json;foo": {},
 	} {
 		got, err := Accept(header)
 		if err != nil || got != want {
 			t.Errorf("%q: %+v %v, want %+v", header, got, err, want)
 		}
 	}
-	for _, header := range []string{"text/html", "application/json;as=Cake;g=meta.k8s.io;v=v1", "nonsense"} {
+	for _, header := range []string{"text/html", "application/json;as=Cake;g=meta.k8s.io;v=v1", "application/json;g=meta.k8s.io;v=v1", "application/json;stream=brook", "nonsense"} {
 		if _, err := Accept(header); err == nil {
 			t.Errorf("%q is accepted", header)
 		}

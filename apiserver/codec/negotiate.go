@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"errors"
 	"mime"
 	"net/http"
 	"sort"
@@ -89,6 +90,16 @@ func Routed(header string, watchable bool) error {
 		"406: Not Acceptable\n\nAvailable representations: "+all, 0, false)
 }
 
+// AcceptPlain is the form of what has no other shape than its own: JSON if the client has not thought of that.
+func AcceptPlain(header string) Form {
+	for _, c := range Clauses(header) {
+		if w, ok := c.wanted(); ok && w.Shape == Plain {
+			return w.Form
+		}
+	}
+	return JSON
+}
+
 // AcceptText is Accept where objects have no protobuf form.
 func AcceptText(header string) (Wanted, error) {
 	for _, c := range Clauses(header) {
@@ -146,7 +157,7 @@ func Clauses(header string) []Clause {
 	var out []Clause
 	for part := range strings.SplitSeq(header, ",") {
 		t, params, err := mime.ParseMediaType(strings.TrimSpace(part))
-		if err != nil {
+		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) { // one without a value means nothing
 			continue
 		}
 		c := Clause{t, params, 1}
@@ -169,9 +180,12 @@ func (c Clause) wanted() (w Wanted, ok bool) {
 	default:
 		return w, false
 	}
+	if stream := c.Params["stream"]; stream != "" && stream != "watch" {
+		return w, false
+	}
 	as, asked := c.Params["as"]
-	if !asked {
-		return w, true
+	if !asked { // a group or a version alone says nothing
+		return w, c.Params["g"] == "" && c.Params["v"] == ""
 	}
 	gv := schema.GroupVersion{Group: c.Params["g"], Version: c.Params["v"]}
 	if gv.Group != metav1.GroupName || gv.Version != "v1" && gv.Version != "v1beta1" {

@@ -76,13 +76,21 @@ func PartialOf(o metav1.Object, version string) *metav1.PartialObjectMetadata {
 
 // PartialList is the metadata of many objects.
 func PartialList(items []object.Object, meta metav1.ListMeta, version string) runtime.Object {
-	l := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: make([]metav1.PartialObjectMetadata, len(items))}
+	l := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: emptyAsNull(items)}
 	l.SetGroupVersionKind(schema.GroupVersionKind{Group: metav1.GroupName, Version: version, Kind: "PartialObjectMetadataList"})
 	for i, o := range items {
 		l.Items[i].ObjectMeta = metaOf(o)
 		l.Items[i].SetGroupVersionKind(schema.GroupVersionKind{Group: metav1.GroupName, Version: version, Kind: "PartialObjectMetadata"})
 	}
 	return l
+}
+
+// emptyAsNull is room for the items. An empty list of this kind has null for them, in Kubernetes.
+func emptyAsNull(items []object.Object) []metav1.PartialObjectMetadata {
+	if len(items) == 0 {
+		return nil
+	}
+	return make([]metav1.PartialObjectMetadata, len(items))
 }
 
 func metaOf(o metav1.Object) metav1.ObjectMeta {

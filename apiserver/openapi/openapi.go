@@ -80,7 +80,7 @@ const ( // the media types with @ are not valid by RFC 6838, but are what client
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	groups := split(h.kinds())
-	path := strings.TrimSuffix(r.URL.Path, "/")
+	path := r.URL.Path
 	gv, isDoc := strings.CutPrefix(path, "/openapi/v3/")
 	switch {
 	case path == "/openapi/v2":

@@ -29,8 +29,7 @@ func (s *Streams) log(w http.ResponseWriter, r *http.Request, t client.Target) e
 		return err
 	}
 	if p.Spec.NodeName == "" { // nobody has written anything yet
-		w.Header().Set("Content-Type", "text/plain")
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
 	to, rt, err := s.kubelet(p.Spec.NodeName)
