@@ -63,7 +63,7 @@ func (w *walker) leaf(n name, p *plan, v pair) {
 		w.changed = append(w.changed, element{kind: n.kind, text: n.text, member: true})
 	case !v.hasNow:
 		w.removed = append(w.removed, element{kind: n.kind, text: n.text, member: true})
-	case !w.same(p, v.old, v.now):
+	case null(v.old) != null(v.now), !w.same(p, v.old, v.now): // an empty list is not the same as none
 		w.changed = append(w.changed, element{kind: n.kind, text: n.text, member: true})
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"proa.dev/apiserver/admission"
 	"proa.dev/apiserver/cache"
+	"proa.dev/apiserver/owners"
 	"proa.dev/client"
 	"proa.dev/object"
 )
@@ -42,8 +43,16 @@ func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o objec
 	if ns := o.GetNamespace(); ns != "" && ns != t.Namespace {
 		return Answer{}, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
-	if req, ok := o.(*authentication.TokenRequest); ok && req.Spec.ExpirationSeconds == nil {
-		req.Spec.ExpirationSeconds = new(int64(tokenSeconds))
+	if req, ok := o.(*authentication.TokenRequest); ok {
+		if req.Spec.ExpirationSeconds == nil {
+			req.Spec.ExpirationSeconds = new(int64(tokenSeconds))
+		}
+		fields, err := a.owners.Update(owners.Write{New: req, APIVersion: authentication.SchemeGroupVersion.String(), Subresource: t.Sub,
+			Manager: manager(ctx, opt.FieldManager), Now: a.now()})
+		if err != nil {
+			return Answer{}, apierrors.NewInternalError(err)
+		}
+		req.ManagedFields = fields
 	}
 	r, err := a.admitBody(ctx, s, t, o, opt)
 	if err != nil {
