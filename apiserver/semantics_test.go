@@ -74,6 +74,7 @@ func TestRefusals(t *testing.T) {
 		{"too deep", "POST", cms, "", strings.Repeat(`{"a":`, 100000), 400, "exceeded max depth"},
 		{"media type", "POST", cms, "text/plain", "x", 415, "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
 		{"a patch nested too deep", "PATCH", cms + "/there", "application/merge-patch+json", strings.Repeat(`{"a":`, 100000), 400, "error decoding patch: invalid character '{' exceeded max depth"},
+		{"no name for an object", "GET", cms + "/%2e%2e", "", "", 400, `Name parameter invalid: "..": may not be '..'`},
 		{"patch type in capitals", "PATCH", cms + "/there", "APPLICATION/MERGE-PATCH+JSON", "{}", 415, "415: Unsupported Media Type"},
 		{"patch types", "PATCH", cms + "/there", "application/merge-patch+json, text/plain", "{}", 415, "the body of the request was in an unknown format - accepted media types include: application/json-patch+json"},
 		{"an apply of a list", "PATCH", cms + "/there?fieldManager=a", "application/apply-patch+yaml", "[]", 400, "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array"},
@@ -484,6 +485,8 @@ func TestEventsAreOneStorageInTwoGroups(t *testing.T) {
 	if l.Kind != "EventList" || l.APIVersion != "events.k8s.io/v1" || len(l.Items) != 1 || l.Items[0].Note != "hello" {
 		t.Errorf("list: %+v", l)
 	}
+	mustCall(t, s, 400, "GET", newer+"?fieldSelector=involvedObject.name%3Dp", "", nil, nil) // each version has names of its own
+	mustCall(t, s, 400, "GET", "/api/v1/namespaces/default/events?fieldSelector=regarding.name%3Dp", "", nil, nil)
 	mustCall(t, s, 200, "PATCH", newer+"/e", "application/merge-patch+json", `{"series":{"count":2,"lastObservedTime":"2026-01-02T03:05:05.654321Z"}}`, nil)
 	mustCall(t, s, 200, "GET", "/api/v1/namespaces/default/events/e", "", nil, &e)
 	if e.Series == nil || e.Series.Count != 2 || e.Series.LastObservedTime.Nanosecond() != 654321000 {

@@ -330,8 +330,8 @@ func (c *Cache) moveOn(was *Shelf, fn func(client.Event)) *Watcher {
 	return w
 }
 
-// tooLarge is what a wait for a revision ends with.
-func tooLarge(asked, have int64) error {
+// TooLarge is what a wait for a revision ends with.
+func TooLarge(asked, have int64) error {
 	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", asked, have), 1)
 	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
 	return err

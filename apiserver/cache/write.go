@@ -79,7 +79,7 @@ func (c *Cache) WaitFor(ctx context.Context, rev int64) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-patience.C:
-		return tooLarge(rev, c.rev.Load())
+		return TooLarge(rev, c.rev.Load())
 	}
 }
 

@@ -82,7 +82,8 @@ func viaJSON(cur object.Object, p client.Patch, into object.Object) (strict []er
 		return nil, "", tooLong(len(now))
 	}
 	more, err := kjson.UnmarshalStrict(now, into)
-	if as := into.GetObjectKind().GroupVersionKind(); err == nil {
+	_, custom := into.(runtime.Unstructured) // validation says what is wrong with the kind of these
+	if as := into.GetObjectKind().GroupVersionKind(); err == nil && !custom {
 		switch want := cur.GetObjectKind().GroupVersionKind(); {
 		case as.Version == "" && as.Kind == want.Kind: // Kubernetes reads it into a type of its own, in which it finds no name
 			return nil, "", apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", cur.GetName()))
@@ -90,7 +91,7 @@ func viaJSON(cur object.Object, p client.Patch, into object.Object) (strict []er
 			into.GetObjectKind().SetGroupVersionKind(want)
 		}
 	}
-	if err == nil {
+	if err == nil && !custom {
 		err = codec.Suits(into.GetObjectKind().GroupVersionKind(), cur.GetObjectKind().GroupVersionKind())
 	}
 	if err != nil {

@@ -91,8 +91,7 @@ func (a *API) do(ctx context.Context, s *Served, c change) (Answer, error) {
 			asked = ""
 		}
 		if asked == "" && c.put && s.Kind.Versioned && c.target.Sub != "scale" && o.GetName() == c.target.Name {
-			return Answer{}, apierrors.NewInvalid(schema.GroupKind{Group: s.Group, Kind: s.GroupVersionResource.Resource}, c.target.Name, field.ErrorList{
-				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
+			return Answer{}, noVersion(s, c.target.Name)
 		}
 		if asked != "" && asked != formatRV(old.Rev) {
 			if again, err := a.behind(ctx, s, old); err != nil || again && try < changeTries {
@@ -115,6 +114,12 @@ func (a *API) do(ctx context.Context, s *Served, c change) (Answer, error) {
 		}
 		return answer, failure(err)
 	}
+}
+
+// noVersion refuses a change that does not say which resourceVersion it changes.
+func noVersion(s *Served, name string) error {
+	return apierrors.NewInvalid(schema.GroupKind{Group: s.Group, Kind: s.GroupVersionResource.Resource}, name, field.ErrorList{
+		field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 }
 
 // behind says whether the cache turns out to have something newer than old once it is up to date.

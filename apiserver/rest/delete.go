@@ -140,6 +140,7 @@ func (a *API) planDelete(s *Served, old object.Object, opt metav1.DeleteOptions)
 		when := metav1.NewTime(now.Add(time.Duration(max(grace, 0)) * time.Second))
 		o.SetDeletionTimestamp(&when)
 		if _, ok := o.(*apiextensions.CustomResourceDefinition); ok {
+			o.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
 			return o, true // nothing else is said of it
 		}
 		o.SetDeletionGracePeriodSeconds(&grace)

@@ -74,10 +74,17 @@ func (a *API) list(ctx context.Context, s *Served, t client.Target, opt metav1.L
 	if err := a.atLeast(ctx, opt.ResourceVersion); err != nil {
 		return nil, err
 	}
-	return a.fromCache(ctx, s, sel, opt.Limit)
+	return a.fromCache(ctx, s, sel, opt)
 }
 
-func (a *API) fromCache(ctx context.Context, s *Served, sel cache.Selection, limit int64) (_ *Listing, err error) {
+// counts says whether a page tells how many objects are left: only where no selector would have to be asked about them, be it one that the
+// namespace of the request answers.
+func counts(sel *cache.Selection, opt *metav1.ListOptions) bool {
+	return sel.All() && opt.FieldSelector == ""
+}
+
+func (a *API) fromCache(ctx context.Context, s *Served, sel cache.Selection, opt metav1.ListOptions) (_ *Listing, err error) {
+	limit := opt.Limit
 	sn := a.cache.Snapshot(s.Shelf, sel.Namespace)
 	l := &Listing{Meta: metav1.ListMeta{ResourceVersion: formatRV(sn.Rev)}}
 	if sel.Name != "" && (sel.Namespace != "" || !s.Namespaced) {
@@ -104,7 +111,7 @@ func (a *API) fromCache(ctx context.Context, s *Served, sel cache.Selection, lim
 		if limit > 0 && int64(len(l.Items)) == limit {
 			last := l.Items[limit-1]
 			l.Meta.Continue = token{APIVersion: tokenVersion, Rev: sn.Rev, Start: tokenKey(last.Key, sel.Namespace) + "\x00"}.String()
-			if sel.All() {
+			if counts(&sel, &opt) {
 				rest := int64(sn.Count()) - limit
 				l.Meta.RemainingItemCount = &rest
 			}
@@ -159,7 +166,7 @@ func (a *API) fromStore(ctx context.Context, s *Served, sel cache.Selection, rev
 		}
 		page, err := a.store.List(ctx, prefix, ask)
 		if err != nil {
-			return nil, expired(err, opt, tokenStart(from, prefix))
+			return nil, expired(err, opt, tokenStart(from, prefix), rev, a.cache.Rev())
 		}
 		rev = page.Rev
 		items, err := s.pageItems(ctx, &sel, page.KVs)
@@ -177,7 +184,7 @@ func (a *API) fromStore(ctx context.Context, s *Served, sel cache.Selection, rev
 			more := page.Count - int64(i) - 1
 			if limit > 0 && int64(len(l.Items)) == limit && more > 0 {
 				l.Meta.Continue = token{APIVersion: tokenVersion, Rev: rev, Start: tokenStart(page.KVs[i].Key, prefix) + "\x00"}.String()
-				if sel.All() {
+				if counts(&sel, &opt) {
 					l.Meta.RemainingItemCount = &more
 				}
 				l.Meta.ResourceVersion = formatRV(rev)
@@ -195,13 +202,11 @@ func (a *API) fromStore(ctx context.Context, s *Served, sel cache.Selection, rev
 func tokenStart(key, prefix string) string { return strings.TrimPrefix(key, prefix) }
 
 // expired is the error of a list at a revision that the store has no more: 410, with a token to go on inconsistently where the
-// client was in the middle of a list.
-func expired(err error, opt metav1.ListOptions, start string) error {
+// client was in the middle of a list. newest is the revision that the cache has.
+func expired(err error, opt metav1.ListOptions, start string, rev, newest int64) error {
 	switch {
 	case errors.Is(err, store.ErrFuture):
-		e := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %s", opt.ResourceVersion), 1)
-		e.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
-		return e
+		return cache.TooLarge(rev, newest)
 	case !errors.Is(err, store.ErrCompacted):
 		return failure(err)
 	case opt.Continue == "":

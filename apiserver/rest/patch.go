@@ -72,10 +72,24 @@ func patched(ctx context.Context, s *Served, old *cache.Item, p client.Patch, va
 	if err := looseFields(ctx, strict, validation, func() error { return patch.Strict(shown, strict) }); err != nil {
 		return nil, err
 	}
-	if o.GetResourceVersion() == old.Object.GetResourceVersion() {
-		o.SetResourceVersion("")
+	if err := unversioned(s, old, o); err != nil {
+		return nil, err
 	}
 	return s.In(o)
+}
+
+// unversioned takes the resourceVersion off what a patch has made, unless the patch itself brought one. A patch may not remove it where a
+// change must say what it changes.
+func unversioned(s *Served, old *cache.Item, o object.Object) error {
+	switch o.GetResourceVersion() {
+	case old.Object.GetResourceVersion():
+		o.SetResourceVersion("")
+	case "", "0":
+		if s.Kind.Versioned {
+			return noVersion(s, old.Key.Name)
+		}
+	}
+	return nil
 }
 
 // shapePatched is patched for custom kinds.
@@ -100,10 +114,7 @@ func shapePatched(ctx context.Context, s *Served, old *cache.Item, u *unstructur
 	if err := FieldErrors(ctx, s.GVK(), strict, validation); err != nil {
 		return nil, err
 	}
-	if u.GetResourceVersion() == old.Object.GetResourceVersion() {
-		u.SetResourceVersion("")
-	}
-	return u, nil
+	return u, unversioned(s, old, u)
 }
 
 // prepareApply makes c a server-side apply, which creates what does not exist.

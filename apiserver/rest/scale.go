@@ -224,8 +224,14 @@ func (s *Served) Body(sub string) object.Object {
 	return newSub(s, sub)
 }
 
-// ScaleColumns head the table of a Scale. Made when asked for: hardly anybody does.
-func ScaleColumns() []kinds.Column {
+// ScaleColumns head the table of a Scale of a kind. Made when asked for: hardly anybody does.
+func ScaleColumns(of *kinds.Kind) []kinds.Column {
+	if of.Custom != nil {
+		age := kinds.AgeColumn
+		age.Type = "date"
+		return []kinds.Column{kinds.NameColumn, {Name: "Desired", Type: "integer", Description: "Number of desired replicas"},
+			{Name: "Available", Type: "integer", Description: "Number of actual replicas"}, age}
+	}
 	cols := kinds.Columns("Name", "Desired:integer|"+autoscaling.ScaleSpec{}.SwaggerDoc()["replicas"],
 		"Available:integer|"+autoscaling.ScaleStatus{}.SwaggerDoc()["replicas"], "Age")
 	cols[0].Format = ""

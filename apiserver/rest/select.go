@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,7 +47,7 @@ func (s *Served) selection(t client.Target, opt metav1.ListOptions) (cache.Selec
 	known, plain := cache.FieldsOf(s.Kind, empty), s.Kind.Custom == nil && len(s.Kind.Fields(empty)) == 0
 	var left []fields.Selector
 	for _, r := range sel.Fields.Requirements() {
-		if _, ok := known[r.Field]; !ok && !(r.Field == "metadata.namespace" && plain) {
+		if _, ok := known[r.Field]; ok && s.Kind.Kind == "Event" && !eventField(s.Group, r.Field) || !ok && !(r.Field == "metadata.namespace" && plain) {
 			return sel, apierrors.NewBadRequest(notSelectable(s, r.Field, plain))
 		}
 		exact := (r.Operator == selection.Equals || r.Operator == selection.DoubleEquals) && r.Value != ""
@@ -68,6 +69,13 @@ func (s *Served) selection(t client.Target, opt metav1.ListOptions) (cache.Selec
 		sel.Fields = fields.AndSelectors(left...)
 	}
 	return sel, nil
+}
+
+// eventField says whether the version of events that a group has knows a field. The kind has those of both.
+func eventField(group, field string) bool {
+	newer := strings.HasPrefix(field, "regarding.") || field == "reportingController"
+	older := strings.HasPrefix(field, "involvedObject.") || field == "reportingComponent" || field == "source"
+	return !newer && !older || newer == (group != "")
 }
 
 // notSelectable is the error of a selector with a field that the kind does not have. plain says that the kind has none of its own.
