@@ -52,6 +52,16 @@ func (s *Server) admitConnection(r *http.Request, q *request) error {
 	if q.query.Has("dryRun") {
 		return apierrors.NewBadRequest("dryRun is not supported")
 	}
+	for _, ports := range q.query["ports"] {
+		if q.target.Sub != "portforward" {
+			break
+		}
+		for text := range strings.SplitSeq(ports, ",") {
+			if _, err := strconv.ParseUint(text, 10, 16); err != nil {
+				return apierrors.NewBadRequest("cannot convert to []int32: " + err.Error())
+			}
+		}
+	}
 	options := connectOptions(q, r.URL.Path)
 	if options == nil {
 		return nil

@@ -145,6 +145,17 @@ func TestTokenOfAPod(t *testing.T) {
 	}
 }
 
+// The audience of a token is a list, as Kubernetes writes it, even if it is one.
+func TestTokenAudience(t *testing.T) {
+	w := newWorld(t, ecKey(t))
+	_, rest, _ := strings.Cut(w.issue(t, authentication.TokenRequestSpec{Audiences: []string{"vault"}}), ".")
+	claims, _, _ := strings.Cut(rest, ".")
+	text, err := base64.RawURLEncoding.DecodeString(claims)
+	if err != nil || !strings.Contains(string(text), `"aud":["vault"]`) {
+		t.Errorf("claims %s: %v", text, err)
+	}
+}
+
 func TestTokenEndsWithWhatItIsBoundTo(t *testing.T) {
 	for name, change := range map[string]func(*world){
 		"pod gone":        func(w *world) { delete(w.objects[object.ResourceOf[core.Pod]()], object.KeyOf(w.pod)) },

@@ -110,10 +110,11 @@ func (i *Issuer) Issue(_ context.Context, account *core.ServiceAccount, spec aut
 		end = now.Add(longLife)
 	}
 	public := jwt.Claims{
-		Issuer: i.cfg.URL, Subject: accountName(account.Namespace, account.Name), Audience: audiences, ID: uuid.NewString(),
+		Issuer: i.cfg.URL, Subject: accountName(account.Namespace, account.Name), ID: uuid.NewString(),
 		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(end),
 	}
-	token, err = jwt.Signed(i.signer).Claims(public).Claims(map[string]any{"kubernetes.io": b}).Serialize()
+	// The audience is a list even if it is one: jwt.Claims would make it a string.
+	token, err = jwt.Signed(i.signer).Claims(public).Claims(map[string]any{"kubernetes.io": b, "aud": audiences}).Serialize()
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("sign token: %w", err)
 	}

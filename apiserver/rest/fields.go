@@ -120,14 +120,6 @@ func resets(k *kinds.Kind, sub string) owners.Filter {
 		return owners.Without(spec, []string{"status", "certificate"})
 	case "finalize":
 		return owners.Without(status)
-	case "ephemeralcontainers":
-		return owners.Only([]string{"spec", "ephemeralContainers"})
-	case "resize":
-		var paths [][]string
-		for _, list := range []string{"containers", "initContainers"} {
-			paths = append(paths, []string{"spec", list, owners.Any, "resources"}, []string{"spec", list, owners.Any, "resizePolicy"})
-		}
-		return owners.Only(paths...)
 	}
 	return owners.Filter{}
 }

@@ -44,3 +44,23 @@ func TestMetaAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckTarget(t *testing.T) {
+	for _, c := range []struct{ kind, name, want string }{
+		{"Node", "n1", ""},
+		{"", "n1", ""},
+		{"Node", "", "target.name: Required value"},
+		{"Pod", "n1", `target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>"`},
+		{"Node", "Bad_", `target.name: Invalid value: "Bad_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, ` +
+			`'-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is ` +
+			`'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
+	} {
+		got := ""
+		if err := checkTarget(&core.Binding{Target: core.ObjectReference{Kind: c.kind, Name: c.name}}); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s %s: %q, want %q", c.kind, c.name, got, c.want)
+		}
+	}
+}

@@ -34,6 +34,9 @@ func (a *API) review(ctx context.Context, s *Served, t client.Target, o object.O
 	}
 	o = q.Object
 	if b, ok := o.(*core.Binding); ok { // which has its own checks
+		if err := checkTarget(b); err != nil {
+			return Answer{}, err
+		}
 		if b.Name == "" {
 			return Answer{}, apierrors.NewBadRequest("Name parameter required.")
 		}

@@ -11,6 +11,7 @@ import (
 	core "k8s.io/api/core/v1"
 	policy "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -54,6 +55,14 @@ func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o objec
 		}
 		req.ManagedFields = fields
 	}
+	if req, ok := o.(*authentication.TokenRequest); ok {
+		fields, err := a.owners.Update(owners.Write{New: req, APIVersion: authentication.SchemeGroupVersion.String(), Subresource: t.Sub,
+			Manager: manager(ctx, opt.FieldManager), Now: a.now()})
+		if err != nil {
+			return Answer{}, failure(err)
+		}
+		req.ManagedFields = fields
+	}
 	r, err := a.admitBody(ctx, s, t, o, opt)
 	if err != nil {
 		return Answer{}, err
@@ -73,11 +82,8 @@ func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o objec
 	return answer, err
 }
 
-// bind assigns a pod to a node.
-func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Binding, r *admission.Request) (Answer, error) {
-	if b.Name != t.Name {
-		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Binding object")
-	}
+// checkTarget says whether b binds to what can be a node.
+func checkTarget(b *core.Binding) error {
 	target := field.NewPath("target")
 	var errs field.ErrorList
 	if b.Target.Kind != "" && b.Target.Kind != "Node" {
@@ -85,9 +91,24 @@ func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Bind
 	}
 	if b.Target.Name == "" {
 		errs = append(errs, field.Required(target.Child("name"), ""))
+	} else {
+		for _, msg := range validation.NameIsDNSSubdomain(b.Target.Name, false) {
+			errs = append(errs, field.Invalid(target.Child("name"), b.Target.Name, msg))
+		}
 	}
 	if len(errs) > 0 {
-		return Answer{}, bare(errs.ToAggregate())
+		return bare(errs.ToAggregate())
+	}
+	return nil
+}
+
+// bind assigns a pod to a node.
+func (a *API) bind(ctx context.Context, s *Served, t client.Target, b *core.Binding, r *admission.Request) (Answer, error) {
+	if b.Name != t.Name {
+		return Answer{}, apierrors.NewBadRequest("name in URL does not match name in Binding object")
+	}
+	if err := checkTarget(b); err != nil {
+		return Answer{}, err
 	}
 	if err := a.checkBody(ctx, r, b); err != nil {
 		return Answer{}, err

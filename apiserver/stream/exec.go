@@ -45,7 +45,7 @@ func (s *Streams) exec(w http.ResponseWriter, r *http.Request, t client.Target) 
 	if !o.stdin && !o.stdout && !o.stderr {
 		return apierrors.NewBadRequest("you must specify at least one of stdin, stdout, stderr")
 	}
-	to, rt, err := s.kubelet(p.Spec.NodeName)
+	to, rt, err := s.kubeletOf(p)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (s *Streams) portForward(w http.ResponseWriter, r *http.Request, t client.T
 	if p.Spec.NodeName == "" {
 		return apierrors.NewBadRequest("pod " + p.Name + " does not have a host assigned")
 	}
-	to, rt, err := s.kubelet(p.Spec.NodeName)
+	to, rt, err := s.kubeletOf(p)
 	if err != nil {
 		return err
 	}

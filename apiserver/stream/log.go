@@ -1,10 +1,12 @@
 package stream
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,7 +34,7 @@ func (s *Streams) log(w http.ResponseWriter, r *http.Request, t client.Target) e
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	to, rt, err := s.kubelet(p.Spec.NodeName)
+	to, rt, err := s.kubeletOf(p)
 	if err != nil {
 		return err
 	}
@@ -67,8 +69,31 @@ func (s *Streams) log(w http.ResponseWriter, r *http.Request, t client.Target) e
 	return s.pump(w, resp.Body)
 }
 
+// logForm says whether the options are numbers and times at all.
+func logForm(q url.Values) error {
+	number := func(name string) error {
+		if !q.Has(name) {
+			return nil
+		}
+		_, err := strconv.ParseInt(q.Get(name), 10, 64)
+		return err
+	}
+	if err := number("sinceSeconds"); err != nil {
+		return err
+	}
+	if t := q.Get("sinceTime"); t != "" && t != "null" {
+		if _, err := time.Parse(time.RFC3339, t); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(number("tailLines"), number("limitBytes"))
+}
+
 // logOptions checks how much of a log is asked for.
 func logOptions(pod string, q url.Values) error {
+	if err := logForm(q); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
 	var errs field.ErrorList
 	for _, o := range []struct {
 		name  string

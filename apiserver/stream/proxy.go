@@ -77,7 +77,7 @@ func (s *Streams) send(w http.ResponseWriter, r *http.Request, t client.Target, 
 func proxyable(ip string) error {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
-		return apierrors.NewServiceUnavailable("address not allowed")
+		return apierrors.NewBadRequest("address not allowed")
 	}
 	if a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
 		return apierrors.NewBadRequest("address not allowed")

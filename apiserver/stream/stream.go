@@ -111,6 +111,15 @@ func (s *Streams) kubelet(node string) (*url.URL, http.RoundTripper, error) {
 	return u, rt, err
 }
 
+// kubeletOf finds the kubelet that runs p. A node that is not there is told as Kubernetes tells it: with the resource of the request.
+func (s *Streams) kubeletOf(p *core.Pod) (*url.URL, http.RoundTripper, error) {
+	to, rt, err := s.kubelet(p.Spec.NodeName)
+	if apierrors.IsNotFound(err) {
+		err = apierrors.NewNotFound(object.ResourceOf[core.Pod]().GroupResource(), p.Spec.NodeName)
+	}
+	return to, rt, err
+}
+
 // container is the container that a request is about: the one it names, or the only one there is.
 func container(p *core.Pod, name string) (string, error) {
 	var main, init, ephemeral []string

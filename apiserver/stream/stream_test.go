@@ -254,6 +254,8 @@ func TestLogs(t *testing.T) {
 		{"web/log?tailLines=5&follow=true", 200, "log of /containerLogs/default/web/c follow=true&tailLines=5\n"},
 		{"web/log?previous=true", 400, `previous terminated container \"c\" in pod \"web\" not found`},
 		{"two/log", 400, `a container name must be specified for pod two, choose one of: [a b] or one of the init containers: [i]`},
+		{"web/log?tailLines=x", 400, `strconv.ParseInt: parsing \"x\": invalid syntax`},
+		{"none/log?sinceTime=bad", 400, `parsing time \"bad\"`},
 		{"two/log?container=x", 400, `container x is not valid for pod two`},
 		{"two/log?container=i", 200, "log of /containerLogs/default/two/i \n"},
 		{"none/log", 404, `pods \"none\" not found`},
@@ -313,7 +315,7 @@ func TestProxy(t *testing.T) {
 		{"namespaces/default/services/web:http/proxy/x", 200, "GET http://10.42.0.5:8080/x"},
 		{"namespaces/default/services/web:80/proxy/x", 200, "GET http://10.42.0.5:8080/x"},
 		{"namespaces/default/services/lonely/proxy/", 503, ""},
-		{"namespaces/default/pods/two/proxy/", 503, ""},
+		{"namespaces/default/pods/two/proxy/", 400, ""}, // it has no address
 		{"nodes/n1/proxy/healthz", 200, ""},
 	} {
 		seen = ""
