@@ -163,3 +163,15 @@ func TestZones(t *testing.T) {
 		}
 	}
 }
+
+// A node that has no conditions yet is not kept from pods by the taint that it registered with, only where pods are driven off.
+func TestNodeWithoutConditions(t *testing.T) {
+	n := node("n", core.ConditionTrue)
+	n.Status.Conditions = nil
+	n.Spec.Taints = []core.Taint{{Key: core.TaintNodeNotReady, Effect: core.TaintEffectNoSchedule}, {Key: core.TaintNodeNotReady, Effect: core.TaintEffectNoExecute}}
+	var got []string
+	for _, taint := range planTaints(n, true, controltest.Start).Spec.Taints {
+		got = append(got, taint.ToString())
+	}
+	want(t, "taints", got, []string{"node.kubernetes.io/not-ready:NoExecute"})
+}

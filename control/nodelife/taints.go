@@ -64,8 +64,8 @@ func planTaints(n *core.Node, evict bool, now time.Time) *core.Node {
 		switch {
 		case !ours(t):
 			taints = append(taints, t)
-		case t.Key == core.TaintNodeNotReady && condition(n, core.NodeReady) == nil:
-			taints = append(taints, t) // it registered with it, and has not said yet that it is ready
+		case t.Key == core.TaintNodeNotReady && t.Effect == core.TaintEffectNoExecute && condition(n, core.NodeReady) == nil:
+			taints = append(taints, t) // it has not said yet whether it is ready; to keep new pods off takes a condition that says so
 		case i >= 0:
 			taints = append(taints, t) // with the time that it was added
 			want = slices.Delete(want, i, i+1)
