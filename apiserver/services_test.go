@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/apiserver/apitest"
 )
@@ -41,4 +43,21 @@ func TestClearedClusterIP(t *testing.T) {
 		}
 	}
 	mustCall(t, s, 422, "POST", services, "", `{"apiVersion":"v1","kind":"Service","metadata":{"name":"b"},"spec":{"clusterIPs":["10.43.0.9"],"ports":[{"port":80}]}}`, nil)
+}
+
+// TestDefaultRange checks that the range of the configuration is ready, and that its status belongs to whom it belongs in Kubernetes.
+func TestDefaultRange(t *testing.T) {
+	s := apitest.Start(t)
+	var got networking.ServiceCIDR
+	mustCall(t, s, 200, "GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes", "", "", &got)
+	if c := got.Status.Conditions; len(c) != 1 || c[0].Type != "Ready" || c[0].Status != metav1.ConditionTrue || c[0].LastTransitionTime.IsZero() {
+		t.Errorf("conditions %v", c)
+	}
+	owned := false
+	for _, e := range got.ManagedFields {
+		owned = owned || e.Manager == "kubernetes-service-cidr-controller" && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == "status"
+	}
+	if !owned {
+		t.Errorf("owners %v", got.ManagedFields)
+	}
 }

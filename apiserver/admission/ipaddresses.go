@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -11,6 +12,8 @@ import (
 	networking "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"proa.dev/client"
 	"proa.dev/object"
@@ -210,10 +213,15 @@ func (s *Start) serviceCIDR(ctx context.Context, c client.Client) error {
 	if err != nil || rangeReady(have) {
 		return err
 	}
-	have = object.Clone(have)
-	have.Status.Conditions = []metav1.Condition{{Type: networking.ServiceCIDRConditionReady, Status: metav1.ConditionTrue,
-		LastTransitionTime: metav1.Now(), Message: "Kubernetes default Service CIDR is ready"}}
-	if _, err := client.UpdateStatus[networking.ServiceCIDR](ctx, c, have); err != nil && !apierrors.IsConflict(err) {
+	status := map[string]any{"conditions": []any{map[string]any{"type": networking.ServiceCIDRConditionReady, "status": metav1.ConditionTrue,
+		"lastTransitionTime": metav1.Now(), "message": "Kubernetes default Service CIDR is ready"}}}
+	body, err := json.Marshal(map[string]any{"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": map[string]any{"name": defaultRange}, "status": status})
+	if err != nil {
+		return err
+	}
+	target := client.Target{Resource: object.ResourceOf[networking.ServiceCIDR](), Key: key, Sub: "status"}
+	_, err = c.Patch(ctx, target, client.Patch{Type: types.ApplyPatchType, Data: body}, metav1.PatchOptions{FieldManager: "kubernetes-service-cidr-controller", Force: ptr.To(true)})
+	if err != nil && !apierrors.IsConflict(err) {
 		return fmt.Errorf("say that ServiceCIDR %s is ready: %w", defaultRange, err)
 	}
 	return nil
