@@ -194,7 +194,7 @@ func strategic(cur object.Object, data []byte, into object.Object) (strict []err
 		return nil, "", apierrors.NewInternalError(err)
 	}
 	patched = fmt.Sprintf("%+v", p)
-	now, err := strategicpatch.StrategicMergeMapPatch(was, p, into)
+	now, err := merge(was, p, into)
 	if err != nil {
 		return nil, "", explain(err)
 	}
@@ -207,6 +207,16 @@ func strategic(cur object.Object, data []byte, into object.Object) (strict []err
 		return nil, "", unfit(patched, err)
 	}
 	return strict, patched, nil
+}
+
+// merge is the library's strategic merge. What the library panics at, such as a $retainKeys of maps, is a bad patch.
+func merge(was, p map[string]any, into object.Object) (now map[string]any, err error) {
+	defer func() {
+		if recover() != nil {
+			err = mergepatch.ErrUnsupportedStrategicMergePatchFormat
+		}
+	}()
+	return strategicpatch.StrategicMergeMapPatch(was, p, into)
 }
 
 func explain(err error) error {
