@@ -130,10 +130,20 @@ func operations(was, data []byte) (now []byte, strict []error, err error) {
 		now, err = stepwise(was, patch)
 		return now, strict, err
 	}
-	if now, err = patch.Apply(was); err != nil {
+	if now, err = apply(patch, was); err != nil {
 		return nil, nil, unprocessable(err)
 	}
 	return now, strict, nil
+}
+
+// apply applies a JSON patch. What the library panics at, such as a test of everything for nothing, does not apply.
+func apply(p jsonpatch.Patch, doc []byte) (out []byte, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the JSON patch has an operation without what it needs")
+		}
+	}()
+	return p.Apply(doc)
 }
 
 // unfit is the 422 for a patch whose result is no object of its kind.
@@ -162,7 +172,7 @@ func stepwise(doc []byte, p jsonpatch.Patch) (_ []byte, err error) {
 			"a JSON patch with more than %d copy operations may have at most %d operations, got %d", fewCopies, maxSteps, len(p)))
 	}
 	for _, op := range p {
-		if doc, err = (jsonpatch.Patch{op}).Apply(doc); err != nil {
+		if doc, err = apply(jsonpatch.Patch{op}, doc); err != nil {
 			return nil, unprocessable(err)
 		}
 		if len(doc) > maxPatched {

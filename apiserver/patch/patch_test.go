@@ -88,6 +88,7 @@ func TestRefusedPatches(t *testing.T) {
 		"too many copies":     {types.JSONPatchType, copies(300), 413},
 		"wrong type":          {types.MergePatchType, `{"spec":{"containers":3}}`, 422},
 		"strategic no list":   {types.StrategicMergePatchType, `{"spec":{"containers":[1]}}`, 500},
+		"test for nothing":    {types.JSONPatchType, `[{"op":"test","path":""}]`, 422},
 		"keys of maps":        {types.StrategicMergePatchType, `{"spec":{"$retainKeys":[{}]}}`, 400},
 		"too deep":            {types.MergePatchType, strings.Repeat(`{"a":`, 5000), 400},
 		"unknown type":        {"application/cake", `{}`, 415},
