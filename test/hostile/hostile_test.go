@@ -72,6 +72,8 @@ func seeds(t *testing.T) (out []seed) {
 var known = []string{
 	"resourceVersion should not be set on objects to be created", // a create with a resourceVersion
 	"resourceVersion: Invalid value: ",                           // an update, a patch, a get or a watch with one that is no number
+	"does not contain declared merge key: ",                      // or whose items lack their key
+	"target.kind: Unsupported value: ",                           // a binding to something else
 	"target.name: Required value",                                // a binding to nothing
 	"failed to create typed patch object",                        // an apply whose fields the schema does not have
 	"unknown patch type: ",                                       // a strategic merge patch whose $patch is none
