@@ -140,7 +140,7 @@ func (c *conn) start(st *stream) {
 		st.writeBefore(time.Now().Add(limit))
 	}
 	c.handlers.Add(1)
-	go st.run(handler) // nobody waits for it: its stream may be long gone
+	c.server.crew.answer(job{st, handler})
 }
 
 func refuseHuge(w http.ResponseWriter, _ *http.Request) {

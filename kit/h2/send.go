@@ -20,6 +20,10 @@ const (
 func (c *conn) out(n int) *[]byte {
 	if c.pending == nil {
 		c.pending = c.server.buffers.get(min(max(n, 512), sendFrom+minMaxFrame))
+	} else if old := c.pending; len(*old)+n > cap(*old) { // a pool's buffer rather than one of its own
+		c.pending = c.server.buffers.get(min(len(*old)+n, pendingLimit+minMaxFrame))
+		*c.pending = append(*c.pending, *old...)
+		c.server.buffers.put(old)
 	}
 	return c.pending
 }
@@ -147,7 +151,7 @@ func (c *conn) write(st *stream, a answer) error {
 		}
 		c.window -= int64(n)
 		st.window -= int64(n)
-		b := c.out(2*headLen + n + left)
+		b := c.out(2*headLen + n + min(left, sendFrom))
 		*b = appendHead(*b, f)
 		k := min(n, len(a.data))
 		*b = append(append(*b, a.data[:k]...), a.more[:n-k]...)

@@ -19,6 +19,7 @@ type server struct {
 	headerLimit int    // bytes of a header list, as RFC 9113 section 6.5.2 counts them
 	date        atomic.Pointer[date]
 	buffers     pools
+	crew        crew
 
 	mu     sync.Mutex // guards what follows
 	conns  map[*conn]struct{}
@@ -84,6 +85,9 @@ func (s *server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	if len(s.conns) == 0 {
+		s.crew.dismiss()
+	}
 }
 
 func (s *server) logf(format string, args ...any) {
