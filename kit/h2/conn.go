@@ -51,9 +51,10 @@ type conn struct {
 	sending  bool       // somebody is in send, or about to be
 	sender   *stream    // whose handler that is; nil: a goroutine of its own
 	broken   bool       // the sender's write was broken off: its deadline has to be taken back
-	controls int        // frames of the reader's that are pending
+	controls int        // frames that are pending and no part of an answer
 	streams  map[uint32]*stream
-	queue    []*stream // waiting for the connection's window, or for room in pending
+	queue    []*stream // waiting for the connection's window and for room in pending
+	cramped  []*stream // waiting for room in pending only
 	window   int64     // bytes that may be sent
 	inflow   inflow
 	initial  int64     // the window of a new stream

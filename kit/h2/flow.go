@@ -60,9 +60,31 @@ func (c *conn) allowance(st *stream, left int) (int, error) {
 	}
 }
 
-// passOn wakes the first of those that wait for the connection, if it can go on. Each that is done wakes the next. c.mu is held.
+// awaitRoom waits until a header block may be appended to pending: a peer that reads none must not have us keep its answers. c.mu is
+// held, and let go while waiting.
+func (c *conn) awaitRoom(st *stream) error {
+	for st.err == nil && c.room() <= 0 {
+		if !c.sending {
+			c.send(st)
+			continue
+		}
+		c.cramped = append(c.cramped, st)
+		st.changed.Wait()
+	}
+	return st.err
+}
+
+// passOn wakes those that wait for room, and the first of those that wait for the window too, if they can go on. Each of the latter
+// that is done wakes the next. c.mu is held.
 func (c *conn) passOn() {
-	if len(c.queue) == 0 || c.window <= 0 || c.room() <= 0 {
+	if c.room() <= 0 {
+		return
+	}
+	for _, st := range c.cramped {
+		st.changed.Broadcast()
+	}
+	c.cramped = nil
+	if len(c.queue) == 0 || c.window <= 0 {
 		return
 	}
 	st := c.queue[0]
@@ -75,6 +97,7 @@ func (c *conn) passOn() {
 func (c *conn) credit(st *stream, n int) {
 	due := c.inflow.give(n)
 	if due > 0 {
+		c.count()
 		b := c.out(0)
 		*b = appendWindow(*b, 0, due)
 	}

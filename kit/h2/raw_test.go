@@ -556,6 +556,27 @@ func TestPingsThatNobodyReads(t *testing.T) {
 	t.Error("ten million pings were taken")
 }
 
+// TestAnswersThatNobodyReads are held within bounds, also those without a body.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	var answered atomic.Int64
+	s := serve(t, true, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Long", strings.Repeat("v", 2000))
+		w.WriteHeader(http.StatusNoContent)
+		answered.Add(1)
+	}), nil)
+	p := dial(t, s)
+	p.hello()
+	p.ok(p.conn.SetWriteDeadline(time.Now().Add(5 * time.Second)))
+	for id := uint32(1); id < 120_000; id += 2 {
+		if p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.fields(), EndStream: true, EndHeaders: true}) != nil {
+			break // nothing is taken any more, or the connection was cut
+		}
+	}
+	if n := answered.Load(); n > 30_000 {
+		t.Errorf("%d answers of 2 KB were made for a peer that reads none", n)
+	}
+}
+
 // TestContinue asks for the body when the handler reads it.
 func TestContinue(t *testing.T) {
 	s := serve(t, true, http.HandlerFunc(route), nil)

@@ -93,9 +93,6 @@ func (c *conn) resetByReader(e *streamError) {
 		c.reset(st, e.code, e)
 		return
 	}
-	if c.controls++; c.controls > controlLimit { // the next frame that wants an answer ends the connection
-		return
-	}
 	c.tidy(e.id, e.code)
 	c.kick()
 }
@@ -248,12 +245,22 @@ func (c *conn) settings(f frame) error {
 	if f.length > 100*6 {
 		return &connError{enhanceYourCalm, "very many settings"}
 	}
+	initial := int64(-1)
 	for c.left > 0 {
 		var b [6]byte
 		if err := c.read(b[:]); err != nil {
 			return err
 		}
-		if err := c.set(binary.BigEndian.Uint16(b[:]), binary.BigEndian.Uint32(b[2:])); err != nil {
+		id, v := binary.BigEndian.Uint16(b[:]), binary.BigEndian.Uint32(b[2:])
+		if err := c.set(id, v); err != nil {
+			return err
+		}
+		if id == settingInitialWindow {
+			initial = int64(v) // the last one counts, and moves every stream
+		}
+	}
+	if initial >= 0 {
+		if err := c.setWindows(initial); err != nil {
 			return err
 		}
 	}
@@ -289,16 +296,23 @@ func (c *conn) set(id uint16, v uint32) error {
 		if v > maxWindow {
 			return &connError{flowControlError, "INITIAL_WINDOW_SIZE is out of range"}
 		}
-		growth := int64(v) - c.initial
-		c.initial = int64(v)
-		for _, st := range c.streams {
-			if st.window += growth; st.window > maxWindow {
-				return &connError{flowControlError, "INITIAL_WINDOW_SIZE makes a window too large"}
-			}
-			st.changed.Broadcast()
-		}
 	}
 	return nil // the encoder has no table, and pushes nothing
+}
+
+// setWindows moves the windows of all streams, RFC 9113 section 6.9.2.
+func (c *conn) setWindows(initial int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	growth := initial - c.initial
+	c.initial = initial
+	for _, st := range c.streams {
+		if st.window += growth; st.window > maxWindow {
+			return &connError{flowControlError, "INITIAL_WINDOW_SIZE makes a window too large"}
+		}
+		st.changed.Broadcast()
+	}
+	return nil
 }
 
 // ping is PING, RFC 9113 section 6.7.

@@ -10,7 +10,7 @@ const (
 	pendingLimit = 256 << 10
 	// sendFrom is how many bytes are collected of an answer that goes on.
 	sendFrom = 128 << 10
-	// controlLimit is how many frames of the reader's wait: a peer that has more made and reads none is up to no good.
+	// controlLimit is how many frames wait that the peer has had made: one that reads none of so many is up to no good.
 	controlLimit = 10_000
 	// turns is how often a handler sends what others have left meanwhile.
 	turns = 8
@@ -126,7 +126,7 @@ type answer struct {
 func (c *conn) write(st *stream, a answer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := st.err; err != nil {
+	if err := c.awaitRoom(st); err != nil {
 		return err
 	}
 	defer c.passOn()
@@ -184,8 +184,17 @@ func (c *conn) over(st *stream) {
 	c.close(st, errOver)
 }
 
+// count counts a frame that is no part of an answer, and ends the connection of a peer that reads none. c.mu is held.
+func (c *conn) count() {
+	if c.controls++; c.controls > 2*controlLimit {
+		c.fail(errGone)
+		_ = c.wire.Close() // the reader ends by it
+	}
+}
+
 // tidy queues a RST_STREAM. c.mu is held.
 func (c *conn) tidy(id uint32, why code) {
+	c.count()
 	b := c.out(0)
 	*b = appendReset(*b, id, why)
 	c.tidied[c.tidiedAt%len(c.tidied)] = id
