@@ -55,14 +55,6 @@ func (a *API) createSub(ctx context.Context, s *Served, t client.Target, o objec
 		}
 		req.ManagedFields = fields
 	}
-	if req, ok := o.(*authentication.TokenRequest); ok {
-		fields, err := a.owners.Update(owners.Write{New: req, APIVersion: authentication.SchemeGroupVersion.String(), Subresource: t.Sub,
-			Manager: manager(ctx, opt.FieldManager), Now: a.now()})
-		if err != nil {
-			return Answer{}, failure(err)
-		}
-		req.ManagedFields = fields
-	}
 	r, err := a.admitBody(ctx, s, t, o, opt)
 	if err != nil {
 		return Answer{}, err
