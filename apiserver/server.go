@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"proa.dev/apiserver/admission"
@@ -58,14 +59,15 @@ type Deps struct {
 	Custom func(api *rest.API, view client.View, self func() client.Client, log *slog.Logger) Custom
 
 	Services Services
-	Plugins  []admission.Plugin                     // what is admitted beyond what apiserver/admission looks at itself
-	Without  []string                               // admission plugins that are left out
-	Begin    []Begin                                // run side by side at start
-	Audit    *audit.Log                             // nil: no audit log
-	Seats    int                                    // requests at once, shared out by package flow; 0: flow.Seats
-	Goaway   float64                                // the chance of a request over HTTP/2 to be the last one of its connection
-	Checks   map[string]func(context.Context) error // further health checks, by name
-	Metrics  []func(*prom.Page)                     // further metrics
+	Plugins  []admission.Plugin                        // what is admitted beyond what apiserver/admission looks at itself
+	Without  []string                                  // admission plugins that are left out
+	Computed map[schema.GroupVersionKind]rest.Computed // who makes the objects of kinds that are not stored
+	Begin    []Begin                                   // run side by side at start
+	Audit    *audit.Log                                // nil: no audit log
+	Seats    int                                       // requests at once, shared out by package flow; 0: flow.Seats
+	Goaway   float64                                   // the chance of a request over HTTP/2 to be the last one of its connection
+	Checks   map[string]func(context.Context) error    // further health checks, by name
+	Metrics  []func(*prom.Page)                        // further metrics
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
@@ -156,7 +158,7 @@ func New(d Deps) (*Server, error) {
 		return nil, err
 	}
 	s.rest = rest.New(rest.Deps{Cache: s.cache, Store: st, Kinds: d.Kinds, Admission: s.start.Chain(), Authz: s.authz, Authn: s.authn,
-		Issuer: issuer, Log: s.log, Now: d.Now})
+		Issuer: issuer, Computed: d.Computed, Log: s.log, Now: d.Now})
 	if d.Custom != nil {
 		s.custom = d.Custom(s.rest, view, func() client.Client { return s.Local(Self()) }, s.log)
 	}

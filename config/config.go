@@ -174,7 +174,7 @@ type Log struct {
 }
 
 // Parts are what Disable may name.
-var Parts = []string{"scheduler", "controllers", "kubelet", "proxy", "dns"}
+var Parts = []string{"scheduler", "controllers", "kubelet", "proxy", "dns", "metrics"}
 
 // Complete fills in every default.
 func (c *Config) Complete() {

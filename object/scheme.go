@@ -31,6 +31,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	apiregistration "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 )
 
 // Scheme maps the Go types of the API groups that proa serves to their group, version and kind, and back. It is built on
@@ -43,7 +44,7 @@ var Scheme = sync.OnceValue(func() *runtime.Scheme {
 		coordination.AddToScheme, discovery.AddToScheme, events.AddToScheme, flowcontrol.AddToScheme,
 		networking.AddToScheme, node.AddToScheme, policy.AddToScheme, resource.AddToScheme, scheduling.AddToScheme,
 		storage.AddToScheme, admissionregistrationv1.AddToScheme, apiregistration.AddToScheme,
-		apiextensions.AddToScheme,
+		apiextensions.AddToScheme, metrics.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(fmt.Sprintf("register API types: %v", err)) // only wrong code gets here

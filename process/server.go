@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,13 +22,13 @@ import (
 	"proa.dev/apiserver/authz"
 	"proa.dev/apiserver/crd"
 	"proa.dev/apiserver/rest"
+	"proa.dev/apiserver/usage"
 	"proa.dev/client"
 	"proa.dev/client/joined"
 	"proa.dev/client/record"
 	"proa.dev/config"
 	"proa.dev/control"
 	"proa.dev/control/lease"
-	"proa.dev/kinds/all"
 	"proa.dev/kit/h2"
 	"proa.dev/kit/prom"
 	"proa.dev/kit/queue"
@@ -66,6 +67,7 @@ type server struct {
 	cert       *pki.Rotating // of the API
 	nodeCert   *pki.Rotating // of the kubelet's API; nil without a node
 	toKubelets *pki.Rotating // by which kubelets know the API server
+	kubelets   *http.Transport
 	frontProxy *pki.Rotating // by which extension API servers know it
 	rbac       *authz.RBAC
 	accounts   *authn.Issuer // of service account tokens
@@ -73,6 +75,7 @@ type server struct {
 	reloads    reloads
 	queues     queue.Board // of the controllers
 	api        *apiserver.Server
+	usage      *usage.Source         // nil: others say what is used
 	others     *aggregate.Aggregator // the way to extension API servers
 	everything *joined.View          // what they serve, too
 	node       *node                 // nil where the kubelet is switched off
@@ -163,7 +166,7 @@ func (s *server) buildAPI() error {
 	}
 	var streams connector
 	s.api, err = apiserver.New(apiserver.Deps{
-		Store: s.store, Kinds: all.Kinds(),
+		Store: s.store, Kinds: s.kinds(), Computed: s.computed(),
 		Authn: s.authenticator, Authz: s.authorizer, Issuer: s.issuer,
 		Connect: &streams, Discovery: s.others.Discovery, OpenAPI: s.others.OpenAPI, Elsewhere: s.others, Routes: s.pages(keys),
 		Listener: listener, TLS: s.serverTLS(), HTTP2: h2.Install,
@@ -175,7 +178,7 @@ func (s *server) buildAPI() error {
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin: []apiserver.Begin{
 			{Name: "rbac/bootstrap-roles", Do: authz.Reconcile}, {Name: "start-legacy-token-tracking-controller", Do: tokenTracking},
-			{Name: "dns-service", Do: s.dnsService},
+			{Name: "dns-service", Do: s.dnsService}, {Name: "metrics-roles", Do: s.usageRole},
 		},
 		ClientCA: s.cluster.CAPEM(), FrontProxyCA: s.cluster.FrontProxyCAPEM(),
 		Audit: s.trail, Seats: s.config.API.MaxRequests, Goaway: s.config.API.GoawayChance, Checks: checks, Log: s.log,
@@ -185,6 +188,10 @@ func (s *server) buildAPI() error {
 		return err
 	}
 	s.joinOthers()
+	if err := s.dialKubelets(); err != nil {
+		return err
+	}
+	s.fillUsage()
 	return streams.fill(s)
 }
 

@@ -98,29 +98,30 @@ func (s *server) aggregator() (_ *aggregate.Aggregator, err error) {
 	return aggregate.New(aggregate.Config{Certificate: s.frontProxy.GetClientCertificate, Log: s.log}), nil
 }
 
-// fill makes the streams, with the certificate by which kubelets know the API server.
-func (c *connector) fill(s *server) (err error) {
+// fill makes the streams.
+func (c *connector) fill(s *server) error {
+	c.next = stream.New(stream.Deps{View: s.api.View(), Log: s.log, Kubelet: s.kubelet})
+	return nil
+}
+
+// dialKubelets makes the certificate by which kubelets know the API server.
+func (s *server) dialKubelets() (err error) {
 	leaf := pki.Leaf{Name: "kube-apiserver-kubelet-client", Groups: []string{authn.Masters}, Client: true}
 	if s.toKubelets, err = s.cluster.Rotating("", leaf, s.log); err != nil {
 		return err
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.cluster.CAPool(), GetClientCertificate: s.toKubelets.GetClientCertificate}}
-	c.next = stream.New(stream.Deps{
-		View: s.api.View(), Log: s.log,
-		Kubelet: func(n *core.Node) (string, http.RoundTripper, error) {
-			host := ""
-			for _, a := range n.Status.Addresses {
-				if a.Type == core.NodeInternalIP && host == "" {
-					host = a.Address
-				}
-			}
-			if host == "" {
-				return "", nil, fmt.Errorf("node %s has told no address yet", n.Name)
-			}
-			return "https://" + net.JoinHostPort(host, strconv.Itoa(int(n.Status.DaemonEndpoints.KubeletEndpoint.Port))), transport, nil
-		},
-	})
+	s.kubelets = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.cluster.CAPool(), GetClientCertificate: s.toKubelets.GetClientCertificate}}
 	return nil
+}
+
+// kubelet is where a node's own API is, and how to speak to it.
+func (s *server) kubelet(n *core.Node) (string, http.RoundTripper, error) {
+	for _, a := range n.Status.Addresses {
+		if a.Type == core.NodeInternalIP && a.Address != "" {
+			return "https://" + net.JoinHostPort(a.Address, strconv.Itoa(int(n.Status.DaemonEndpoints.KubeletEndpoint.Port))), s.kubelets, nil
+		}
+	}
+	return "", nil, fmt.Errorf("node %s has told no address yet", n.Name)
 }
 
 // serverTLS is the API's side of TLS: client certificates are asked for and checked against the cluster's authority, but not required.

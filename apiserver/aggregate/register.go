@@ -168,6 +168,8 @@ func (r *registrar) ensure(ctx context.Context, want *registration.APIService) e
 		return err
 	case now.Labels[managed] == "" || same(now.Spec, want.Spec):
 		return nil
+	case now.Spec.Service != nil && discovery.Optional(want.Spec.Group):
+		return nil // somebody else has been put in our place
 	}
 	next := object.Clone(now)
 	next.Spec = want.Spec

@@ -30,6 +30,9 @@ var builtin = map[string]int32{
 
 // PriorityOf is the priority of a version that this server answers itself, and whether its group is built in.
 func PriorityOf(gv schema.GroupVersion) (p Priority, isBuiltin bool) {
+	if p, ok := optional[gv.Group]; ok {
+		return p, true
+	}
 	group, ok := builtin[gv.Group]
 	if !ok {
 		return custom, false
@@ -52,6 +55,15 @@ func (r *Remote) shown() apidiscovery.APIVersionDiscovery {
 		v.Freshness = apidiscovery.DiscoveryFreshnessStale
 	}
 	return v
+}
+
+// optional are groups that this server answers and that users may have another server answer.
+var optional = map[string]Priority{"metrics.k8s.io": {100, 100}}
+
+// Optional says whether somebody else may be put in our place for a group.
+func Optional(group string) bool {
+	_, ok := optional[group]
+	return ok
 }
 
 func isBuiltin(group string) bool {

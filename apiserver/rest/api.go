@@ -38,8 +38,9 @@ type Deps struct {
 	Kinds     []*kinds.Kind
 	Admission admission.Chain
 	Authz     authz.Authorizer
-	Authn     authn.Authenticator // for TokenReview; may be nil
-	Issuer    Issuer              // for serviceaccounts/token; may be nil
+	Authn     authn.Authenticator                  // for TokenReview; may be nil
+	Issuer    Issuer                               // for serviceaccounts/token; may be nil
+	Computed  map[schema.GroupVersionKind]Computed // who makes the objects of kinds that are not stored
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
 }
@@ -52,6 +53,7 @@ type API struct {
 	authz     authz.Authorizer
 	authn     authn.Authenticator
 	issuer    Issuer
+	computed  map[schema.GroupVersionKind]Computed
 	log       *slog.Logger
 	now       func() time.Time
 	table     atomic.Pointer[table]
@@ -62,7 +64,7 @@ type API struct {
 // New makes an API. It starts nothing.
 func New(d Deps) *API {
 	a := &API{
-		cache: d.Cache, store: d.Store, admission: d.Admission, authz: d.Authz, authn: d.Authn, issuer: d.Issuer, log: d.Log,
+		cache: d.Cache, store: d.Store, admission: d.Admission, authz: d.Authz, authn: d.Authn, issuer: d.Issuer, computed: d.Computed, log: d.Log,
 		now: d.Now, owners: owners.New(d.Cache.Shares()), mergers: newMergers(),
 	}
 	if a.now == nil {

@@ -8,11 +8,9 @@ import (
 
 	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/apiserver/cache"
-	"proa.dev/client"
 	"proa.dev/object"
 )
 
@@ -59,31 +57,4 @@ func (a *API) controlled() bool {
 		return false
 	}
 	return a.now().Before(l.RenewTime.Add(time.Duration(*l.LeaseDurationSeconds) * time.Second))
-}
-
-func (a *API) getComponent(ctx context.Context, s *Served, name string) (Answer, error) {
-	for _, it := range a.components(ctx, s) {
-		if it.Key.Name == name {
-			return Answer{Item: it}, nil
-		}
-	}
-	group := s.group()
-	group.Resource = s.Kind.Singular
-	return Answer{}, apierrors.NewNotFound(group, name)
-}
-
-func (a *API) listComponents(ctx context.Context, s *Served, t client.Target, opt metav1.ListOptions) (*Listing, error) {
-	sel, err := a.selection(ctx, s, t, opt)
-	if err != nil {
-		return nil, err
-	}
-	l := &Listing{}
-	for _, it := range a.components(ctx, s) {
-		if yes, err := sel.Matches(it); err != nil {
-			return nil, err
-		} else if yes {
-			l.Items = append(l.Items, it)
-		}
-	}
-	return l, nil
 }

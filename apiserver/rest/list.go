@@ -40,10 +40,7 @@ func (a *API) List(ctx context.Context, s *Served, t client.Target, opt metav1.L
 
 func (a *API) list(ctx context.Context, s *Served, t client.Target, opt metav1.ListOptions) (*Listing, error) {
 	if s.Shelf == nil {
-		if s.Kind.Kind == "ComponentStatus" {
-			return a.listComponents(ctx, s, t, opt)
-		}
-		return nil, apierrors.NewMethodNotSupported(s.group(), "list")
+		return a.listComputed(ctx, s, t, opt)
 	}
 	if err := checkListOptions(opt, false); err != nil {
 		return nil, err

@@ -14,10 +14,7 @@ import (
 // Get reads one object, or one of its subresources that read like it.
 func (a *API) Get(ctx context.Context, s *Served, t client.Target, opt metav1.GetOptions) (Answer, error) {
 	if s.Shelf == nil {
-		if s.Kind.Kind == "ComponentStatus" {
-			return a.getComponent(ctx, s, t.Name)
-		}
-		return Answer{}, notFound(s, t.Name)
+		return a.getComputed(ctx, s, t)
 	}
 	if err := a.atLeast(ctx, opt.ResourceVersion); err != nil {
 		return Answer{}, err
