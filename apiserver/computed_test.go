@@ -35,6 +35,11 @@ func TestComputedKinds(t *testing.T) {
 	if len(list.Items) != 1 || list.Items[0].Name != "a" || list.Kind != "PodMetricsList" {
 		t.Errorf("list: got %+v", list)
 	}
+	list = metricsapi.PodMetricsList{}
+	mustCall(t, s, 200, "GET", "/apis/metrics.k8s.io/v1beta1/pods", "", "", &list)
+	if len(list.Items) != 2 {
+		t.Errorf("list of all namespaces: got %+v", list)
+	}
 	var one metricsapi.PodMetrics
 	mustCall(t, s, 200, "GET", path+"/b", "", "", &one)
 	if one.Name != "b" || one.APIVersion != "metrics.k8s.io/v1beta1" {

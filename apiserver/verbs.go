@@ -95,8 +95,6 @@ func (q *request) possible() error {
 		}
 	case q.target.Name != "":
 		verbs = only(verbs, "get", "update", "patch", "delete", "watch")
-	case q.served.Namespaced && q.target.Namespace == "" && q.served.Kind.Virtual && q.served.Kind.Custom == nil:
-		verbs = nil // these have no list of all namespaces
 	case q.served.Namespaced && q.target.Namespace == "":
 		verbs = only(verbs, "list", "watch")
 	default:
