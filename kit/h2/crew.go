@@ -8,8 +8,9 @@ import (
 // crew are goroutines that answer requests. Who has answered one waits for the next: its stack has grown already, and growing stacks
 // would cost a small answer a tenth of its time.
 type crew struct {
-	mu   sync.Mutex // guards free
+	mu   sync.Mutex // guards what follows
 	free []*hand    // the last to come is the first to go
+	over bool       // nobody is wanted any more
 }
 
 // mostFree is how many wait for a request. Their stacks shrink while they do.
@@ -44,7 +45,7 @@ func (c *crew) work(j job) {
 		j.stream.run(j.handler)
 		j = job{}
 		c.mu.Lock()
-		if len(c.free) == mostFree {
+		if c.over || len(c.free) == mostFree {
 			c.mu.Unlock()
 			return
 		}
@@ -60,5 +61,5 @@ func (c *crew) dismiss() {
 	for _, h := range c.free {
 		close(h.next)
 	}
-	c.free = nil
+	c.free, c.over = nil, true
 }
