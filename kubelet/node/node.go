@@ -118,7 +118,12 @@ func (n *Node) isReady() bool {
 // follow wakes Run when somebody deletes the node.
 func (n *Node) follow(ctx context.Context) {
 	err := client.Watch(ctx, n.View, func(t client.EventType, now, _ *core.Node) {
-		if t == client.Deleted && now.Name == n.Spec.Name {
+		gone := t == client.Deleted && now.Name == n.Spec.Name
+		if t == client.Synced && n.isReady() { // it may have been deleted before the watch began
+			_, there := client.Lookup[core.Node](n.View, object.Key{Name: n.Spec.Name})
+			gone = !there
+		}
+		if gone {
 			select {
 			case n.kick <- struct{}{}:
 			default:
@@ -137,7 +142,7 @@ func (n *Node) beat(ctx context.Context) error {
 		return fmt.Errorf("register: %w", err)
 	}
 	n.uid = string(o.UID)
-	return errors.Join(n.report(ctx, o), n.renew(ctx, o))
+	return errors.Join(n.renew(ctx, o), n.report(ctx, o)) // a node that is ready has a lease
 }
 
 // ensure registers the node, or brings its labels and addresses of an earlier life up to date.
