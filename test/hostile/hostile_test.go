@@ -75,6 +75,7 @@ var known = []string{
 	"does not contain declared merge key: ",                      // or whose items lack their key
 	"target.kind: Unsupported value: ",                           // a binding to something else
 	"target.name: Required value",                                // a binding to nothing
+	"target.name: Invalid value: ",                               // or to what no node can be called
 	"failed to create typed patch object",                        // an apply whose fields the schema does not have
 	"unknown patch type: ",                                       // a strategic merge patch whose $patch is none
 	"list element types are not identical: ",                     // or whose lists hold this and that

@@ -110,7 +110,7 @@ func (to target) send(q request, n uint64) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-// memory is how many bytes the server uses: its heap, after a collection, or what the machine says of another process.
+// memory is how many bytes the server's heap uses, after a collection.
 func (to target) memory(t *testing.T) uint64 {
 	t.Helper()
 	if !to.remote {
@@ -121,14 +121,14 @@ func (to target) memory(t *testing.T) uint64 {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	code, page := to.send(request{method: "GET", path: "/metrics"}, 0)
+	code, page := to.send(request{method: "GET", path: "/debug/pprof/heap?gc=1&debug=1"}, 0)
 	for line := range strings.Lines(page) {
-		if value, ok := strings.CutPrefix(line, "process_resident_memory_bytes "); ok {
-			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if value, ok := strings.CutPrefix(line, "# HeapAlloc = "); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return uint64(n)
+			return n
 		}
 	}
 	t.Fatalf("the server does not say how much memory it uses: %d %.200s", code, page)
