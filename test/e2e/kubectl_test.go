@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -29,12 +30,18 @@ func TestKubectl(t *testing.T) {
 	t.Run("cp", c.copies)
 	t.Run("port-forward", c.forwards)
 	t.Run("explain", c.explains)
-	t.Run("top", func(t *testing.T) {
-		out, err := c.Command("kubectl", "top", "nodes").CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "not available") {
-			t.Errorf("kubectl top: %v\n%s", err, out)
+	t.Run("top", c.tops)
+}
+
+// tops looks at what is used, which nobody has asked for before: nodes, pods and the containers of one pod.
+func (c *cluster) tops(t *testing.T) {
+	for _, words := range [][]string{{"nodes"}, {"pods", "-A"}, {"pod", "shell", "--containers"}} {
+		out, err := c.Command("kubectl", append(append([]string{"top"}, words...), "--no-headers")...).CombinedOutput()
+		used := regexp.MustCompile(`(?m)^.*\s\d+m\s.*\b\d+Mi\b.*$`).FindString(string(out))
+		if want := map[string]string{"nodes": "box", "pods": "shop", "pod": "shell"}[words[0]]; err != nil || !strings.Contains(used, want) {
+			t.Errorf("kubectl top %v: %v\n%s", words, err, out)
 		}
-	})
+	}
 }
 
 // shell starts a pod named shell with busybox in it.
