@@ -35,11 +35,10 @@ func TestKubectl(t *testing.T) {
 
 // tops looks at what is used, which nobody has asked for before: nodes, pods and the containers of one pod.
 func (c *cluster) tops(t *testing.T) {
-	for _, words := range [][]string{{"nodes"}, {"pods", "-A"}, {"pod", "shell", "--containers"}} {
-		out, err := c.Command("kubectl", append(append([]string{"top"}, words...), "--no-headers")...).CombinedOutput()
-		used := regexp.MustCompile(`(?m)^.*\s\d+m\s.*\b\d+Mi\b.*$`).FindString(string(out))
-		if want := map[string]string{"nodes": "box", "pods": "shop", "pod": "shell"}[words[0]]; err != nil || !strings.Contains(used, want) {
-			t.Errorf("kubectl top %v: %v\n%s", words, err, out)
+	for words, want := range map[string]string{"nodes": "box", "pods -A": "store-", "pod shell --containers": "shell"} {
+		out, err := c.Command("kubectl", append([]string{"top"}, strings.Fields(words)...)...).CombinedOutput()
+		if !regexp.MustCompile(`(?m)\b`+want+`.*\s\d+m\s.*\b\d+Mi\b`).Match(out) || err != nil {
+			t.Errorf("kubectl top %s: %v\n%s", words, err, out)
 		}
 	}
 }
