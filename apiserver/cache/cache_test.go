@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -451,4 +452,38 @@ func FuzzOrder(f *testing.F) {
 			t.Errorf("less(%q, %q) = %v", a, b, got)
 		}
 	})
+}
+
+// A watcher that opens while something happens is open, whoever rings its bell first.
+func TestWatchersOpenWhileMuchHappens(t *testing.T) {
+	w := newWorld(t, nil)
+	other, _, _, err := w.WatchNow(w.shelf, Selection{}) // without any, nobody is told
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var ringing sync.WaitGroup
+	for range 4 {
+		ringing.Go(func() {
+			for ctx.Err() == nil {
+				w.shelf.ring(&Change{}, true)
+			}
+		})
+	}
+	opened := make(chan struct{})
+	go func() {
+		defer close(opened)
+		for range 20_000 {
+			one := w.shelf.open(w.Cache, Selection{}, w.shelf.log.last, 0, true)
+			one.Close()
+		}
+	}()
+	select {
+	case <-opened:
+	case <-time.After(time.Minute):
+		t.Error("a watcher is not open after a minute")
+	}
+	cancel()
+	ringing.Wait()
 }

@@ -196,7 +196,7 @@ func (s *Shelf) open(c *Cache, sel Selection, at *node, from int64, still bool) 
 	s.watchers[w] = struct{}{}
 	s.watching.Unlock()
 	s.count.Add(1)
-	w.bell <- struct{}{} // what came between at and the registration
+	w.Ring() // for what came between at and the registration; somebody may have rung since
 	return w
 }
 

@@ -142,7 +142,7 @@ func (n *Node) beat(ctx context.Context) error {
 		return fmt.Errorf("register: %w", err)
 	}
 	n.uid = string(o.UID)
-	return errors.Join(n.renew(ctx, o), n.report(ctx, o)) // a node that is ready has a lease
+	return errors.Join(n.report(ctx, o), n.renew(ctx, o))
 }
 
 // ensure registers the node, or brings its labels and addresses of an earlier life up to date.

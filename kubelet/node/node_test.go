@@ -131,7 +131,10 @@ func TestComesBackAfterItWasDeleted(t *testing.T) {
 		}
 	}()
 	<-n.Ready()
-	first, _ := look(t, api)
+	first, ok := client.Lookup[core.Node](api.View(), object.Key{Name: "n1"}) // its lease may come a moment later
+	if !ok {
+		t.Fatal("the node is ready and not there")
+	}
 	if err := api.Client().Delete(ctx, client.TargetOf[core.Node](object.Key{Name: "n1"}), metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
