@@ -27,7 +27,7 @@ type Config struct {
 	Kubeconfig string `yaml:"kubeconfig"`
 	// ServerKubeconfig is the file by which `proa agent` knows its server and itself: what `proa kubeconfig --node=NAME` printed there.
 	ServerKubeconfig string `yaml:"serverKubeconfig"`
-	// Disable switches parts off: scheduler, controllers, kubelet, proxy, dns.
+	// Disable switches parts off: scheduler, controllers, kubelet, proxy, dns, metrics.
 	Disable []string `yaml:"disable"`
 
 	API     API     `yaml:"api"`

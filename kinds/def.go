@@ -28,7 +28,8 @@ type Def[T any, P object.Ptr[T]] struct {
 	Subs       []Sub   // further subresources, for discovery; their code stands in apiserver/rest
 	Also       []Other // further served versions of the same stored objects
 
-	// Virtual kinds are answered by the API server itself and never stored: the reviews. They have the verb create only.
+	// Virtual kinds are never stored. The API server answers them itself: the reviews, which have the verb create only, and what is made
+	// when somebody asks for it, which has get and list (apiserver/rest.Computed).
 	Virtual bool
 	// CreateStatus keeps the status that a create brings, which else is emptied: nodes register with their status.
 	CreateStatus bool

@@ -93,7 +93,7 @@ func New(d Deps) (*Start, error) {
 			return nil, err
 		}
 		steps = append(steps, part.Steps...)
-		if part.Run != nil {
+		if wanted := func(s Step) bool { return !slices.Contains(d.Without, s.Name) }; part.Run != nil && slices.ContainsFunc(part.Steps, wanted) {
 			s.runs = append(s.runs, run.Component{Name: part.Steps[0].Name, Run: part.Run})
 		}
 	}

@@ -102,18 +102,23 @@ func (s *Source) refresh(ctx context.Context) error {
 	nodes := client.ListOf[core.Node](s.View, client.Select{})
 	s.forget(nodes)
 	alone := s.readAll(ctx, nodes)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if len(alone) > 0 {
 		select {
 		case <-time.After(settle):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		s.readAll(ctx, alone)
+		if s.readAll(ctx, alone); ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 	s.mu.Lock()
 	s.read = time.Now()
 	s.mu.Unlock()
-	return ctx.Err()
+	return nil
 }
 
 // forget drops nodes that are gone, and readings that are too old.
@@ -142,6 +147,9 @@ func (s *Source) readAll(ctx context.Context, nodes []*core.Node) (alone []*core
 			r, err := s.ask(ctx, n)
 			s.mu.Lock()
 			defer s.mu.Unlock()
+			if ctx.Err() != nil {
+				return // who asked has gone: that says nothing of the node
+			}
 			if err != nil {
 				s.Log.Debug("read what a node uses", "node", n.Name, "err", err)
 				delete(s.nodes, n.Name)

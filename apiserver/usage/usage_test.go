@@ -91,6 +91,31 @@ func TestUsage(t *testing.T) {
 	})
 }
 
+// Who gives up while a node is asked leaves nothing behind that others would take for the truth.
+func TestWhoGivesUpWhileANodeAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := New(Deps{View: w.view, Ask: w.ask, Log: slog.New(slog.DiscardHandler)})
+		if nodes, err := s.Nodes(t.Context(), "", ""); err != nil || len(nodes) != 1 {
+			t.Fatalf("%d nodes, %v", len(nodes), err)
+		}
+		time.Sleep(freshFor)
+		ctx, cancel := context.WithCancel(t.Context())
+		s.Ask = func(ctx context.Context, _ *core.Node, _ string) (io.ReadCloser, error) {
+			cancel()
+			return nil, ctx.Err()
+		}
+		if _, err := s.Nodes(ctx, "", ""); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want that it was given up", err)
+		}
+		s.Ask = w.ask
+		nodes, err := s.Nodes(t.Context(), "", "")
+		if err != nil || len(nodes) != 1 || nodes[0].(*metrics.NodeMetrics).Window.Duration != freshFor {
+			t.Errorf("the next: %+v, %v; want the node, since the reading before", nodes, err)
+		}
+	})
+}
+
 func TestWhoGivesUpIsNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -20,14 +20,6 @@ func families() []family {
 			}
 			return known(c.Rootfs.UsedBytes, c.Rootfs.Time)
 		},
-	}, {
-		name: "container_fs_inodes_total", kind: "gauge", help: "Files that a container has made in its layer.",
-		container: func(c *stats.ContainerStats) (float64, time.Time, bool) {
-			if c.Rootfs == nil {
-				return 0, time.Time{}, false
-			}
-			return known(c.Rootfs.InodesUsed, c.Rootfs.Time)
-		},
 	}}
 	for _, m := range []struct {
 		name, kind, help string

@@ -163,6 +163,11 @@ func TestRate(t *testing.T) {
 		if r := rate(time.Second); r != nil {
 			t.Errorf("after a restart of the count: got %d, want none", *r)
 		}
+		f.sandboxes = nil
+		time.Sleep(keep + time.Second)
+		if _, err := c.Summary(t.Context(), true); err != nil || len(c.rates) != 1 {
+			t.Errorf("long after the pod is gone: %v, readings of %v; want that of the node alone", err, c.rates)
+		}
 	})
 }
 

@@ -80,7 +80,6 @@ func isEphemeral(v *core.Volume) bool {
 // files is how much lies under path, on a file system of which statfs says the rest. It is counted anew when that was done a minute
 // ago or earlier; nil where there is nothing.
 func (c *Collector) files(path string) *stats.FsStats {
-	c.seen[path] = true
 	s, ok := c.sizes[path]
 	if now := time.Now(); !ok || now.Sub(s.at) >= sizeFor {
 		s = measure(path)

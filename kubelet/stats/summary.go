@@ -3,6 +3,7 @@ package stats
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -45,7 +46,6 @@ type Collector struct {
 	mu    sync.Mutex // guards what follows; one reading at a time
 	rates map[string]reading
 	sizes map[string]size
-	seen  map[string]bool // keys of rates and sizes that the reading under way has touched
 }
 
 // New takes no reading yet.
@@ -81,7 +81,6 @@ func (c *Collector) Summary(ctx context.Context, cpuAndMemory bool) (*stats.Summ
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seen = map[string]bool{}
 	out := &stats.Summary{Node: c.node(cpuAndMemory)}
 	if !cpuAndMemory {
 		out.Node.Fs = fileSystem(c.Node.Root, time.Now())
@@ -92,8 +91,8 @@ func (c *Collector) Summary(ctx context.Context, cpuAndMemory bool) (*stats.Summ
 	out.Pods = c.pods(ctx, sandboxes.GetStats(), containers, cpuAndMemory)
 	if !cpuAndMemory {
 		out.Node.SystemContainers = c.system(out.Pods)
-		c.forget()
 	}
+	c.forget(time.Now())
 	return out, nil
 }
 
@@ -109,18 +108,12 @@ func (c *Collector) containers(ctx context.Context, sandboxes []*runtimeapi.PodS
 	return r.GetStats(), err
 }
 
-// forget drops what belongs to pods that are gone.
-func (c *Collector) forget() {
-	for key := range c.rates {
-		if !c.seen[key] {
-			delete(c.rates, key)
-		}
-	}
-	for key := range c.sizes {
-		if !c.seen[key] {
-			delete(c.sizes, key)
-		}
-	}
+// keep is for how long something is kept that nobody asks for: what belongs to pods that are gone is not asked for any more.
+const keep = 10 * time.Minute
+
+func (c *Collector) forget(now time.Time) {
+	maps.DeleteFunc(c.rates, func(_ string, r reading) bool { return now.Sub(r.at) > keep })
+	maps.DeleteFunc(c.sizes, func(_ string, s size) bool { return now.Sub(s.at) > keep })
 }
 
 // pods joins what the runtime says of sandboxes and of containers to what the kubelet knows of them.
@@ -258,7 +251,6 @@ func (c *Collector) cpu(key string, u *runtimeapi.CpuUsage) *stats.CPUStats {
 
 // rate is how fast a counter grows, nil after one reading only.
 func (c *Collector) rate(key string, now time.Time, total uint64) *uint64 {
-	c.seen[key] = true
 	old, ok := c.rates[key]
 	next := reading{at: now, total: total}
 	passed := now.Sub(old.at)
