@@ -67,6 +67,12 @@ func (w *worker) release(all bool) {
 		}
 		delete(w.waiters, id)
 	}
+	if all || w.s.End != nil && len(w.s.Busy.Start) == 0 && !w.s.Runtime.AnyRunning() {
+		for _, c := range w.ends {
+			close(c)
+		}
+		w.ends = nil
+	}
 }
 
 // Running are the logs of all running containers, by container id. It implements logs.Source.

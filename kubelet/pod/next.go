@@ -32,7 +32,7 @@ func ending(s *State, p *Plan) *End {
 	pod := s.Pod
 	if e := s.End; e != nil {
 		if g := grace(pod); (pod.DeletionTimestamp != nil || s.Gone) && g < e.Grace { // a shorter time was asked for meanwhile
-			return &End{e.Why, e.Since, g}
+			return &End{Why: e.Why, Since: e.Since, Grace: g, Condition: e.Condition}
 		}
 		return e
 	}
@@ -42,9 +42,9 @@ func ending(s *State, p *Plan) *End {
 	case pod.Spec.ActiveDeadlineSeconds != nil && !s.Since.IsZero():
 		at := s.Since.Add(time.Duration(*pod.Spec.ActiveDeadlineSeconds) * time.Second)
 		if !s.Now.Before(at) {
-			return &End{&status.Reason{
+			return &End{Why: &status.Reason{
 				Reason: "DeadlineExceeded", Message: "Pod was active on the node longer than the specified deadline",
-			}, s.Now, grace(pod)}
+			}, Since: s.Now, Grace: grace(pod)}
 		}
 		p.wake(at)
 	}

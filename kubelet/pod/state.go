@@ -55,6 +55,8 @@ type End struct {
 	Why   *status.Reason // the pod fails for this reason; nil: its containers say how it ended
 	Since time.Time
 	Grace int64 // seconds
+
+	Condition *core.PodCondition // to be shown beside it; nil is none
 }
 
 // Cleanup says how much of a pod's traces are away.

@@ -45,6 +45,7 @@ type worker struct {
 	kills    map[string]context.CancelFunc
 	moaned   map[string]status.Reason                       // by container name: what an event told of already
 	waiters  map[string][]chan struct{}                     // by container id: closed when it has ended
+	ends     []chan struct{}                                // closed when no container runs any more
 	given    map[string]*runtimeapi.LinuxContainerResources // by container id: what it was made with, or got later
 }
 
@@ -286,7 +287,7 @@ func (w *worker) tell(p *Plan) {
 		Starting: w.s.Busy.Start, Waiting: p.Waiting, Ending: w.s.End != nil,
 	}
 	if w.s.End != nil {
-		in.Fail = w.s.End.Why
+		in.Fail, in.Disrupted = w.s.End.Why, w.s.End.Condition
 	}
 	s := status.Generate(in)
 	if w.s.End != nil && !phaseIsFinal(w.told.Phase) && phaseIsFinal(s.Phase) && w.s.Runtime.AnyRunning() {

@@ -27,6 +27,9 @@ func conditions(in Input, s *core.PodStatus) []core.PodCondition {
 		ready,
 		{Type: core.PodScheduled, Status: core.ConditionTrue},
 	}
+	if in.Disrupted != nil {
+		mine = append(mine, *in.Disrupted)
+	}
 	for i := range mine {
 		mine[i].ObservedGeneration = in.Pod.Generation
 		mine[i].LastTransitionTime = changed(&mine[i], in.Old.Conditions, in.Pod.Status.Conditions, in.Now)

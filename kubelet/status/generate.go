@@ -37,6 +37,8 @@ type Input struct {
 	Ending bool
 	// Fail makes the phase Failed, for this reason.
 	Fail *Reason
+	// Disrupted is a condition to show beside the kubelet's own; nil is none.
+	Disrupted *core.PodCondition
 }
 
 // Generate is the status of a pod.
