@@ -19,6 +19,7 @@ import (
 	"proa.dev/kit/run"
 	"proa.dev/kubelet"
 	kubeletcri "proa.dev/kubelet/cri"
+	"proa.dev/kubelet/plugin"
 	"proa.dev/network/cni"
 	"proa.dev/network/dns"
 	"proa.dev/network/mesh"
@@ -50,6 +51,7 @@ type node struct {
 	runtime *cri.Runtime     // likewise
 	conn    *kubeletcri.Conn // nil with proa's own runtime
 	events  *record.Recorder
+	plugins *plugin.Watcher // drivers of others beside the kubelet
 	kubelet *kubelet.Kubelet
 	proxy   *service.Proxy
 	dns     *dns.Server
@@ -229,6 +231,7 @@ func (n *node) buildKubelet() (err error) {
 	} else {
 		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
 	}
+	n.plugins = plugin.New(filepath.Join(c.KubeletDir, "plugins_registry"), n.deps.log)
 	n.kubelet, err = kubelet.New(deps)
 	return err
 }
@@ -243,6 +246,7 @@ func (n *node) components() []run.Component {
 	parts := []run.Component{
 		{Name: "events of the kubelet", Run: n.events.Run},
 		{Name: "kubelet", Run: n.kubelet.Run},
+		{Name: "plugins", Run: n.plugins.Run},
 		{Name: "routes to other nodes", Run: n.mesh.Run},
 	}
 	if n.runtime != nil {
