@@ -4,6 +4,7 @@
 //	source -> pod (next: what to do; worker: does it) -> cri -> the runtime
 //	            |- volume, probe                          \- its events wake the worker
 //	            \- status -> the API
+//	resource: what pods have of the node for themselves (device, topology)
 //	node: the Node object and lease     serve: the node's API     logs, imagegc: what has to be bounded     stats: what is used
 //
 // A kubelet holds no state that matters: killed at any moment, the next one finds everything in the runtime, on disk and in the API, and

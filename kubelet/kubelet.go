@@ -38,6 +38,14 @@ type (
 	Images  = cri.Images
 )
 
+// Resources is what gives devices and the like to pods.
+type Resources interface {
+	pod.Resources
+	node.Devices
+	// Bind names who runs the pods.
+	Bind(pod.Host)
+}
+
 // Deps are what a kubelet needs.
 type Deps struct {
 	Client  client.Client // as system:node:<name>
@@ -48,6 +56,8 @@ type Deps struct {
 	Node    NodeConfig
 	Serve   ServeConfig
 	Log     *slog.Logger
+	// Resources may be nil: then nothing of the node is given to single pods. Somebody else runs it.
+	Resources Resources
 }
 
 // ServeConfig is the node's API. Without a Listener it is not served.
@@ -146,10 +156,14 @@ func New(d Deps) (*Kubelet, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.node, err = node.New(node.Deps{
+	deps := node.Deps{
 		Client: d.Client, View: d.View, Runtime: d.Runtime, Images: d.Images, Events: k.events, Spec: k.spec, Machine: k.machine,
 		Reserved: d.Node.Reserved, Labels: d.Node.Labels, Taints: d.Node.Taints, Port: d.Node.Port, Version: d.Node.Version, Log: d.Log,
-	})
+	}
+	if d.Resources != nil {
+		deps.Devices = d.Resources
+	}
+	k.node, err = node.New(deps)
 	return k, err
 }
 
@@ -175,14 +189,20 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.pods, err = pod.New(pod.Deps{
+	deps := pod.Deps{
 		Node: k.spec, View: k.deps.View, Runtime: k.deps.Runtime, Images: k.deps.Images, RuntimeName: v.GetRuntimeName(),
 		Sources: k.objects, Volumes: k.volumes, Probes: k.probes, Status: k.status, Events: k.events,
 		LogLinks: k.deps.Node.LogLinks, MaxPods: k.deps.Node.MaxPods,
 		Allocatable: func() core.ResourceList { return k.spec.Allocatable }, Log: k.deps.Log,
-	})
-	if err != nil {
+	}
+	if k.deps.Resources != nil {
+		deps.Resources = k.deps.Resources
+	}
+	if k.pods, err = pod.New(deps); err != nil {
 		return err
+	}
+	if k.deps.Resources != nil {
+		k.deps.Resources.Bind(k.pods)
 	}
 	defer k.pods.Wait()
 	k.probes.Bind(ctx)

@@ -20,6 +20,8 @@ import (
 	"proa.dev/kubelet"
 	kubeletcri "proa.dev/kubelet/cri"
 	"proa.dev/kubelet/plugin"
+	"proa.dev/kubelet/resource"
+	"proa.dev/kubelet/topology"
 	"proa.dev/network/cni"
 	"proa.dev/network/dns"
 	"proa.dev/network/mesh"
@@ -43,20 +45,21 @@ type nodeDeps struct {
 
 // node is the parts of one node: network, runtime, kubelet, proxy, DNS.
 type node struct {
-	deps    nodeDeps
-	routes  *route.Routes
-	plugin  *cni.Plugin
-	tidied  chan struct{}    // see sandboxNetwork
-	images  *image.Store     // nil with another runtime
-	runtime *cri.Runtime     // likewise
-	conn    *kubeletcri.Conn // nil with proa's own runtime
-	events  *record.Recorder
-	plugins *plugin.Watcher // drivers of others beside the kubelet
-	kubelet *kubelet.Kubelet
-	proxy   *service.Proxy
-	dns     *dns.Server
-	names   *dns.Hold  // answers for dns while this process is dead
-	mesh    *mesh.Mesh // routes to the pods of other nodes
+	deps      nodeDeps
+	routes    *route.Routes
+	plugin    *cni.Plugin
+	tidied    chan struct{}    // see sandboxNetwork
+	images    *image.Store     // nil with another runtime
+	runtime   *cri.Runtime     // likewise
+	conn      *kubeletcri.Conn // nil with proa's own runtime
+	events    *record.Recorder
+	plugins   *plugin.Watcher   // drivers of others beside the kubelet
+	resources *resource.Manager // devices and what else is given to single pods
+	kubelet   *kubelet.Kubelet
+	proxy     *service.Proxy
+	dns       *dns.Server
+	names     *dns.Hold  // answers for dns while this process is dead
+	mesh      *mesh.Mesh // routes to the pods of other nodes
 }
 
 // newNode builds the parts in the order that they need each other. The unreachable routes come first, so that nothing meant for the
@@ -232,8 +235,20 @@ func (n *node) buildKubelet() (err error) {
 		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
 	}
 	n.plugins = plugin.New(filepath.Join(c.KubeletDir, "plugins_registry"), n.deps.log)
+	if n.resources, err = newResources(c, n.plugins, n.deps.log); err != nil {
+		return err
+	}
+	deps.Resources = n.resources
 	n.kubelet, err = kubelet.New(deps)
 	return err
+}
+
+func newResources(c *config.Config, plugins *plugin.Watcher, log *slog.Logger) (*resource.Manager, error) {
+	machine, err := topology.Read("/sys")
+	if err != nil {
+		return nil, err
+	}
+	return resource.New(resource.Config{Root: c.KubeletDir, Plugins: plugins, Machine: machine, Log: log})
 }
 
 func splitPort(listen string) (host string, port int, err error) {
@@ -247,6 +262,7 @@ func (n *node) components() []run.Component {
 		{Name: "events of the kubelet", Run: n.events.Run},
 		{Name: "kubelet", Run: n.kubelet.Run},
 		{Name: "plugins", Run: n.plugins.Run},
+		{Name: "resources of single pods", Run: n.resources.Run},
 		{Name: "routes to other nodes", Run: n.mesh.Run},
 	}
 	if n.runtime != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -37,6 +39,14 @@ type Recorder interface {
 	Event(o object.Object, eventtype, reason, format string, args ...any)
 }
 
+// Devices are what others add to the node's capacity.
+type Devices interface {
+	// Capacity is the sum of them, and what of it can be had; of gone there is nothing any more.
+	Capacity() (capacity, allocatable core.ResourceList, gone []core.ResourceName)
+	// Changed holds a token after Capacity may have changed.
+	Changed() <-chan struct{}
+}
+
 // Deps are what a Node needs.
 type Deps struct {
 	Client   client.Client
@@ -46,6 +56,7 @@ type Deps struct {
 	Events   Recorder
 	Spec     *spec.Node
 	Machine  Machine
+	Devices  Devices           // nil: there are none
 	Reserved core.ResourceList // kept from pods
 	Labels   map[string]string // set at registration and whenever the node starts
 	Taints   []core.Taint      // set at registration only
@@ -79,6 +90,10 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 func (n *Node) Run(ctx context.Context) error {
 	go n.follow(ctx) // ends with ctx; Run does not wait for it, since it holds nothing
 	wait := 100 * time.Millisecond
+	var changed <-chan struct{}
+	if n.Devices != nil {
+		changed = n.Devices.Changed()
+	}
 	for {
 		next := tick
 		if err := n.beat(ctx); err != nil {
@@ -100,6 +115,7 @@ func (n *Node) Run(ctx context.Context) error {
 			t.Stop()
 			return ctx.Err()
 		case <-n.kick:
+		case <-changed:
 		case <-t.C:
 		}
 		t.Stop()
@@ -253,6 +269,14 @@ func (n *Node) fill(ctx context.Context, o *core.Node) {
 	s := &o.Status
 	s.Capacity = overlay(s.Capacity, n.Machine.Capacity())
 	s.Allocatable = overlay(s.Allocatable, n.Machine.Allocatable(n.Reserved))
+	if n.Devices != nil {
+		capacity, allocatable, gone := n.Devices.Capacity()
+		for _, name := range gone { // named with nothing, so that one sees that it was there
+			s.Capacity[name], s.Allocatable[name] = resource.Quantity{}, resource.Quantity{}
+		}
+		maps.Copy(s.Capacity, capacity)
+		maps.Copy(s.Allocatable, allocatable)
+	}
 	s.Addresses = nil
 	for _, ip := range n.Spec.IPs {
 		s.Addresses = append(s.Addresses, core.NodeAddress{Type: core.NodeInternalIP, Address: ip.String()})

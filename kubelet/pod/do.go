@@ -30,6 +30,9 @@ func (w *worker) do(ctx context.Context, p *Plan) {
 		w.cancel()
 		w.starts, w.cancel = context.WithCancel(ctx)
 	}
+	if p.Admit {
+		w.admit(ctx)
+	}
 	if p.Volumes {
 		w.volumes()
 	}
@@ -142,6 +145,7 @@ func (w *worker) sandbox(ctx context.Context) {
 		w.Events.Event(pod, core.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
 	var made observe.Sandbox
+	var unprepared error
 	w.step(func() error {
 		if old != "" {
 			if _, err := w.Runtime.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: old}); err != nil && !cri.NotFound(err) {
@@ -155,6 +159,9 @@ func (w *worker) sandbox(ctx context.Context) {
 		config, err := spec.Sandbox(w.Node, pod, attempt)
 		if err != nil {
 			return err
+		}
+		if unprepared = w.prepare(ctx, pod); unprepared != nil {
+			return unprepared
 		}
 		if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 			return err
@@ -182,6 +189,10 @@ func (w *worker) sandbox(ctx context.Context) {
 			w.unread[made.ID] = true
 		}
 		if ctx.Err() != nil {
+			return
+		}
+		if unprepared != nil {
+			w.fail("", status.Reason{Reason: "FailedPrepareDynamicResources", Message: cri.Message(unprepared)}, "")
 			return
 		}
 		w.Events.Event(pod, core.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", cri.Message(err))
@@ -391,6 +402,11 @@ func (d *Deps) clean(ctx context.Context, pod *core.Pod, have *observe.Pod, to C
 		_, err := d.Runtime.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: s.ID})
 		if err != nil && !cri.NotFound(err) {
 			return fmt.Errorf("stop the sandbox: %w", err)
+		}
+	}
+	if d.Resources != nil {
+		if err := d.Resources.Release(ctx, pod.UID); err != nil {
+			return fmt.Errorf("release resources: %w", err)
 		}
 	}
 	if to == Removed {

@@ -55,7 +55,7 @@ func ending(s *State, p *Plan) *End {
 // pod is deleted, every trace.
 func end(s *State, p *Plan) {
 	p.Cancel = len(s.Busy.Start) > 0 || s.Busy.Sandbox || s.Busy.Volumes
-	p.Start, p.Sandbox, p.Volumes = nil, false, false
+	p.Start, p.Sandbox, p.Volumes, p.Admit = nil, false, false, false
 	left := remaining(p.End, s.Now)
 	running := stopAll(s, p, left)
 	if running || s.Busy.any() || s.Busy.Volumes {
@@ -129,6 +129,10 @@ func sidecars(pod *core.Pod) []string {
 
 // advance takes the next steps of a pod that shall run.
 func advance(s *State, p *Plan) {
+	if s.Asks {
+		p.Admit = !s.Busy.Admit
+		return
+	}
 	held := false
 	if f, ok := s.Failed[""]; ok && s.Now.Before(f.Retry) {
 		held = true

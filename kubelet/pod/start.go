@@ -80,7 +80,7 @@ func (j *job) run(ctx, want context.Context) error {
 	if err := want.Err(); err != nil {
 		return err
 	}
-	config, box, err := j.config(image)
+	config, box, err := j.config(ctx, image)
 	if err != nil {
 		j.event(core.EventTypeWarning, "Failed", "Error: %s", cri.Message(err))
 		return failed("CreateContainerConfigError", err)
@@ -118,7 +118,7 @@ func (j *job) run(ctx, want context.Context) error {
 }
 
 // config puts the configuration together; what is wrong here is wrong with the pod or the objects that it names.
-func (j *job) config(image spec.Image) (*runtimeapi.ContainerConfig, *runtimeapi.PodSandboxConfig, error) {
+func (j *job) config(ctx context.Context, image spec.Image) (*runtimeapi.ContainerConfig, *runtimeapi.PodSandboxConfig, error) {
 	box, err := spec.Sandbox(j.Node, j.pod, j.sandbox.Attempt)
 	if err != nil {
 		return nil, nil, err
@@ -151,6 +151,11 @@ func (j *job) config(image spec.Image) (*runtimeapi.ContainerConfig, *runtimeapi
 	})
 	if err != nil {
 		return nil, nil, err
+	}
+	if j.Resources != nil {
+		if err := j.Resources.Add(ctx, j.pod, j.c, config); err != nil {
+			return nil, nil, err
+		}
 	}
 	return config, box, os.MkdirAll(filepath.Join(box.LogDirectory, j.c.Name), 0o755)
 }

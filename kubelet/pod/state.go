@@ -19,6 +19,7 @@ type State struct {
 	Now     time.Time
 	Since   time.Time // status.startTime
 
+	Asks    bool      // for what it may have for itself of the node, and has not been given it yet
 	Volumes bool      // made
 	Stale   time.Time // when they have to be brought up to date; zero: nothing is known to change
 	Busy    Busy      // what is under way
@@ -32,14 +33,14 @@ type State struct {
 
 // Busy are the steps under way.
 type Busy struct {
-	Volumes, Sandbox, Cleanup bool
-	Start                     map[string]bool  // by container name
-	Kill                      map[string]int64 // by container id: the grace that it was given, in seconds
-	Remove                    map[string]bool  // by container id
+	Admit, Volumes, Sandbox, Cleanup bool
+	Start                            map[string]bool  // by container name
+	Kill                             map[string]int64 // by container id: the grace that it was given, in seconds
+	Remove                           map[string]bool  // by container id
 }
 
 func (b *Busy) any() bool {
-	return b.Sandbox || b.Cleanup || len(b.Start) > 0 || len(b.Kill) > 0
+	return b.Admit || b.Sandbox || b.Cleanup || len(b.Start) > 0 || len(b.Kill) > 0
 }
 
 // Failure is a step that failed and when to try again.
@@ -72,6 +73,7 @@ const (
 // Plan is what to do now. Steps that are under way already are not in it.
 type Plan struct {
 	Cancel  bool // stop what tries to start
+	Admit   bool
 	Volumes bool
 	Sandbox bool
 	Start   []string

@@ -289,6 +289,9 @@ func (w *worker) tell(p *Plan) {
 	if w.s.End != nil {
 		in.Fail, in.Disrupted = w.s.End.Why, w.s.End.Condition
 	}
+	if w.Resources != nil {
+		in.Given = func(container string) []core.ResourceStatus { return w.Resources.Statuses(w.uid, container) }
+	}
 	s := status.Generate(in)
 	if w.s.End != nil && !phaseIsFinal(w.told.Phase) && phaseIsFinal(s.Phase) && w.s.Runtime.AnyRunning() {
 		s.Phase, s.Reason, s.Message = w.told.Phase, w.told.Reason, w.told.Message // not before the last container has ended

@@ -10,6 +10,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -46,7 +47,8 @@ type Deps struct {
 	MaxPods     int
 	// Allocatable is what the node has for pods now.
 	Allocatable func() core.ResourceList
-	Index       *Index // whose containers are whose; New makes one
+	Index       *Index    // whose containers are whose; New makes one
+	Resources   Resources // nil: the node gives nothing to single pods
 	Log         *slog.Logger
 }
 
@@ -157,6 +159,8 @@ func (ws *Workers) Set(pod *core.Pod) {
 		if no := admit(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods); no != nil {
 			w.no, w.s.End = true, &End{Why: no, Since: time.Now()}
 			ws.Events.Event(pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
+		} else {
+			w.s.Asks = ws.Resources != nil && ws.Resources.Wants(pod)
 		}
 	}
 	ws.launch(w)
@@ -173,6 +177,9 @@ func (ws *Workers) node() *core.Node {
 		n.Status.Allocatable = core.ResourceList{}
 	}
 	maps.Copy(n.Status.Allocatable, ws.Allocatable()) // others advertise resources of their own
+	if ws.Resources != nil {
+		maps.DeleteFunc(n.Status.Allocatable, func(name core.ResourceName, _ resource.Quantity) bool { return ws.Resources.Handles(name) })
+	}
 	return n
 }
 
@@ -254,6 +261,9 @@ func (ws *Workers) Synced() error {
 		w.s.Gone = true
 		ws.claim(w)
 		ws.launch(w)
+	}
+	if ws.Resources != nil {
+		ws.Resources.Keep(func(uid types.UID) bool { return ws.live[uid] != nil })
 	}
 	unused, err := ws.Volumes.Unused(func(uid types.UID) bool { return ws.live[uid] != nil })
 	if err != nil {

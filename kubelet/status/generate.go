@@ -29,6 +29,8 @@ type Input struct {
 	Now         time.Time
 	// Probed gives the state of a running container by its id.
 	Probed func(id string) Probed
+	// Given tells how that is what a container has of the node for itself; nil: it has nothing.
+	Given func(container string) []core.ResourceStatus
 	// Starting are containers whose start is under way, the postStart hook included: they do not count as running yet.
 	Starting map[string]bool
 	// Waiting says why containers do not run although they shall.
@@ -64,6 +66,11 @@ func Generate(in Input) core.PodStatus {
 	} else {
 		inits := len(pod.Spec.InitContainers) > 0
 		s.ContainerStatuses = containers(in, pod.Spec.Containers, old.ContainerStatuses, inits, false)
+		for i := range s.ContainerStatuses {
+			if c := &s.ContainerStatuses[i]; in.Given != nil {
+				c.AllocatedResourcesStatus = in.Given(c.Name)
+			}
+		}
 		slices.SortFunc(s.ContainerStatuses, func(a, b core.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
 		s.InitContainerStatuses = containers(in, pod.Spec.InitContainers, old.InitContainerStatuses, inits, true)
 		var ephemeral []core.Container

@@ -1,0 +1,149 @@
+package resource
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"proa.dev/kit/run"
+	"proa.dev/kubelet/device"
+	"proa.dev/kubelet/plugin"
+	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/status"
+	"proa.dev/kubelet/topology"
+)
+
+// Config is what a Manager starts from. Root is required.
+type Config struct {
+	Root    string          // the kubelet's directory
+	Plugins *plugin.Watcher // finds plugins by their sockets; nil: they register themselves only
+	Machine *topology.Machine
+	Log     *slog.Logger
+}
+
+// Manager is what of a node is given to single pods. It implements pod.Resources and node.Devices.
+type Manager struct {
+	Config
+	devices *device.Manager
+
+	admitting sync.Mutex // held while one pod is given all that it asks for
+
+	mu   sync.Mutex // guards host
+	host pod.Host
+}
+
+// New reads what an earlier process gave. It starts nothing.
+func New(c Config) (*Manager, error) {
+	m := &Manager{Config: c}
+	var err error
+	m.devices, err = device.New(c.Root, c.Machine.NodeIDs(), m.renew, c.Log)
+	if err != nil {
+		return nil, fmt.Errorf("resources: %w", err)
+	}
+	if c.Plugins != nil {
+		c.Plugins.Handle(plugin.Device, m.devices.Handler())
+	}
+	return m, nil
+}
+
+// Run serves the sockets until ctx ends.
+func (m *Manager) Run(ctx context.Context) error {
+	return run.All(ctx, run.Component{Name: "device plugins", Run: m.devices.Run})
+}
+
+// Bind names who runs the pods; before that nobody is told of changes.
+func (m *Manager) Bind(h pod.Host) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.host = h
+}
+
+// renew has a pod looked at again.
+func (m *Manager) renew(uid types.UID) {
+	m.mu.Lock()
+	h := m.host
+	m.mu.Unlock()
+	if h != nil {
+		h.Touch(uid)
+	}
+}
+
+// Wants says whether a pod has to be admitted here.
+func (m *Manager) Wants(p *core.Pod) bool {
+	wants := false
+	each(p, func(c *core.Container) {
+		for name := range c.Resources.Limits {
+			wants = wants || m.devices.Handles(name)
+		}
+	})
+	return wants
+}
+
+// Handles says whether it is up to Admit how much of a resource the node has.
+func (m *Manager) Handles(name core.ResourceName) bool { return m.devices.Handles(name) }
+
+// each calls fn for the containers of a pod in the order that they run.
+func each(p *core.Pod, fn func(*core.Container)) {
+	for i := range p.Spec.InitContainers {
+		fn(&p.Spec.InitContainers[i])
+	}
+	for i := range p.Spec.Containers {
+		fn(&p.Spec.Containers[i])
+	}
+}
+
+// Admit gives a pod all that it asks for, or says why it cannot; then it keeps nothing.
+func (m *Manager) Admit(ctx context.Context, p *core.Pod) *status.Reason {
+	m.admitting.Lock()
+	defer m.admitting.Unlock()
+	var no error
+	each(p, func(c *core.Container) {
+		if no == nil {
+			no = m.devices.Allocate(ctx, p, c, topology.Hint{Any: true})
+		}
+	})
+	if no == nil {
+		return nil
+	}
+	m.devices.Release(p.UID)
+	return &status.Reason{
+		Reason:  "UnexpectedAdmissionError",
+		Message: fmt.Sprintf("Pod was rejected: Allocate failed due to %v, which is unexpected", no),
+	}
+}
+
+// Prepare makes ready what the pod was given.
+func (m *Manager) Prepare(context.Context, *core.Pod) error { return nil }
+
+// Add completes the configuration of an instance of a container by what the container was given.
+func (m *Manager) Add(ctx context.Context, p *core.Pod, c *core.Container, config *runtimeapi.ContainerConfig) error {
+	return m.devices.Add(ctx, p, c, config)
+}
+
+// Release takes back what a pod had, whose containers have ended.
+func (m *Manager) Release(_ context.Context, uid types.UID) error {
+	m.devices.Release(uid)
+	return nil
+}
+
+// Keep takes back what pods had that are not live any more.
+func (m *Manager) Keep(live func(types.UID) bool) { m.devices.Keep(live) }
+
+// Statuses is how that is which a container was given.
+func (m *Manager) Statuses(uid types.UID, container string) []core.ResourceStatus {
+	return m.devices.Statuses(uid, container)
+}
+
+// Capacity is what plugins add to the node; gone are resources that they used to.
+func (m *Manager) Capacity() (capacity, allocatable core.ResourceList, gone []core.ResourceName) {
+	return m.devices.Capacity(time.Now())
+}
+
+// Changed holds a token after Capacity may have changed.
+func (m *Manager) Changed() <-chan struct{} { return m.devices.Changed() }
