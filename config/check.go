@@ -54,6 +54,15 @@ func (c *Config) Check() error {
 	if chance := c.API.GoawayChance; chance < 0 || chance > 0.02 {
 		bad("api.goawayChance", "%v is not 0 to 0.02", chance)
 	}
+	for key, d := range map[string]time.Duration{"period": c.Autoscaling.Period, "stabilization": c.Autoscaling.Stabilization,
+		"cpuInitialization": c.Autoscaling.CPUInitialization, "readinessDelay": c.Autoscaling.ReadinessDelay} {
+		if d < 0 || key == "period" && d > 0 && d < time.Second {
+			bad("autoscaling."+key, "%v is too short", d)
+		}
+	}
+	if t := c.Autoscaling.Tolerance; t < 0 || t >= 1 {
+		bad("autoscaling.tolerance", "%v is not 0 to 1", t)
+	}
 	if !slices.Contains([]string{"", "blocking", "blocking-strict", "batch"}, c.API.Audit.Mode) {
 		bad("api.audit.mode", "%q is not blocking, blocking-strict or batch", c.API.Audit.Mode)
 	}

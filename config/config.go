@@ -30,12 +30,13 @@ type Config struct {
 	// Disable switches parts off: scheduler, controllers, kubelet, proxy, dns, metrics.
 	Disable []string `yaml:"disable"`
 
-	API     API     `yaml:"api"`
-	Etcd    Etcd    `yaml:"etcd"`
-	Network Network `yaml:"network"`
-	Kubelet Kubelet `yaml:"kubelet"`
-	Runtime Runtime `yaml:"runtime"`
-	Log     Log     `yaml:"log"`
+	API         API         `yaml:"api"`
+	Etcd        Etcd        `yaml:"etcd"`
+	Network     Network     `yaml:"network"`
+	Kubelet     Kubelet     `yaml:"kubelet"`
+	Runtime     Runtime     `yaml:"runtime"`
+	Autoscaling Autoscaling `yaml:"autoscaling"`
+	Log         Log         `yaml:"log"`
 }
 
 // API is where and how the API is served.
@@ -163,6 +164,20 @@ type Registry struct {
 	HTTP     bool     `yaml:"http"`
 	Username string   `yaml:"username"`
 	Password string   `yaml:"password"`
+}
+
+// Autoscaling is how HorizontalPodAutoscalers are worked on: what kube-controller-manager has flags for.
+type Autoscaling struct {
+	// Period is the time between two looks at what is measured. Default 15s.
+	Period time.Duration `yaml:"period"`
+	// Stabilization is how long fewer replicas must have been enough, unless the autoscaler says. Default 5m.
+	Stabilization time.Duration `yaml:"stabilization"`
+	// Tolerance is how far what is measured may be from what should be, as a ratio. Default 0.1.
+	Tolerance float64 `yaml:"tolerance"`
+	// CPUInitialization is how long what a pod uses does not count unless it is ready. Default 5m.
+	CPUInitialization time.Duration `yaml:"cpuInitialization"`
+	// ReadinessDelay: a pod that stops to be ready so soon after its start was never ready. Default 30s.
+	ReadinessDelay time.Duration `yaml:"readinessDelay"`
 }
 
 // Log is how the daemon logs.

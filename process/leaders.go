@@ -7,6 +7,7 @@ import (
 	"proa.dev/client/record"
 	"proa.dev/control"
 	"proa.dev/control/accounttoken"
+	"proa.dev/control/autoscale"
 	"proa.dev/control/bootstraptoken"
 	"proa.dev/control/cronjob"
 	"proa.dev/control/csr"
@@ -64,6 +65,15 @@ func (s *server) controllers() []struct {
 		{"servicecidr", func(d control.Deps) (runner, error) { return servicecidr.New(d) }},
 		{"podgc", func(d control.Deps) (runner, error) { return podgc.New(d) }},
 		{"serviceaccount", func(d control.Deps) (runner, error) { return serviceaccount.New(d) }},
+		{"autoscale", func(d control.Deps) (runner, error) {
+			d, metrics, err := s.measuring(d)
+			if err != nil {
+				return nil, err
+			}
+			a := s.config.Autoscaling
+			return autoscale.New(d, autoscale.Config{Metrics: metrics, Period: a.Period, Stabilization: a.Stabilization, Tolerance: a.Tolerance,
+				CPUInitialization: a.CPUInitialization, ReadinessDelay: a.ReadinessDelay})
+		}},
 		{"policystatus", func(d control.Deps) (runner, error) { return policystatus.New(d) }},
 		{"rootca", func(d control.Deps) (runner, error) { return rootca.New(d) }},
 		{"resourcequota", func(d control.Deps) (runner, error) { return resourcequota.New(s.everywhere(d)) }},
@@ -120,6 +130,8 @@ func sourceOf(controller string) string {
 		return "persistentvolume-controller"
 	case "disruption":
 		return "controllermanager"
+	case "autoscale":
+		return "horizontal-pod-autoscaler"
 	case "nodelife":
 		return "node-controller"
 	}

@@ -9,6 +9,7 @@ import (
 	"proa.dev/client/joined"
 	"proa.dev/client/remote"
 	"proa.dev/control"
+	"proa.dev/control/autoscale"
 	"proa.dev/pki"
 )
 
@@ -45,4 +46,18 @@ func (s *server) loopback() (*remote.Client, error) {
 			return &pair, err
 		},
 	}})
+}
+
+// measuring is d for the controller that scales by metrics, and who knows them: this server what pods use, unless that is left to
+// others, and extension API servers the rest.
+func (s *server) measuring(d control.Deps) (control.Deps, autoscale.Metrics, error) {
+	far, err := s.loopback()
+	if err != nil {
+		return d, nil, err
+	}
+	m := autoscale.API{View: d.View, Used: d.Client, Raw: far.Raw}
+	if !s.config.Enabled("metrics") {
+		m.Used = far
+	}
+	return s.everywhere(d), m, nil
 }

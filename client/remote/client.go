@@ -87,6 +87,11 @@ func (c *Client) List(ctx context.Context, t client.Target, opt metav1.ListOptio
 	return decodeList(data)
 }
 
+// Raw gets what stands at t, which need not be an object.
+func (c *Client) Raw(ctx context.Context, t client.Target, query url.Values) ([]byte, error) {
+	return c.do(ctx, call{verb: "get", method: http.MethodGet, target: t, query: query})
+}
+
 // Create implements client.Client.
 func (c *Client) Create(ctx context.Context, t client.Target, o object.Object, opt metav1.CreateOptions) (object.Object, error) {
 	if t.Sub == "" {
