@@ -53,6 +53,7 @@ type Deps struct {
 	Runtime Runtime
 	Images  Images
 	Events  *record.Recorder
+	Drivers *volume.Drivers // of CSI; nil: there are none
 	Node    NodeConfig
 	Serve   ServeConfig
 	Log     *slog.Logger
@@ -149,7 +150,7 @@ func New(d Deps) (*Kubelet, error) {
 	k.events = recorder(d.Events)
 	k.objects = &source.Objects{View: d.View, Client: d.Client}
 	k.status = status.New(d.Client, d.View, d.Log)
-	if k.volumes, err = volume.New(volume.Deps{Node: k.spec, Sources: k.objects, Log: d.Log}); err != nil {
+	if k.volumes, err = volume.New(volume.Deps{Node: k.spec, Sources: k.objects, Drivers: d.Drivers, Events: k.events, Log: d.Log}); err != nil {
 		return nil, err
 	}
 	k.probes, err = probe.New(probe.Deps{Runtime: d.Runtime, Events: k.events, Changed: func(uid types.UID) { k.pods.Probed(uid) }})
@@ -209,6 +210,9 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	events := k.deps.Runtime.Events(ctx) // before the first look, so that nothing falls between
 	if err := k.pods.Adopt(ctx); err != nil {
 		return err
+	}
+	if k.deps.Drivers != nil {
+		k.deps.Drivers.OnDriver(k.pods.Drivers)
 	}
 	src := source.New(k.deps.View, k.deps.Node.Name, k.pods)
 	parts := []run.Component{

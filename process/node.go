@@ -19,6 +19,7 @@ import (
 	"proa.dev/kit/run"
 	"proa.dev/kubelet"
 	kubeletcri "proa.dev/kubelet/cri"
+	"proa.dev/kubelet/csi"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/kubelet/resource"
 	"proa.dev/kubelet/topology"
@@ -53,7 +54,8 @@ type node struct {
 	runtime   *cri.Runtime     // likewise
 	conn      *kubeletcri.Conn // nil with proa's own runtime
 	events    *record.Recorder
-	plugins   *plugin.Watcher   // drivers of others beside the kubelet
+	plugins   *plugin.Watcher // drivers of others beside the kubelet
+	drivers   *csi.Drivers
 	resources *resource.Manager // devices and what else is given to single pods
 	kubelet   *kubelet.Kubelet
 	proxy     *service.Proxy
@@ -235,6 +237,10 @@ func (n *node) buildKubelet() (err error) {
 		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
 	}
 	n.plugins = plugin.New(filepath.Join(c.KubeletDir, "plugins_registry"), n.deps.log)
+	if n.drivers, err = newDrivers(n.deps, n.plugins); err != nil {
+		return err
+	}
+	deps.Drivers = n.drivers
 	if n.resources, err = newResources(c, n.plugins, n.deps.log); err != nil {
 		return err
 	}
@@ -261,6 +267,7 @@ func (n *node) components() []run.Component {
 	parts := []run.Component{
 		{Name: "events of the kubelet", Run: n.events.Run},
 		{Name: "kubelet", Run: n.kubelet.Run},
+		{Name: "CSI drivers", Run: n.drivers.Run},
 		{Name: "plugins", Run: n.plugins.Run},
 		{Name: "resources of single pods", Run: n.resources.Run},
 		{Name: "routes to other nodes", Run: n.mesh.Run},

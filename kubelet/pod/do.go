@@ -425,5 +425,5 @@ func (d *Deps) clean(ctx context.Context, pod *core.Pod, have *observe.Pod, to C
 			return err
 		}
 	}
-	return d.Volumes.Teardown(pod.UID, to == Removed)
+	return d.Volumes.Teardown(ctx, pod.UID, to == Removed)
 }

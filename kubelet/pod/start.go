@@ -141,6 +141,10 @@ func (j *job) config(ctx context.Context, image spec.Image) (*runtimeapi.Contain
 			m.Image.Image = j.images[m.Image.UserSpecifiedImage].Ref
 		}
 	}
+	devices, err := j.Volumes.Devices(j.pod, j.c)
+	if err != nil {
+		return nil, nil, err
+	}
 	more, err := j.ownMounts(mounts)
 	if err != nil {
 		return nil, nil, err
@@ -152,6 +156,7 @@ func (j *job) config(ctx context.Context, image spec.Image) (*runtimeapi.Contain
 	if err != nil {
 		return nil, nil, err
 	}
+	config.Devices = append(config.Devices, devices...)
 	if j.Resources != nil {
 		if err := j.Resources.Add(ctx, j.pod, j.c, config); err != nil {
 			return nil, nil, err

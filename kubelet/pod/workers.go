@@ -17,6 +17,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/kubelet/cri"
+	"proa.dev/kubelet/csi"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/probe"
 	"proa.dev/kubelet/spec"
@@ -270,8 +271,11 @@ func (ws *Workers) Synced() error {
 		return err
 	}
 	for _, uid := range unused {
-		if err := ws.Volumes.Teardown(uid, true); err != nil {
+		if err := ws.Volumes.Teardown(ws.ctx, uid, true); err != nil { // a driver that is not there yet, as a rule: a worker tries again
 			ws.Log.Warn("volumes of a former pod not removed", "uid", uid, "err", err)
+			w := newWorker(ws.Deps, &core.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid}})
+			w.s.Gone = true
+			ws.launch(w)
 		}
 	}
 	return nil
@@ -284,6 +288,17 @@ func (ws *Workers) Touch(uid types.UID) {
 			w.retry()
 			w.retell = true
 		})
+	}
+}
+
+// Drivers wakes the pods that may wait for a CSI driver: one came.
+func (ws *Workers) Drivers() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for uid, w := range ws.live {
+		if p := ws.last[uid]; p == nil || csi.Uses(p) {
+			w.post(w.retry)
+		}
 	}
 }
 

@@ -3,10 +3,13 @@ package source
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	authentication "k8s.io/api/authentication/v1"
 	core "k8s.io/api/core/v1"
+	storage "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/client"
@@ -57,6 +60,43 @@ func (o *Objects) Claim(namespace, name string) (*core.PersistentVolumeClaim, er
 // Volume finds one persistent volume.
 func (o *Objects) Volume(name string) (*core.PersistentVolume, error) {
 	return find[core.PersistentVolume](o, "", name)
+}
+
+// Driver finds what the cluster knows of a CSI driver.
+func (o *Objects) Driver(name string) (*storage.CSIDriver, error) {
+	return find[storage.CSIDriver](o, "", name)
+}
+
+// Attachment finds one attachment of a volume to a node.
+func (o *Objects) Attachment(name string) (*storage.VolumeAttachment, error) {
+	return find[storage.VolumeAttachment](o, "", name)
+}
+
+// Resized says in the claim's status that its volume has become as large as size.
+func (o *Objects) Resized(ctx context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error {
+	for {
+		n := object.Clone(claim)
+		if n.Status.Capacity == nil {
+			n.Status.Capacity = core.ResourceList{}
+		}
+		n.Status.Capacity[core.ResourceStorage] = size
+		n.Status.Conditions = slices.DeleteFunc(n.Status.Conditions, func(c core.PersistentVolumeClaimCondition) bool {
+			switch c.Type {
+			case core.PersistentVolumeClaimResizing, core.PersistentVolumeClaimFileSystemResizePending,
+				core.PersistentVolumeClaimControllerResizeError, core.PersistentVolumeClaimNodeResizeError:
+				return true
+			}
+			return false
+		})
+		delete(n.Status.AllocatedResourceStatuses, core.ResourceStorage)
+		_, err := client.UpdateStatus(ctx, o.Client, n)
+		if !apierrors.IsConflict(err) || ctx.Err() != nil {
+			return err
+		}
+		if claim, err = client.Get[core.PersistentVolumeClaim](ctx, o.Client, object.KeyOf(claim)); err != nil {
+			return err
+		}
+	}
 }
 
 // Token asks the API for a token of the pod's service account that is good only while the pod lives.

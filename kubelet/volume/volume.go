@@ -14,18 +14,30 @@ import (
 
 	"golang.org/x/sys/unix"
 	core "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/component-helpers/resource"
+	podresources "k8s.io/component-helpers/resource"
 
+	"proa.dev/kubelet/csi"
 	"proa.dev/kubelet/spec"
+	"proa.dev/object"
 )
 
 // Deps are what Volumes needs.
 type Deps struct {
 	Node    *spec.Node
 	Sources Sources
+	Drivers *Drivers // of CSI; nil: there are none
+	Events  Recorder // nil: nothing is told
 	Log     *slog.Logger
+}
+
+// Drivers is the CSI drivers of the node.
+type Drivers = csi.Drivers
+
+// Recorder writes events.
+type Recorder interface {
+	Event(o object.Object, eventtype, reason, format string, args ...any)
 }
 
 // Sources finds what volumes are made of.
@@ -36,6 +48,8 @@ type Sources interface {
 	// Token asks for a token of the pod's service account, bound to the pod, for one audience ("" is the API server's), valid about
 	// so many seconds.
 	Token(ctx context.Context, pod *core.Pod, audience string, seconds int64) (string, error)
+	// Resized says in the claim's status that its volume has become as large as size.
+	Resized(ctx context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error
 }
 
 // Volumes makes and removes the volumes of pods. Its methods are safe for concurrent use, for different pods.
@@ -58,6 +72,10 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	var staging *csi.Unstaged
+	if errors.As(e.Err, &staging) {
+		return fmt.Sprintf("MountVolume.MountDevice failed for volume %q : %v", e.Volume, e.Err)
+	}
 	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
 }
 
@@ -71,7 +89,7 @@ func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew
 		vol := &pod.Spec.Volumes[i]
 		at, err := v.one(ctx, pod, vol, now)
 		if err != nil {
-			errs = append(errs, &Error{vol.Name, err})
+			errs = append(errs, &Error{v.nameOf(pod, vol), err})
 		}
 		if !at.IsZero() && (renew.IsZero() || at.Before(renew)) {
 			renew = at
@@ -89,14 +107,9 @@ func (v *Volumes) one(ctx context.Context, pod *core.Pod, vol *core.Volume, now 
 	case vol.ConfigMap != nil, vol.Secret != nil, vol.DownwardAPI != nil, vol.Projected != nil:
 		return v.files(ctx, pod, vol, now)
 	case vol.PersistentVolumeClaim != nil, vol.Ephemeral != nil:
-		path, _, err := v.claim(pod, vol)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if pv, err := v.boundVolume(pod, vol); err == nil && pv.Spec.Local != nil {
-			return time.Time{}, setOwnership(path, pod, false)
-		}
-		return time.Time{}, nil
+		return v.claimed(ctx, pod, vol)
+	case vol.CSI != nil:
+		return v.publish(ctx, pod, &csi.Volume{Pod: pod, Source: vol.CSI, Name: vol.Name})
 	case vol.Image != nil:
 		return time.Time{}, nil // the runtime mounts it
 	}
@@ -127,6 +140,8 @@ func (v *Volumes) Path(pod *core.Pod, vol *core.Volume) (path string, readOnly b
 		return filepath.Join(v.memoryDir(), string(pod.UID), vol.Name), true, nil
 	case vol.PersistentVolumeClaim != nil, vol.Ephemeral != nil:
 		return v.claim(pod, vol)
+	case vol.CSI != nil && v.Drivers != nil:
+		return v.Drivers.Path(&csi.Volume{Pod: pod, Source: vol.CSI, Name: vol.Name}), vol.CSI.ReadOnly != nil && *vol.CSI.ReadOnly, nil
 	}
 	return "", false, errors.New("no volume plugin matched")
 }
@@ -214,7 +229,7 @@ func (v *Volumes) tmpfsSize(pod *core.Pod, vol *core.Volume) int64 {
 		limited = limited && !pod.Spec.Containers[i].Resources.Limits.Memory().IsZero()
 	}
 	if limited {
-		limits := resource.PodLimits(pod, resource.PodResourcesOptions{})
+		limits := podresources.PodLimits(pod, podresources.PodResourcesOptions{})
 		less(limits.Memory().Value())
 	}
 	if l := vol.EmptyDir.SizeLimit; l != nil {
@@ -225,7 +240,7 @@ func (v *Volumes) tmpfsSize(pod *core.Pod, vol *core.Volume) int64 {
 
 // Teardown unmounts and removes the volumes of a pod; with all, everything of it on this node, the files of its containers too. A pod
 // that has nothing is no error.
-func (v *Volumes) Teardown(uid types.UID, all bool) error {
+func (v *Volumes) Teardown(ctx context.Context, uid types.UID, all bool) error {
 	if uid == "" || strings.ContainsAny(string(uid), "/.") {
 		return fmt.Errorf("remove the volumes of pod %q: not a uid", uid)
 	}
@@ -233,6 +248,14 @@ func (v *Volumes) Teardown(uid types.UID, all bool) error {
 	dirs := []string{filepath.Join(v.memoryDir(), string(uid)), pod}
 	if !all {
 		dirs = []string{dirs[0], filepath.Join(pod, "volumes"), filepath.Join(pod, "volume-subpaths")}
+	}
+	if v.Drivers != nil { // first, and without it nothing: their volumes are not ours to unmount
+		if err := unmountBeneath(filepath.Join(pod, "volume-subpaths")); err != nil {
+			return err
+		}
+		if err := v.Drivers.Teardown(ctx, uid); err != nil {
+			return err
+		}
 	}
 	var errs []error
 	for _, d := range dirs {
@@ -263,46 +286,4 @@ func (v *Volumes) Unused(keep func(types.UID) bool) ([]types.UID, error) {
 		}
 	}
 	return out, nil
-}
-
-// claim resolves a claim to the path that its volume has on this node.
-func (v *Volumes) claim(pod *core.Pod, vol *core.Volume) (string, bool, error) {
-	pv, err := v.boundVolume(pod, vol)
-	if err != nil {
-		return "", false, err
-	}
-	readOnly := vol.PersistentVolumeClaim != nil && vol.PersistentVolumeClaim.ReadOnly
-	switch src := pv.Spec.PersistentVolumeSource; {
-	case src.HostPath != nil:
-		return src.HostPath.Path, readOnly, checkHostPath(src.HostPath.Path, src.HostPath.Type)
-	case src.Local != nil:
-		directory := core.HostPathDirectory
-		return src.Local.Path, readOnly, checkHostPath(src.Local.Path, &directory)
-	}
-	return "", false, errors.New("no volume plugin matched")
-}
-
-func (v *Volumes) boundVolume(pod *core.Pod, vol *core.Volume) (*core.PersistentVolume, error) {
-	name := pod.Name + "-" + vol.Name // of a generic ephemeral volume
-	if vol.PersistentVolumeClaim != nil {
-		name = vol.PersistentVolumeClaim.ClaimName
-	}
-	pvc, err := v.Sources.Claim(pod.Namespace, name)
-	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("persistentvolumeclaim %q not found", name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if pvc.Status.Phase != core.ClaimBound || pvc.Spec.VolumeName == "" {
-		return nil, errors.New("PVC is not bound")
-	}
-	pv, err := v.Sources.Volume(pvc.Spec.VolumeName)
-	if err != nil {
-		return nil, err
-	}
-	if ref := pv.Spec.ClaimRef; ref == nil || ref.UID != pvc.UID {
-		return nil, fmt.Errorf("volume %s is bound to another claim", pv.Name)
-	}
-	return pv, nil
 }

@@ -23,6 +23,7 @@ import (
 
 	"proa.dev/kit/roottest"
 	"proa.dev/kubelet/spec"
+	"proa.dev/object"
 )
 
 // objects are Sources made of maps.
@@ -60,6 +61,13 @@ func (o *objects) Token(_ context.Context, _ *core.Pod, audience string, seconds
 	o.tokens++
 	body := fmt.Sprintf(`{"iat":%d,"exp":%d,"aud":%q,"n":%d}`, o.now.Unix(), o.now.Unix()+seconds, audience, o.tokens)
 	return "h." + base64.RawURLEncoding.EncodeToString([]byte(body)) + ".s", nil
+}
+
+func (o *objects) Resized(_ context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error {
+	c := object.Clone(claim)
+	c.Status.Capacity = core.ResourceList{core.ResourceStorage: size}
+	o.claims[c.Name] = c
+	return nil
 }
 
 func setup(t *testing.T) (*Volumes, *objects) {
@@ -255,7 +263,7 @@ func TestEmptyDirInMemory(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("2 MiB in 1 MiB: %v", err)
 	}
-	if err := v.Teardown(p.UID, true); err != nil {
+	if err := v.Teardown(context.Background(), p.UID, true); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := mountsBeneath(v.Node.PodDir(p.UID)); err != nil || len(left) > 0 {
@@ -381,7 +389,7 @@ func TestHostileSubPaths(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o777 {
 		t.Errorf("a directory that was made has mode %v, that of the volume is 0777", info.Mode())
 	}
-	if err := v.Teardown(p.UID, true); err != nil {
+	if err := v.Teardown(context.Background(), p.UID, true); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, secret); got != "host" {
@@ -402,11 +410,11 @@ func TestSubPathExpr(t *testing.T) {
 func TestTeardownKeepsToItsPod(t *testing.T) {
 	v, _ := setup(t)
 	for _, uid := range []string{"", "..", "../x", "a/b"} {
-		if err := v.Teardown(types.UID(uid), true); err == nil {
+		if err := v.Teardown(context.Background(), types.UID(uid), true); err == nil {
 			t.Errorf("uid %q was taken", uid)
 		}
 	}
-	if err := v.Teardown("unknown", true); err != nil {
+	if err := v.Teardown(context.Background(), "unknown", true); err != nil {
 		t.Error(err)
 	}
 }

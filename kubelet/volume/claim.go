@@ -1,0 +1,168 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"proa.dev/kubelet/csi"
+)
+
+// claimName is the claim that a volume of the pod stands for.
+func claimName(pod *core.Pod, vol *core.Volume) string {
+	if vol.PersistentVolumeClaim != nil {
+		return vol.PersistentVolumeClaim.ClaimName
+	}
+	return pod.Name + "-" + vol.Name // of a generic ephemeral volume
+}
+
+// nameOf is what messages call a volume: the name of its PersistentVolume, if it has one.
+func (v *Volumes) nameOf(pod *core.Pod, vol *core.Volume) string {
+	if vol.PersistentVolumeClaim != nil || vol.Ephemeral != nil {
+		if pv, _, err := v.bound(pod, vol); err == nil {
+			return pv.Name
+		}
+	}
+	return vol.Name
+}
+
+// claimed makes what a claim is bound to.
+func (v *Volumes) claimed(ctx context.Context, pod *core.Pod, vol *core.Volume) (time.Time, error) {
+	pv, claim, err := v.bound(pod, vol)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if pv.Spec.CSI != nil {
+		c := v.csiVolume(pod, vol, pv)
+		renew, err := v.publish(ctx, pod, c)
+		if err != nil {
+			return renew, err
+		}
+		v.grow(ctx, c, claim)
+		return renew, nil
+	}
+	path, _, err := v.claim(pod, vol)
+	if err != nil || pv.Spec.Local == nil || isBlock(pv) {
+		return time.Time{}, err
+	}
+	return time.Time{}, setOwnership(path, pod, false)
+}
+
+func (v *Volumes) csiVolume(pod *core.Pod, vol *core.Volume, pv *core.PersistentVolume) *csi.Volume {
+	return &csi.Volume{Pod: pod, PV: pv, Name: pv.Name, ReadOnly: vol.PersistentVolumeClaim != nil && vol.PersistentVolumeClaim.ReadOnly}
+}
+
+func isBlock(pv *core.PersistentVolume) bool {
+	return pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == core.PersistentVolumeBlock
+}
+
+// publish has a CSI driver make a volume.
+func (v *Volumes) publish(ctx context.Context, pod *core.Pod, c *csi.Volume) (time.Time, error) {
+	if v.Drivers == nil {
+		return time.Time{}, errors.New("no volume plugin matched")
+	}
+	made, err := v.Drivers.Publish(ctx, c)
+	if err != nil || !made.Own {
+		return made.Renew, err
+	}
+	if err := setOwnership(made.Path, pod, false); err != nil {
+		return made.Renew, fmt.Errorf("applyFSGroup failed for vol %s: %w", c.Name, err)
+	}
+	return made.Renew, nil
+}
+
+// grow enlarges a volume of which more was asked for than it has. A volume that stays small is no reason to keep the pod from running.
+func (v *Volumes) grow(ctx context.Context, c *csi.Volume, claim *core.PersistentVolumeClaim) {
+	want, have := c.PV.Spec.Capacity[core.ResourceStorage], claim.Status.Capacity[core.ResourceStorage]
+	if c.ReadOnly || want.Cmp(have) <= 0 {
+		return
+	}
+	done, err := v.Drivers.Grow(ctx, c)
+	if err == nil && done {
+		err = v.Sources.Resized(ctx, claim, want)
+	}
+	if v.Events == nil || err == nil && !done {
+		return
+	}
+	if err != nil {
+		v.Events.Event(c.Pod, core.EventTypeWarning, "VolumeResizeFailed", "NodeExpandVolume.NodeExpandVolume failed for volume %q : %v", c.Name, err)
+		return
+	}
+	v.Events.Event(c.Pod, core.EventTypeNormal, "FileSystemResizeSuccessful", "MountVolume.NodeExpandVolume succeeded for volume %q ", c.Name)
+}
+
+// claim resolves a claim to the path that its volume has on this node.
+func (v *Volumes) claim(pod *core.Pod, vol *core.Volume) (string, bool, error) {
+	pv, _, err := v.bound(pod, vol)
+	if err != nil {
+		return "", false, err
+	}
+	readOnly := vol.PersistentVolumeClaim != nil && vol.PersistentVolumeClaim.ReadOnly
+	switch src := pv.Spec.PersistentVolumeSource; {
+	case src.CSI != nil && v.Drivers != nil:
+		return v.Drivers.Path(v.csiVolume(pod, vol, pv)), readOnly, nil
+	case src.HostPath != nil:
+		return src.HostPath.Path, readOnly, checkHostPath(src.HostPath.Path, src.HostPath.Type)
+	case src.Local != nil && isBlock(pv):
+		device := core.HostPathBlockDev
+		return src.Local.Path, readOnly, checkHostPath(src.Local.Path, &device)
+	case src.Local != nil:
+		directory := core.HostPathDirectory
+		return src.Local.Path, readOnly, checkHostPath(src.Local.Path, &directory)
+	}
+	return "", false, errors.New("no volume plugin matched")
+}
+
+// bound is the volume of a claim, and the claim.
+func (v *Volumes) bound(pod *core.Pod, vol *core.Volume) (*core.PersistentVolume, *core.PersistentVolumeClaim, error) {
+	name := claimName(pod, vol)
+	pvc, err := v.Sources.Claim(pod.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil, fmt.Errorf("persistentvolumeclaim %q not found", name)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if vol.Ephemeral != nil && !metav1.IsControlledBy(pvc, pod) {
+		return nil, nil, fmt.Errorf("PVC %s/%s was not created for pod %s/%s (pod is not owner)", pvc.Namespace, pvc.Name, pod.Namespace, pod.Name)
+	}
+	if pvc.Status.Phase != core.ClaimBound || pvc.Spec.VolumeName == "" {
+		return nil, nil, errors.New("PVC is not bound")
+	}
+	pv, err := v.Sources.Volume(pvc.Spec.VolumeName)
+	if err != nil {
+		return nil, nil, err
+	}
+	if ref := pv.Spec.ClaimRef; ref == nil || ref.UID != pvc.UID {
+		return nil, nil, fmt.Errorf("volume %s is bound to another claim", pv.Name)
+	}
+	return pv, pvc, nil
+}
+
+// Devices are the block volumes of one container. The volumes must have been made by Sync.
+func (v *Volumes) Devices(pod *core.Pod, c *core.Container) ([]*runtimeapi.Device, error) {
+	var out []*runtimeapi.Device
+	for i := range c.VolumeDevices {
+		d := &c.VolumeDevices[i]
+		vol := find(pod, d.Name)
+		if vol == nil {
+			return nil, fmt.Errorf("cannot find volume %q to pass into container %q", d.Name, c.Name)
+		}
+		path, readOnly, err := v.Path(pod, vol)
+		if err != nil {
+			return nil, err
+		}
+		permissions := "mrw"
+		if readOnly {
+			permissions = "r"
+		}
+		out = append(out, &runtimeapi.Device{ContainerPath: d.DevicePath, HostPath: path, Permissions: permissions})
+	}
+	return out, nil
+}

@@ -1,0 +1,20 @@
+package process
+
+import (
+	"proa.dev/kubelet/csi"
+	"proa.dev/kubelet/plugin"
+	"proa.dev/kubelet/source"
+)
+
+// newDrivers makes what looks after the node's CSI drivers.
+func newDrivers(d nodeDeps, plugins *plugin.Watcher) (*csi.Drivers, error) {
+	drivers, err := csi.New(csi.Deps{
+		Node: d.config.Node, Root: d.config.KubeletDir, Client: d.client, View: d.view,
+		Sources: &source.Objects{View: d.view, Client: d.client}, Log: d.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	plugins.Handle(plugin.CSI, drivers)
+	return drivers, nil
+}
