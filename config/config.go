@@ -140,6 +140,24 @@ type Kubelet struct {
 	Labels map[string]string `yaml:"labels"`
 	// StaticPods is a directory of pod manifests that run without the API; empty: none.
 	StaticPods string `yaml:"staticPods"`
+
+	// What follows is as in a KubeletConfiguration of Kubernetes.
+
+	// SystemReserved and KubeReserved are what pods can not have: cpu, memory, ephemeral-storage, pid; as quantities.
+	SystemReserved map[string]string `yaml:"systemReserved"`
+	KubeReserved   map[string]string `yaml:"kubeReserved"`
+	// EvictionHard ends pods at once when less is left: signal (memory.available, nodefs.available, nodefs.inodesFree, imagefs.available,
+	// imagefs.inodesFree, pid.available) to a quantity or a percentage. Default 100Mi of memory, 10% of the disk (15% of that of images),
+	// 5% of inodes, 10% of process ids. A map replaces them all.
+	EvictionHard map[string]string `yaml:"evictionHard"`
+	// EvictionSoft ends them when that lasts for EvictionSoftGracePeriod, and gives them up to EvictionMaxPodGracePeriod seconds.
+	EvictionSoft              map[string]string `yaml:"evictionSoft"`
+	EvictionSoftGracePeriod   map[string]string `yaml:"evictionSoftGracePeriod"`
+	EvictionMaxPodGracePeriod int               `yaml:"evictionMaxPodGracePeriod"`
+	// EvictionMinimumReclaim is how much more than its threshold has to be there again, by signal.
+	EvictionMinimumReclaim map[string]string `yaml:"evictionMinimumReclaim"`
+	// EvictionPressureTransitionPeriod is how long the node's condition stays after it was last true. Default 5m.
+	EvictionPressureTransitionPeriod time.Duration `yaml:"evictionPressureTransitionPeriod"`
 }
 
 // Runtime is what runs containers.

@@ -130,6 +130,7 @@ type machine struct {
 	deps   cri.Deps
 	images *images
 	ln     net.Listener
+	conf   func(*kubelet.NodeConfig) // what is unusual about this node; nil: nothing
 	stop   func()
 	k      *kubelet.Kubelet
 }
@@ -180,13 +181,17 @@ func (m *machine) start() {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	events := record.New(m.api.Client, "kubelet", "n1")
+	conf := kubelet.NodeConfig{
+		Name: "n1", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Root: filepath.Join(m.dir, "kubelet"),
+		PodLogs: filepath.Join(m.dir, "logs"), LogLinks: filepath.Join(m.dir, "links"), CgroupParent: m.deps.CgroupParent,
+	}
+	if m.conf != nil {
+		m.conf(&conf)
+	}
 	k, err := kubelet.New(kubelet.Deps{
 		Client: m.api.Client, View: m.api.View(), Runtime: rt, Images: m.images, Events: events, Log: log,
 		Serve: kubelet.ServeConfig{Listener: m.ln},
-		Node: kubelet.NodeConfig{
-			Name: "n1", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Root: filepath.Join(m.dir, "kubelet"),
-			PodLogs: filepath.Join(m.dir, "logs"), LogLinks: filepath.Join(m.dir, "links"), CgroupParent: m.deps.CgroupParent,
-		},
+		Node:  conf,
 	})
 	if err != nil {
 		m.t.Fatal(err)

@@ -222,6 +222,10 @@ func (n *node) buildKubelet() (err error) {
 	if err != nil {
 		return err
 	}
+	reserved, err := reservedOf(c.Kubelet)
+	if err != nil {
+		return err
+	}
 	n.events = record.New(n.deps.client, "kubelet", c.Node)
 	deps := kubelet.Deps{
 		Client: n.deps.client, View: n.deps.view, Events: n.events, Serve: n.deps.serve, Log: n.deps.log,
@@ -229,6 +233,7 @@ func (n *node) buildKubelet() (err error) {
 			Name: c.Node, IPs: []netip.Addr{n.deps.address}, Labels: c.Kubelet.Labels, Root: c.KubeletDir, PodLogs: c.PodLogs,
 			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
 			ClusterDomain: c.Network.Domain, MaxPods: c.Kubelet.MaxPods, Version: Kubernetes, Port: int32(port),
+			Reserved: reserved, StaticPods: c.Kubelet.StaticPods, Eviction: evictionOf(c.Kubelet),
 		},
 	}
 	if n.conn != nil {

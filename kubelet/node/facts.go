@@ -20,6 +20,7 @@ type Machine struct {
 	Disk    int64 // bytes of the file system that holds the kubelet's root
 	Huge    map[string]int64
 	MaxPods int
+	Kept    core.ResourceList // from pods, so that the machine itself never runs short of it
 }
 
 // Look reads the machine.
@@ -56,9 +57,6 @@ func (m Machine) Capacity() core.ResourceList {
 	return l
 }
 
-// evictionMemory stays free for the machine itself.
-const evictionMemory = 100 << 20
-
 // Allocatable is what pods can have of it.
 func (m Machine) Allocatable(reserved core.ResourceList) core.ResourceList {
 	l := m.Capacity()
@@ -74,10 +72,11 @@ func (m Machine) Allocatable(reserved core.ResourceList) core.ResourceList {
 	for _, n := range m.Huge {
 		huge += n
 	}
-	take(core.ResourceMemory, *resource.NewQuantity(evictionMemory+huge, resource.BinarySI))
-	take(core.ResourceEphemeralStorage, *resource.NewQuantity(m.Disk/10, resource.BinarySI))
-	for name, n := range reserved {
-		take(name, n)
+	take(core.ResourceMemory, *resource.NewQuantity(huge, resource.BinarySI))
+	for _, list := range []core.ResourceList{m.Kept, reserved} {
+		for name, n := range list {
+			take(name, n)
+		}
 	}
 	return l
 }
@@ -107,47 +106,6 @@ func meminfo() (map[string]int64, error) {
 		out[name] = n
 	}
 	return out, lines.Err()
-}
-
-// pressure looks at what runs short: below 100 MiB of memory, a tenth of the disk or a twentieth of its inodes, a tenth of the process
-// ids.
-func pressure(root string) (memory, disk, pids bool, err error) {
-	mem, err := meminfo()
-	if err != nil {
-		return false, false, false, err
-	}
-	memory = mem["MemAvailable"] < evictionMemory
-	var fs unix.Statfs_t
-	if err := unix.Statfs(root, &fs); err != nil {
-		return false, false, false, err
-	}
-	disk = fs.Bavail < fs.Blocks/10 || fs.Files > 0 && fs.Ffree < fs.Files/20
-	limit, err1 := readNumber("/proc/sys/kernel/pid_max")
-	used, err2 := processes()
-	pids = err1 == nil && err2 == nil && used > limit-limit/10
-	return memory, disk, pids, nil
-}
-
-func readNumber(path string) (int64, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-}
-
-// processes is the number of processes and threads: the second number of the fourth field of /proc/loadavg.
-func processes() (int64, error) {
-	b, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return 0, err
-	}
-	w := strings.Fields(string(b))
-	if len(w) < 4 {
-		return 0, fmt.Errorf("read /proc/loadavg: %q", b)
-	}
-	_, total, _ := strings.Cut(w[3], "/")
-	return strconv.ParseInt(total, 10, 64)
 }
 
 // info is status.nodeInfo.

@@ -62,6 +62,8 @@ type Deps struct {
 	Taints   []core.Taint      // set at registration only
 	Port     int32             // of the node's API
 	Version  string            // "v1.37.2"
+	// Pressure says whether something runs short: MemoryPressure, DiskPressure, PIDPressure.
+	Pressure func(core.NodeConditionType) bool
 	Log      *slog.Logger
 }
 
@@ -122,6 +124,14 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 }
 
+// Kick has the node look at itself now.
+func (n *Node) Kick() {
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
 func (n *Node) isReady() bool {
 	select {
 	case <-n.ready:
@@ -140,10 +150,7 @@ func (n *Node) follow(ctx context.Context) {
 			gone = !there
 		}
 		if gone {
-			select {
-			case n.kick <- struct{}{}:
-			default:
-			}
+			n.Kick()
 		}
 	})
 	if err != nil && ctx.Err() == nil {
@@ -345,10 +352,7 @@ func (n *Node) listImages(ctx context.Context) []core.ContainerImage {
 }
 
 func (n *Node) conditions(s *core.NodeStatus, notReady string) {
-	memory, disk, pids, err := pressure(n.Spec.Root)
-	if err != nil {
-		n.Log.Warn("pressure not known", "node", n.Spec.Name, "err", err)
-	}
+	memory, disk, pids := n.Pressure(core.NodeMemoryPressure), n.Pressure(core.NodeDiskPressure), n.Pressure(core.NodePIDPressure)
 	n.condition(s, core.NodeMemoryPressure, memory, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available",
 		"KubeletHasSufficientMemory", "kubelet has sufficient memory available")
 	n.condition(s, core.NodeDiskPressure, disk, "KubeletHasDiskPressure", "kubelet has disk pressure",

@@ -34,7 +34,7 @@ func newNode(t *testing.T, api *controltest.API) *Node {
 		Client: api.Client(), View: api.View(), Runtime: critest.New(), Images: critest.New("web:1"), Events: silent{}, Machine: m,
 		Spec:   &spec.Node{Name: "n1", Root: root, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}},
 		Labels: map[string]string{"zone": "a"}, Taints: []core.Taint{{Key: "new", Effect: core.TaintEffectNoSchedule}}, Port: 10250, Version: "v1.37.2",
-		Log: slog.New(slog.DiscardHandler),
+		Pressure: func(core.NodeConditionType) bool { return false }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +50,29 @@ func look(t *testing.T, api *controltest.API) (*core.Node, *coordination.Lease) 
 		t.Fatal("the node or its lease is not there")
 	}
 	return n, l
+}
+
+func TestPressure(t *testing.T) {
+	api := controltest.New(t)
+	n := newNode(t, api)
+	n.Pressure = func(c core.NodeConditionType) bool { return c == core.NodeDiskPressure }
+	if err := n.beat(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	o, _ := look(t, api)
+	want := map[core.NodeConditionType]string{
+		core.NodeMemoryPressure: "False KubeletHasSufficientMemory", core.NodeDiskPressure: "True KubeletHasDiskPressure",
+		core.NodePIDPressure: "False KubeletHasSufficientPID", core.NodeReady: "True KubeletReady",
+	}
+	for _, c := range o.Status.Conditions {
+		if got := string(c.Status) + " " + c.Reason; got != want[c.Type] {
+			t.Errorf("%s: %s, want %s", c.Type, got, want[c.Type])
+		}
+		delete(want, c.Type)
+	}
+	if len(want) > 0 {
+		t.Errorf("missing: %v", want)
+	}
 }
 
 func TestRegister(t *testing.T) {

@@ -68,10 +68,10 @@ func (w *worker) release(all bool) {
 		delete(w.waiters, id)
 	}
 	if all || w.s.End != nil && len(w.s.Busy.Start) == 0 && !w.s.Runtime.AnyRunning() {
-		for _, c := range w.ends {
+		for _, c := range w.evicted {
 			close(c)
 		}
-		w.ends = nil
+		w.evicted = nil
 	}
 }
 

@@ -24,6 +24,7 @@ func (w *worker) do(ctx context.Context, p *Plan) {
 			w.Log.Info("pod ends", "ns", w.s.Pod.Namespace, "name", w.s.Pod.Name, "grace", p.End.Grace)
 		}
 		w.s.End = p.End
+		w.ends.Store(true)
 		p.wake(w.s.Now)
 	}
 	if p.Cancel {

@@ -35,7 +35,8 @@ func (ws *Workers) Evict(uid types.UID, e Eviction) <-chan struct{} {
 }
 
 func (w *worker) evict(e Eviction, ended chan struct{}) {
-	w.ends = append(w.ends, ended)
+	w.evicted = append(w.evicted, ended)
+	w.ends.Store(true)
 	g := grace(w.s.Pod)
 	if e.Grace != nil {
 		g = min(g, *e.Grace)

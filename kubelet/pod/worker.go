@@ -3,6 +3,7 @@ package pod
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -28,6 +29,7 @@ type worker struct {
 	no   bool          // the node does not take it; set before run
 	wake chan struct{} // holds one token while there may be something to do
 	done chan struct{} // closed when run has returned
+	ends atomic.Bool   // it was decided that the pod ends
 
 	mu     sync.Mutex // guards inbox and closed
 	inbox  []func()
@@ -45,7 +47,7 @@ type worker struct {
 	kills    map[string]context.CancelFunc
 	moaned   map[string]status.Reason                       // by container name: what an event told of already
 	waiters  map[string][]chan struct{}                     // by container id: closed when it has ended
-	ends     []chan struct{}                                // closed when no container runs any more
+	evicted  []chan struct{}                                // closed when no container runs any more
 	given    map[string]*runtimeapi.LinuxContainerResources // by container id: what it was made with, or got later
 }
 

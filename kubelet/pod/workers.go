@@ -48,9 +48,11 @@ type Deps struct {
 	MaxPods     int
 	// Allocatable is what the node has for pods now.
 	Allocatable func() core.ResourceList
-	Index       *Index    // whose containers are whose; New makes one
-	Resources   Resources // nil: the node gives nothing to single pods
-	Log         *slog.Logger
+	// Refuse says why the node takes no such pod now; nil: it does.
+	Refuse    func(*core.Pod) *status.Reason
+	Index     *Index    // whose containers are whose; New makes one
+	Resources Resources // nil: the node gives nothing to single pods
+	Log       *slog.Logger
 }
 
 // Index knows the pod of each container and sandbox by id. It is safe for concurrent use.
@@ -157,7 +159,11 @@ func (ws *Workers) Set(pod *core.Pod) {
 	if phaseIsFinal(pod.Status.Phase) && pod.DeletionTimestamp == nil && len(w.unread) == 0 && len(w.s.Runtime.Sandboxes) == 0 {
 		w.s.Cleaned = Stopped // it ended before we came
 	} else if len(w.s.Runtime.Sandboxes) == 0 && !phaseIsFinal(pod.Status.Phase) && pod.DeletionTimestamp == nil {
-		if no := admit(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods); no != nil {
+		no := ws.Refuse(pod)
+		if no == nil {
+			no = admit(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods)
+		}
+		if no != nil {
 			w.no, w.s.End = true, &End{Why: no, Since: time.Now()}
 			ws.Events.Event(pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
 		} else {
@@ -334,6 +340,19 @@ func (ws *Workers) Pods() []*core.Pod {
 	out := make([]*core.Pod, 0, len(ws.last))
 	for _, p := range ws.last {
 		out = append(out, p)
+	}
+	return out
+}
+
+// Active are those of Pods that are not on their way out.
+func (ws *Workers) Active() []*core.Pod {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	out := make([]*core.Pod, 0, len(ws.live))
+	for uid, w := range ws.live {
+		if p := ws.last[uid]; p != nil && !w.no && !w.ends.Load() && !phaseIsFinal(p.Status.Phase) {
+			out = append(out, p)
+		}
 	}
 	return out
 }

@@ -39,13 +39,11 @@ type Host interface {
 
 // Deps are what a Server needs.
 type Deps struct {
-	Client  client.Client // for reviews of tokens and access
-	View    client.View
-	Runtime cri.Runtime
-	Host    Host
-	Images  cri.Images // nil: nothing is said of image file systems
-	// Volume says where a volume of a pod lies whose size counts; nil: none counts.
-	Volume   func(pod *core.Pod, v *core.Volume) (path string, ok bool)
+	Client   client.Client // for reviews of tokens and access
+	View     client.View
+	Runtime  cri.Runtime
+	Host     Host
+	Stats    *stats.Collector
 	Probes   func() *prom.Page // results of probes
 	Node     *spec.Node
 	Listener net.Listener
@@ -58,9 +56,8 @@ type Deps struct {
 // Server is the node's API.
 type Server struct {
 	Deps
-	gate  *gate
-	stats *stats.Collector
-	http  *http.Server
+	gate *gate
+	http *http.Server
 }
 
 // New starts nothing.
@@ -69,7 +66,6 @@ func New(d Deps) (*Server, error) {
 		d.Logs = "/var/log"
 	}
 	s := &Server{Deps: d, gate: newGate(d.Client, d.Node.Name, d.CAs)}
-	s.stats = stats.New(stats.Deps{Runtime: d.Runtime, Images: d.Images, Host: d.Host, Node: d.Node, Volume: d.Volume})
 	s.http = &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: 30 * time.Second,

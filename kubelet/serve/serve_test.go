@@ -30,6 +30,7 @@ import (
 	"proa.dev/kubelet/cri/critest"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/stats"
 	"proa.dev/object"
 )
 
@@ -93,8 +94,10 @@ func setup(t *testing.T) (*Server, *host, *int) {
 	h.rt.SetContainer(observe.Container{ID: "c1", Name: "c", State: observe.Running, LogPath: log})
 	asked := 0
 	rt := critest.New()
+	node := &spec.Node{Name: "n1"}
 	s, err := New(Deps{
-		Client: reviewer{asked: &asked}, View: controltest.New(t).View(), Runtime: rt, Host: h, Node: &spec.Node{Name: "n1"}, Logs: t.TempDir(),
+		Client: reviewer{asked: &asked}, View: controltest.New(t).View(), Runtime: rt, Host: h, Node: node, Logs: t.TempDir(),
+		Stats:  stats.New(stats.Deps{Runtime: rt, Host: h, Node: node}),
 		Probes: func() *prom.Page { return &prom.Page{} },
 		Log:    slog.New(slog.DiscardHandler),
 	})

@@ -11,7 +11,7 @@ import (
 
 // summary is the Summary API: what the node, its pods and their containers use now.
 func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
-	out, err := s.stats.Summary(r.Context(), r.FormValue("only_cpu_and_memory") == "true")
+	out, err := s.Stats.Summary(r.Context(), r.FormValue("only_cpu_and_memory") == "true")
 	if err != nil {
 		fail(w, err)
 		return
@@ -51,7 +51,7 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 
 // resourceMetrics is what metrics servers read.
 func (s *Server) resourceMetrics(w http.ResponseWriter, r *http.Request) {
-	page, err := s.stats.Resource(r.Context())
+	page, err := s.Stats.Resource(r.Context())
 	if err != nil {
 		s.Log.Warn("read what pods use", "err", err) // and the page says so
 	}
@@ -60,7 +60,7 @@ func (s *Server) resourceMetrics(w http.ResponseWriter, r *http.Request) {
 
 // cadvisorMetrics is what dashboards of containers read.
 func (s *Server) cadvisorMetrics(w http.ResponseWriter, r *http.Request) {
-	page, err := s.stats.Cadvisor(r.Context())
+	page, err := s.Stats.Cadvisor(r.Context())
 	if err != nil {
 		fail(w, err)
 		return

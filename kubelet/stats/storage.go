@@ -18,8 +18,11 @@ type size struct {
 	inodes uint64
 }
 
-// sizeFor is how long a size is good for.
-const sizeFor = time.Minute
+// How long a size is good for, and when a single pod is asked for.
+const (
+	sizeFor    = time.Minute
+	podSizeFor = 5 * time.Second
+)
 
 // storage adds what the pod has on disk: its volumes, and what of them, of its containers' layers and of their logs counts as
 // ephemeral storage.
@@ -77,11 +80,11 @@ func isEphemeral(v *core.Volume) bool {
 	return v.ConfigMap != nil || v.DownwardAPI != nil // Secrets and tokens are in memory
 }
 
-// files is how much lies under path, on a file system of which statfs says the rest. It is counted anew when that was done a minute
-// ago or earlier; nil where there is nothing.
+// files is how much lies under path, on a file system of which statfs says the rest. It is counted anew when that was done too
+// long ago; nil where there is nothing.
 func (c *Collector) files(path string) *stats.FsStats {
 	s, ok := c.sizes[path]
-	if now := time.Now(); !ok || now.Sub(s.at) >= sizeFor {
+	if now := time.Now(); !ok || now.Sub(s.at) >= c.fresh {
 		s = measure(path)
 		s.at = now
 		c.sizes[path] = s

@@ -46,6 +46,7 @@ type Collector struct {
 	mu    sync.Mutex // guards what follows; one reading at a time
 	rates map[string]reading
 	sizes map[string]size
+	fresh time.Duration // how old a size may be in this reading
 }
 
 // New takes no reading yet.
@@ -81,6 +82,7 @@ func (c *Collector) Summary(ctx context.Context, cpuAndMemory bool) (*stats.Summ
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.fresh = sizeFor
 	out := &stats.Summary{Node: c.node(cpuAndMemory)}
 	if !cpuAndMemory {
 		out.Node.Fs = fileSystem(c.Node.Root, time.Now())
@@ -94,6 +96,28 @@ func (c *Collector) Summary(ctx context.Context, cpuAndMemory bool) (*stats.Summ
 	}
 	c.forget(time.Now())
 	return out, nil
+}
+
+// Pod takes a reading of one pod, with sizes of its files that are a few seconds old at most; nil if the runtime has nothing of it.
+func (c *Collector) Pod(ctx context.Context, uid types.UID) (*stats.PodStats, error) {
+	of := map[string]string{observe.Node: c.Node.Name, observe.PodUID: string(uid)}
+	sandboxes, err := c.Runtime.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{Filter: &runtimeapi.PodSandboxStatsFilter{LabelSelector: of}})
+	if err != nil {
+		return nil, err
+	}
+	containers, err := c.containers(ctx, sandboxes.GetStats())
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fresh = podSizeFor
+	for _, p := range c.pods(ctx, sandboxes.GetStats(), containers, false) {
+		if p.PodRef.UID == string(uid) {
+			return &p, nil
+		}
+	}
+	return nil, nil
 }
 
 // containers are those of the sandboxes. A runtime that has no figures of sandboxes is asked for its containers.

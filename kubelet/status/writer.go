@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -130,7 +131,7 @@ func (w *Writer) write(ctx context.Context, want *wanted) error {
 		return err
 	}
 	next := want.status
-	next.Conditions = merge(now.Status.Conditions, pick(want.status.Conditions, owned))
+	next.Conditions = merge(now.Status.Conditions, pick(want.status.Conditions))
 	// What others own stays theirs.
 	next.NominatedNodeName, next.Resize = now.Status.NominatedNodeName, now.Status.Resize
 	next.ResourceClaimStatuses = now.Status.ResourceClaimStatuses
@@ -177,11 +178,12 @@ func MirrorOf(p *core.Pod) types.UID { return types.UID(p.Annotations[core.Mirro
 // shows says whether p is the object of the pod with this uid.
 func shows(p *core.Pod, uid types.UID) bool { return p.UID == uid || MirrorOf(p) == uid }
 
-func pick(list []core.PodCondition, types []core.PodConditionType) []core.PodCondition {
+// pick are the conditions that the kubelet answers for: its own, and the one that it may share with others if it was it who set it.
+func pick(list []core.PodCondition) []core.PodCondition {
 	var out []core.PodCondition
-	for _, t := range types {
-		if c := condition(list, t); c != nil {
-			out = append(out, *c)
+	for _, c := range list {
+		if slices.Contains(owned, c.Type) || c.Type == core.DisruptionTarget && c.Reason == core.PodReasonTerminationByKubelet {
+			out = append(out, c)
 		}
 	}
 	return out

@@ -1,0 +1,44 @@
+package process
+
+import (
+	"fmt"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"proa.dev/config"
+	"proa.dev/kubelet/evict"
+)
+
+// reservedOf is what the configuration keeps from pods: the sums of both maps.
+func reservedOf(c config.Kubelet) (core.ResourceList, error) {
+	out := core.ResourceList{}
+	for key, m := range map[string]map[string]string{"systemReserved": c.SystemReserved, "kubeReserved": c.KubeReserved} {
+		for name, text := range m {
+			switch name {
+			case "cpu", "memory", "ephemeral-storage", "pid":
+			default:
+				return nil, fmt.Errorf("kubelet.%s: %q is not one of cpu, memory, ephemeral-storage, pid", key, name)
+			}
+			q, err := resource.ParseQuantity(text)
+			if err != nil || q.Sign() < 0 {
+				return nil, fmt.Errorf("kubelet.%s: %s: %q is not a quantity such as 500m or 1Gi", key, name, text)
+			}
+			if name == "pid" {
+				continue // process ids are nothing that the node shares out
+			}
+			sum := out[core.ResourceName(name)]
+			sum.Add(q)
+			out[core.ResourceName(name)] = sum
+		}
+	}
+	return out, nil
+}
+
+func evictionOf(c config.Kubelet) evict.Config {
+	return evict.Config{
+		Hard: c.EvictionHard, Soft: c.EvictionSoft, SoftGrace: c.EvictionSoftGracePeriod, MinimumReclaim: c.EvictionMinimumReclaim,
+		MaxGrace: time.Duration(c.EvictionMaxPodGracePeriod) * time.Second, Transition: c.EvictionPressureTransitionPeriod,
+	}
+}
