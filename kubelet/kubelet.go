@@ -15,23 +15,19 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-	stat "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"proa.dev/client"
 	"proa.dev/client/record"
 	"proa.dev/kit/run"
 	"proa.dev/kubelet/cri"
-	"proa.dev/kubelet/evict"
-	"proa.dev/kubelet/imagegc"
-	"proa.dev/kubelet/logs"
 	"proa.dev/kubelet/node"
 	"proa.dev/kubelet/pod"
 	"proa.dev/kubelet/probe"
 	"proa.dev/kubelet/serve"
 	"proa.dev/kubelet/source"
 	"proa.dev/kubelet/spec"
-	"proa.dev/kubelet/stats"
 	"proa.dev/kubelet/status"
+	"proa.dev/kubelet/upkeep"
 	"proa.dev/kubelet/volume"
 	"proa.dev/object"
 )
@@ -89,7 +85,7 @@ type NodeConfig struct {
 	MaxPods       int    // default 110
 	Reserved      core.ResourceList
 	StaticPods    string // directory of manifests of pods to run whatever the API says; "" is none
-	Eviction      evict.Config
+	Eviction      upkeep.Eviction
 	// SeccompUnconfined leaves containers that ask for no profile without one.
 	SeccompUnconfined bool
 	Version           string // shown as kubeletVersion; default "v1.37.2"
@@ -130,12 +126,8 @@ type Kubelet struct {
 	volumes *volume.Volumes
 	objects *source.Objects
 	events  pod.Recorder
-	evict   *evict.Evictor
-
-	// Made by Run, once the runtime answers.
-	pods   *pod.Workers
-	stats  *stats.Collector
-	images string // a directory on the file system of images
+	upkeep  *upkeep.Upkeep
+	pods    *pod.Workers // made by Run, once the runtime has said its name
 }
 
 // New makes a kubelet and starts nothing. It looks at the machine and makes the root directory.
@@ -152,15 +144,24 @@ func New(d Deps) (*Kubelet, error) {
 	if k.machine, err = node.Look(d.Node.Root, d.Node.MaxPods); err != nil {
 		return nil, fmt.Errorf("kubelet: %w", err)
 	}
-	if err := k.newEvictor(); err != nil {
-		return nil, err
-	}
-	k.machine.Kept = k.evict.Kept(k.machine.Memory, k.machine.Disk)
 	k.spec = &spec.Node{
 		Name: d.Node.Name, IPs: d.Node.IPs, Root: d.Node.Root, PodLogs: d.Node.PodLogs, CgroupParent: d.Node.CgroupParent,
 		ClusterDNS: d.Node.ClusterDNS, ClusterDomain: d.Node.ClusterDomain, ResolvConf: d.Node.ResolvConf, HostsFile: "/etc/hosts",
-		SeccompUnconfined: d.Node.SeccompUnconfined, Memory: k.machine.Memory, Allocatable: k.machine.Allocatable(d.Node.Reserved),
+		SeccompUnconfined: d.Node.SeccompUnconfined, Memory: k.machine.Memory,
 	}
+	k.upkeep, err = upkeep.New(upkeep.Deps{
+		Runtime: d.Runtime, Images: d.Images, Spec: k.spec, Eviction: d.Node.Eviction, Changed: func() { k.node.Kick() },
+		Node: func() *core.Node {
+			n, _ := client.Lookup[core.Node](d.View, object.Key{Name: d.Node.Name})
+			return n
+		},
+		Volume: func(p *core.Pod, v *core.Volume) (string, bool) { return k.volumes.Counted(p, v) }, Events: k.events, Log: d.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	k.machine.Kept = k.upkeep.Kept(k.machine.Memory, k.machine.Disk)
+	k.spec.Allocatable = k.machine.Allocatable(d.Node.Reserved)
 	k.objects = &source.Objects{View: d.View, Client: d.Client}
 	k.status = status.New(d.Client, d.View, d.Log)
 	if k.volumes, err = volume.New(volume.Deps{Node: k.spec, Sources: k.objects, Drivers: d.Drivers, Events: k.events, Log: d.Log}); err != nil {
@@ -173,41 +174,13 @@ func New(d Deps) (*Kubelet, error) {
 	deps := node.Deps{
 		Client: d.Client, View: d.View, Runtime: d.Runtime, Images: d.Images, Events: k.events, Spec: k.spec, Machine: k.machine,
 		Reserved: d.Node.Reserved, Labels: d.Node.Labels, Taints: d.Node.Taints, Port: d.Node.Port, Version: d.Node.Version,
-		Pressure: k.evict.Has, Log: d.Log,
+		Pressure: k.upkeep.Has, Log: d.Log,
 	}
 	if d.Resources != nil {
 		deps.Devices = d.Resources
 	}
 	k.node, err = node.New(deps)
 	return k, err
-}
-
-// newEvictor makes what watches for resources that run short. It is asked before Run; what it asks itself, it does in Run only.
-func (k *Kubelet) newEvictor() (err error) {
-	k.evict, err = evict.New(evict.Deps{
-		Config:  k.deps.Node.Eviction,
-		Machine: evict.Machine{Root: k.deps.Node.Root, Images: func() string { return k.images }},
-		Node: func() *core.Node {
-			n, _ := client.Lookup[core.Node](k.deps.View, object.Key{Name: k.deps.Node.Name})
-			return n
-		},
-		Pods: late{k}, Stats: late{k}, Changed: func() { k.node.Kick() },
-		Reclaim: imagegc.New(k.deps.Runtime, k.deps.Images, k.deps.Log).Free,
-		Events:  k.events, Log: k.deps.Log,
-	})
-	return err
-}
-
-// late is what a kubelet has once it runs.
-type late struct{ k *Kubelet }
-
-func (l late) Active() []*core.Pod                                 { return l.k.pods.Active() }
-func (l late) Evict(uid types.UID, e pod.Eviction) <-chan struct{} { return l.k.pods.Evict(uid, e) }
-func (l late) Summary(ctx context.Context, b bool) (*stat.Summary, error) {
-	return l.k.stats.Summary(ctx, b)
-}
-func (l late) Pod(ctx context.Context, uid types.UID) (*stat.PodStats, error) {
-	return l.k.stats.Pod(ctx, uid)
 }
 
 // Ready is closed once the node has told the API that it is ready.
@@ -236,7 +209,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 		Node: k.spec, View: k.deps.View, Runtime: k.deps.Runtime, Images: k.deps.Images, RuntimeName: v.GetRuntimeName(),
 		Sources: k.objects, Volumes: k.volumes, Probes: k.probes, Status: k.status, Events: k.events,
 		LogLinks: k.deps.Node.LogLinks, MaxPods: k.deps.Node.MaxPods,
-		Allocatable: func() core.ResourceList { return k.spec.Allocatable }, Refuse: k.evict.Refuse, Log: k.deps.Log,
+		Allocatable: func() core.ResourceList { return k.spec.Allocatable }, Refuse: k.upkeep.Refuse, Log: k.deps.Log,
 	}
 	if k.deps.Resources != nil {
 		deps.Resources = k.deps.Resources
@@ -247,8 +220,6 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Resources != nil {
 		k.deps.Resources.Bind(k.pods)
 	}
-	k.stats = stats.New(stats.Deps{Runtime: k.deps.Runtime, Images: k.deps.Images, Host: k.pods, Node: k.spec, Volume: k.volumes.Counted})
-	k.images = k.imageDir(ctx)
 	defer k.pods.Wait()
 	k.probes.Bind(ctx)
 	events := k.deps.Runtime.Events(ctx) // before the first look, so that nothing falls between
@@ -271,15 +242,11 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 		}
 		parts = append(parts, run.Component{Name: "static pods", Run: static.Run})
 	}
-	parts = append(parts,
-		run.Component{Name: "log rotation", Run: logs.NewRotator(k.pods, 0, 0, k.deps.Log).Run},
-		run.Component{Name: "eviction", Run: k.evict.Run},
-		run.Component{Name: "image collection", Run: imagegc.New(k.deps.Runtime, k.deps.Images, k.deps.Log).Run},
-	)
+	parts = append(parts, k.upkeep.Components(ctx, k.pods)...)
 	if k.deps.Serve.Listener != nil {
 		srv, err := serve.New(serve.Deps{
 			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec, Probes: k.probes.Page,
-			Stats:    k.stats,
+			Stats:    k.upkeep.Stats(),
 			Listener: k.deps.Serve.Listener, TLS: k.deps.Serve.TLS, CAs: k.deps.Serve.CAs, Log: k.deps.Log,
 		})
 		if err != nil {
@@ -288,16 +255,6 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 		parts = append(parts, run.Component{Name: "node API", Run: srv.Run})
 	}
 	return run.All(ctx, parts...)
-}
-
-// imageDir is a directory on the file system that holds images; "" if the runtime does not say.
-func (k *Kubelet) imageDir(ctx context.Context) string {
-	r, err := k.deps.Images.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
-	if err != nil || len(r.GetImageFilesystems()) == 0 {
-		k.deps.Log.Warn("the runtime does not say where images lie: their file system is not watched", "err", err)
-		return ""
-	}
-	return r.GetImageFilesystems()[0].GetFsId().GetMountpoint()
 }
 
 // awaitRuntime waits for a runtime that is not up yet.

@@ -1,0 +1,106 @@
+package upkeep
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+
+	"proa.dev/kit/run"
+	"proa.dev/kubelet/cri"
+	"proa.dev/kubelet/evict"
+	"proa.dev/kubelet/imagegc"
+	"proa.dev/kubelet/logs"
+	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/stats"
+	"proa.dev/kubelet/status"
+)
+
+// Eviction is how evictions are configured.
+type Eviction = evict.Config
+
+// Deps are what an Upkeep needs.
+type Deps struct {
+	Runtime  cri.Runtime
+	Images   cri.Images
+	Spec     *spec.Node
+	Eviction Eviction
+	Node     func() *core.Node // this node's object; nil before it is registered
+	Changed  func()            // the node's conditions are others now
+	Volume   func(pod *core.Pod, v *core.Volume) (path string, ok bool)
+	Events   evict.Recorder
+	Log      *slog.Logger
+}
+
+// Upkeep is asked for the node's conditions from the beginning; it begins to work with Components.
+type Upkeep struct {
+	Deps
+	images *imagegc.Collector
+	evict  *evict.Evictor
+	disk   string // a directory on the file system of images; "" while it is not known
+
+	pods  atomic.Pointer[pod.Workers]
+	stats *stats.Collector // made by Components
+}
+
+// New fails for a configuration that can not be.
+func New(d Deps) (*Upkeep, error) {
+	u := &Upkeep{Deps: d, images: imagegc.New(d.Runtime, d.Images, d.Log)}
+	var err error
+	u.evict, err = evict.New(evict.Deps{
+		Config: d.Eviction, Machine: evict.Machine{Root: d.Spec.Root, Images: func() string { return u.disk }}, Node: d.Node,
+		Pods: late{u}, Stats: late{u}, Reclaim: u.images.Free, Changed: d.Changed, Events: d.Events, Log: d.Log,
+	})
+	return u, err
+}
+
+// Kept is what pods can not have of a machine with so many bytes of memory and disk.
+func (u *Upkeep) Kept(memory, disk int64) core.ResourceList { return u.evict.Kept(memory, disk) }
+
+// Has says whether the node has a condition of pressure.
+func (u *Upkeep) Has(c core.NodeConditionType) bool { return u.evict.Has(c) }
+
+// Refuse says why a new pod may not come to the node; nil: it may.
+func (u *Upkeep) Refuse(p *core.Pod) *status.Reason { return u.evict.Refuse(p) }
+
+// Stats says what the node and its pods use, after Components.
+func (u *Upkeep) Stats() *stats.Collector { return u.stats }
+
+// Components are what has to run for pods.
+func (u *Upkeep) Components(ctx context.Context, pods *pod.Workers) []run.Component {
+	u.pods.Store(pods)
+	u.stats = stats.New(stats.Deps{Runtime: u.Runtime, Images: u.Images, Host: pods, Node: u.Spec, Volume: u.Volume})
+	r, err := u.Images.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
+	if err == nil && len(r.GetImageFilesystems()) > 0 {
+		u.disk = r.GetImageFilesystems()[0].GetFsId().GetMountpoint()
+	} else {
+		u.Log.Warn("the runtime does not say where images lie: their file system is not watched", "err", err)
+	}
+	return []run.Component{
+		{Name: "log rotation", Run: logs.NewRotator(pods, 0, 0, u.Log).Run},
+		{Name: "eviction", Run: u.evict.Run},
+		{Name: "image collection", Run: u.images.Run},
+	}
+}
+
+// late is what there is once Components was called.
+type late struct{ u *Upkeep }
+
+func (l late) Active() []*core.Pod { return l.u.pods.Load().Active() }
+
+func (l late) Evict(uid types.UID, e pod.Eviction) <-chan struct{} {
+	return l.u.pods.Load().Evict(uid, e)
+}
+
+func (l late) Summary(ctx context.Context, cpuAndMemory bool) (*statsapi.Summary, error) {
+	return l.u.stats.Summary(ctx, cpuAndMemory)
+}
+
+func (l late) Pod(ctx context.Context, uid types.UID) (*statsapi.PodStats, error) {
+	return l.u.stats.Pod(ctx, uid)
+}
