@@ -9,6 +9,7 @@ import (
 	"proa.dev/control/accounttoken"
 	"proa.dev/control/autoscale"
 	"proa.dev/control/bootstraptoken"
+	"proa.dev/control/claim"
 	"proa.dev/control/cronjob"
 	"proa.dev/control/csr"
 	"proa.dev/control/daemonset"
@@ -56,6 +57,7 @@ func (s *server) controllers() []struct {
 		{"job", func(d control.Deps) (runner, error) { return job.New(d) }},
 		{"cronjob", func(d control.Deps) (runner, error) { return cronjob.New(d) }},
 		{"volumebind", func(d control.Deps) (runner, error) { return volumebind.New(d) }},
+		{"claim", func(d control.Deps) (runner, error) { return claim.New(d) }},
 		{"endpointslice", func(d control.Deps) (runner, error) { return endpointslice.New(d) }},
 		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(s.everywhere(d)) }},
 		{"ownergc", func(d control.Deps) (runner, error) { return ownergc.New(s.everywhere(d)) }},
@@ -128,6 +130,8 @@ func sourceOf(controller string) string {
 	switch controller {
 	case "volumebind":
 		return "persistentvolume-controller"
+	case "claim":
+		return "resource_claim"
 	case "disruption":
 		return "controllermanager"
 	case "autoscale":

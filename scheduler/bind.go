@@ -13,6 +13,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/object"
+	"proa.dev/scheduler/devices"
 )
 
 // bindWithin bounds one binding, without the time its volumes take.
@@ -26,9 +27,10 @@ const selectedNode = "volume.kubernetes.io/selected-node"
 
 // bind is a decision on its way to the API.
 type bind struct {
-	w      *waiting
-	node   string
-	claims []object.Key // to be provisioned first
+	w       *waiting
+	node    string
+	claims  []object.Key      // to be provisioned first
+	devices *devices.Decision // to be written first; nil: none
 }
 
 // assume counts a pod on its node and sends the binding off.
@@ -38,10 +40,13 @@ func (s *Scheduler) assume(ctx context.Context, w *waiting, n *node, k *class) e
 	if k.claims != nil {
 		b.claims = k.claims.waiting
 	}
-	if len(b.claims) > 0 {
-		// Volumes may take minutes; they must not hold a binder.
-		go func() { // ends with ctx or volumesWithin; its result goes to the inbox as that of a binder
-			err := s.provision(ctx, b)
+	if k.devices != nil {
+		b.devices = k.devices.Decide(n.name)
+	}
+	if len(b.claims) > 0 || b.devices != nil {
+		// Volumes and devices may take minutes; they must not hold a binder.
+		go func() { // ends with ctx, or when the volumes and devices have had their time; its result goes to the inbox as that of a binder
+			err := s.prepare(ctx, b)
 			if err == nil {
 				err = s.write(ctx, b)
 			}
@@ -88,13 +93,14 @@ func (s *Scheduler) write(ctx context.Context, b *bind) error {
 
 // bound takes in how a binding went.
 func (s *Scheduler) bound(b *bind, err error, now time.Time) {
+	s.unclaim(b, err)
 	if err == nil {
 		s.queue.drop(b.w.pod.UID) // its event counts the pod for good
 		return
 	}
 	if p := s.cluster.pods[b.w.pod.UID]; p != nil && p.assumed {
 		s.cluster.remove(p)
-		s.queue.helped(byResources|byPorts|byAffinity|bySpread, now)
+		s.queue.helped(byResources|byPorts|byAffinity|bySpread|byDevices, now)
 	}
 	if s.queue.pods[b.w.pod.UID] != b.w {
 		return // deleted meanwhile, or bound by somebody else

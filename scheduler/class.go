@@ -8,6 +8,7 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"proa.dev/client"
+	"proa.dev/scheduler/devices"
 )
 
 // class is what pods that differ in name only have in common, and what each node means to them.
@@ -21,6 +22,7 @@ type class struct {
 	required  nodeaffinity.RequiredNodeAffinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
 	claims    *claims
+	devices   *devices.Ask // nil: it claims none
 	anti      []*heldTerm
 	wishes    []wish
 	counters  []*counter

@@ -14,6 +14,7 @@
 //	class.go     class -> cell per node -> groups with a heap each -> the best node
 //	filter*.go   one file per filter, each with its reasons; score.go what is preferred
 //	spread.go affinity.go  what looks at other pods
+//	devices/     the devices that pods claim
 //	queue.go     active, back-off, unschedulable
 //	loop.go bind.go explain.go preempt.go
 //

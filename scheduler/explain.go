@@ -87,8 +87,8 @@ func (s *Scheduler) summary(k *class) (string, trouble) {
 		return "no nodes available to schedule pods", anything
 	}
 	head := fmt.Sprintf("0/%d nodes are available:", s.cluster.live)
-	if k.claims != nil && k.claims.problem != "" {
-		return fmt.Sprintf("%s %s.", head, k.claims.problem), byVolume
+	if p, cause := k.problem(); p != "" {
+		return fmt.Sprintf("%s %s.", head, p), cause
 	}
 	counts := map[string]int{}
 	var causes trouble
@@ -117,7 +117,7 @@ func histogram(counts map[string]int) string {
 func (s *Scheduler) fail(ctx context.Context, w *waiting, k *class, now time.Time) {
 	text, cause := s.summary(k)
 	nominated := ""
-	if s.cluster.live > 0 && (k.claims == nil || k.claims.problem == "") {
+	if p, _ := k.problem(); s.cluster.live > 0 && p == "" {
 		var more string
 		if nominated, more = s.preempt(ctx, w, k); more != "" {
 			text += " " + more
@@ -126,6 +126,7 @@ func (s *Scheduler) fail(ctx context.Context, w *waiting, k *class, now time.Tim
 	if nominated != "" {
 		cause |= byPreemption
 	}
+	s.free(k)
 	s.queue.park(w, cause, now)
 	s.events.Event(w.pod, core.EventTypeWarning, "FailedScheduling", "%s", text)
 	pod := w.pod

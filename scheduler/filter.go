@@ -16,7 +16,8 @@ const (
 	bySpread
 	byVolume
 	byPreemption // victims are on their way out
-	anything     = byNode | byResources | byPorts | byAffinity | bySpread | byVolume | byPreemption
+	byDevices    // claims, slices and classes of devices
+	anything     = byNode | byResources | byPorts | byAffinity | bySpread | byVolume | byPreemption | byDevices
 )
 
 // verdict is why a node does not fit; nil if it does. Verdicts are shared: most nodes that do not fit do so for the same reasons.
@@ -42,6 +43,7 @@ var filters = []filter{
 	{"NodePorts", ports},
 	{"NodeResourcesFit", fits},
 	{"VolumeBinding", volumes},
+	{"DynamicResources", claimable},
 }
 
 // judge asks all filters about a node.

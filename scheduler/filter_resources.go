@@ -22,7 +22,7 @@ func fits(k *class, n *node) *verdict {
 		short = append(short, "Insufficient ephemeral-storage")
 	}
 	for name, want := range r.scalar {
-		if want > 0 && want > n.alloc.scalar[name]-n.used.scalar[name] {
+		if want > 0 && want > n.alloc.scalar[name]-n.used.scalar[name] && !k.byClaim(n, name) {
 			short = append(short, "Insufficient "+name)
 		}
 	}
@@ -32,7 +32,7 @@ func fits(k *class, n *node) *verdict {
 	// Evictions do not help a pod that is larger than the whole node.
 	evict := r.cpu <= n.alloc.cpu && r.memory <= n.alloc.memory && r.ephemeral <= n.alloc.ephemeral && n.maxPods > 0
 	for name, want := range r.scalar {
-		evict = evict && want <= n.alloc.scalar[name]
+		evict = evict && (want <= n.alloc.scalar[name] || k.byClaim(n, name))
 	}
 	slices.Sort(short)
 	key := strings.Join(short, "\x00")

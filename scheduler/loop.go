@@ -14,6 +14,7 @@ import (
 	"proa.dev/client/record"
 	"proa.dev/kit/run"
 	"proa.dev/object"
+	"proa.dev/scheduler/devices"
 )
 
 // Name is what pods say that want this scheduler.
@@ -50,9 +51,11 @@ type Scheduler struct {
 	// Only the loop touches these.
 	cluster *cluster
 	queue   *queue
+	devices *devices.State
 	classes map[string]*class
 	picks   int
 	synced  int
+	sources int // how many resources are watched before scheduling begins
 }
 
 // New makes a scheduler. It starts nothing.
@@ -70,7 +73,7 @@ func New(d Deps) (*Scheduler, error) {
 	return &Scheduler{
 		api: d.Client, view: d.View, log: d.Log, events: d.Events, ownEvents: own,
 		inbox: inbox{wake: make(chan struct{}, 1)}, binds: make(chan *bind, 4*binders), chores: make(chan func(context.Context), 1024),
-		cluster: newCluster(d.View), queue: newQueue(), classes: map[string]*class{},
+		cluster: newCluster(d.View), queue: newQueue(), classes: map[string]*class{}, devices: devices.New(d.View),
 	}, nil
 }
 
@@ -100,13 +103,9 @@ func (in *inbox) take() []func(now time.Time) {
 	return s
 }
 
-// sources is how many resources are watched before scheduling begins.
-const sources = 5
-
 // Run schedules until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
 	parts := []run.Component{
-		{Name: "scheduling loop", Run: s.loop},
 		{Name: "watch nodes", Run: func(ctx context.Context) error { return follow(ctx, s, s.nodeEvent) }},
 		{Name: "watch pods", Run: func(ctx context.Context) error { return follow(ctx, s, s.podEvent) }},
 		{Name: "watch claims", Run: func(ctx context.Context) error { return follow(ctx, s, s.claimEvent) }},
@@ -117,6 +116,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			return follow(ctx, s, func(_ client.EventType, _, _ *storage.StorageClass, now time.Time) { s.queue.helped(byVolume, now) })
 		}},
 	}
+	parts = append(parts, s.deviceSources()...)
+	s.sources = len(parts)
+	parts = append(parts, run.Component{Name: "scheduling loop", Run: s.loop})
 	if s.ownEvents {
 		parts = append(parts, run.Component{Name: "events", Run: s.events.Run})
 	}
@@ -165,7 +167,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 		for _, step := range s.inbox.take() {
 			step(now)
 		}
-		if s.synced == sources {
+		if s.synced == s.sources {
 			if w := s.queue.next(now); w != nil {
 				if err := s.schedule(ctx, w, now); err != nil {
 					return err
@@ -174,7 +176,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 			}
 		}
 		var alarm <-chan time.Time
-		if at := s.queue.wakeAt(); !at.IsZero() && s.synced == sources {
+		if at := s.queue.wakeAt(); !at.IsZero() && s.synced == s.sources {
 			timer.Reset(time.Until(at))
 			alarm = timer.C
 		}
@@ -268,7 +270,11 @@ func (s *Scheduler) schedule(ctx context.Context, w *waiting, now time.Time) err
 		s.cluster.remove(p) // the room that was kept for it is now its own to take
 	}
 	k := s.classOf(w.pod)
-	if k.claims == nil || k.claims.problem == "" {
+	if k.devices != nil && k.devices.Early { // its claims are yet to be made, which is no news for anybody
+		s.queue.park(w, byDevices, now)
+		return nil
+	}
+	if p, _ := k.problem(); p == "" {
 		if n := k.pick(s.cluster); n != nil {
 			return s.assume(ctx, w, n, k)
 		}
@@ -281,8 +287,13 @@ func (s *Scheduler) schedule(ctx context.Context, w *waiting, now time.Time) err
 func (s *Scheduler) classOf(pod *core.Pod) *class {
 	s.picks++
 	// What claims are bound to changes without the pod; and the class of a pod that is pinned to a node serves no other.
-	if hasClaims(pod) || pinnedTo(pod) != nil {
-		return newClass(s.view, s.cluster, pod)
+	asks := s.devices.Asks(pod)
+	if asks || hasClaims(pod) || pinnedTo(pod) != nil {
+		k := newClass(s.view, s.cluster, pod)
+		if asks {
+			k.devices = s.devices.Look(pod)
+		}
+		return k
 	}
 	key := classKey(pod)
 	k := s.classes[key]

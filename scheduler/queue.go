@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -77,10 +78,18 @@ func (q *queue) set(pod *core.Pod, now time.Time) {
 		return
 	}
 	changed := w.pod.Generation != pod.Generation || !sameLabels(w.pod, pod)
+	if w.cause&byDevices != 0 && !slices.EqualFunc(w.pod.Status.ResourceClaimStatuses, pod.Status.ResourceClaimStatuses, sameClaim) {
+		changed = true
+	}
 	w.pod = pod
 	if changed && w.in == parked {
 		q.wake(w, now)
 	}
+}
+
+func sameClaim(a, b core.PodResourceClaimStatus) bool {
+	return a.Name == b.Name && (a.ResourceClaimName == nil) == (b.ResourceClaimName == nil) &&
+		(a.ResourceClaimName == nil || *a.ResourceClaimName == *b.ResourceClaimName)
 }
 
 func sameLabels(a, b *core.Pod) bool {

@@ -12,7 +12,7 @@ import (
 
 // Hints says from which nodes the devices of a container, or of a pod as a whole (c is nil), could come.
 func (m *Manager) Hints(pod *core.Pod, c *core.Container) topology.Hints {
-	limits := core.ResourceList{}
+	var limits core.ResourceList
 	if c != nil {
 		limits = c.Resources.Limits
 	} else {
