@@ -50,6 +50,7 @@ require (
 	k8s.io/component-helpers v0.37.2
 	k8s.io/cri-api v0.37.2
 	k8s.io/cri-streaming v0.37.2
+	k8s.io/dynamic-resource-allocation v0.37.2
 	k8s.io/klog/v2 v2.140.0
 	k8s.io/kube-aggregator v0.37.2
 	k8s.io/kube-openapi v0.0.0-20260721132016-d427ff9ee9ad
@@ -63,7 +64,6 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require k8s.io/dynamic-resource-allocation v0.37.2 // indirect
 
 require (
 	cel.dev/expr v0.25.2 // indirect
