@@ -10,6 +10,7 @@ import (
 
 	"proa.dev/client/record"
 	"proa.dev/control"
+	kinds "proa.dev/kinds/storage"
 	"proa.dev/object"
 )
 
@@ -18,6 +19,7 @@ const (
 	bindCompleted     = "pv.kubernetes.io/bind-completed"
 	boundByController = "pv.kubernetes.io/bound-by-controller"
 	provisionerKey    = "volume.kubernetes.io/storage-provisioner"
+	provisionerBeta   = "volume.beta.kubernetes.io/storage-provisioner"
 	selectedNode      = "volume.kubernetes.io/selected-node"
 	claimFinalizer    = "kubernetes.io/pvc-protection"
 	noProvisioner     = "kubernetes.io/no-provisioner"
@@ -28,8 +30,9 @@ type claimState struct {
 	claim   *core.PersistentVolumeClaim
 	volumes []*core.PersistentVolume
 	class   *storage.StorageClass // nil: there is none
-	asked   bool                  // a pod names the claim
-	used    bool                  // ... and has a node and has not finished
+	def     *storage.StorageClass // the default one, for claims that are older than it
+	asked   string                // a pod that names the claim and has no node yet
+	used    bool                  // a pod names it, has a node and has not finished
 }
 
 // planClaim says what to do next with a claim.
@@ -49,14 +52,22 @@ func planClaim(s claimState) []control.Change {
 		return []control.Change{{Op: control.Update, Object: n}} // which wakes us again
 	}
 	if c.Spec.VolumeName != "" {
-		return s.planNamed()
+		return append(s.planNamed(), s.expand()...)
+	}
+	if _, beta := c.Annotations[core.BetaStorageClassAnnotation]; c.Spec.StorageClassName == nil && !beta && s.def != nil {
+		n := object.Clone(c)
+		n.Spec.StorageClassName = &s.def.Name
+		return []control.Change{{Op: control.Update, Object: n}}
 	}
 	wait := s.class != nil && control.Or(s.class.VolumeBindingMode, storage.VolumeBindingImmediate) == storage.VolumeBindingWaitForFirstConsumer
-	if wait && !s.asked && c.Annotations[selectedNode] == "" {
-		return s.pending(core.EventTypeNormal, "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
-	}
-	if v := best(c, s.volumes); v != nil {
+	if v := best(c, s.volumes, wait); v != nil { // the scheduler chooses for those that wait
 		return bind(v, c)
+	}
+	if wait && c.Annotations[selectedNode] == "" {
+		if s.asked != "" {
+			return s.pending(core.EventTypeNormal, "WaitForPodScheduled", "waiting for pod "+s.asked+" to be scheduled")
+		}
+		return s.pending(core.EventTypeNormal, "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
 	}
 	return s.unmet()
 }
@@ -68,13 +79,25 @@ func (s claimState) unmet() []control.Change {
 		return s.pending(core.EventTypeNormal, "FailedBinding", "no persistent volumes available for this claim and no storage class is set")
 	}
 	p := s.class.Provisioner
-	if c.Annotations[provisionerKey] != p {
+	if c.Annotations[provisionerKey] != p || c.Annotations[provisionerBeta] != p {
 		n := object.Clone(c)
 		annotate(n, provisionerKey, p)
+		annotate(n, provisionerBeta, p)
 		return []control.Change{{Op: control.Update, Object: n}} // external provisioners wait for this
 	}
 	return s.pending(core.EventTypeNormal, "ExternalProvisioning", fmt.Sprintf("Waiting for a volume to be created either by the external provisioner '%s' "+
 		"or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered.", p))
+}
+
+// expand tells that a claim wants more than its volume has: others make it larger.
+func (s claimState) expand() []control.Change {
+	c := s.claim
+	want, have := c.Spec.Resources.Requests[core.ResourceStorage], c.Status.Capacity[core.ResourceStorage]
+	if c.Status.Phase != core.ClaimBound || want.Cmp(have) <= 0 || len(c.Status.Conditions) > 0 || len(c.Status.AllocatedResourceStatuses) > 0 {
+		return nil
+	}
+	return []control.Change{{Op: tellOnly, Said: control.Note{On: c, Type: core.EventTypeNormal, Reason: "ExternalExpanding",
+		Format: "waiting for an external controller to expand this PVC"}}}
 }
 
 // planNamed is a claim that names its volume: by our doing, or by its user's.
@@ -90,14 +113,14 @@ func (s claimState) planNamed() []control.Change {
 	}
 	v := s.volumes[i]
 	switch {
-	case meant(v, c):
+	case kinds.Meant(v, c):
 		return bind(v, c)
 	case complete:
 		return lost(c, "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!")
 	case v.Spec.ClaimRef != nil:
 		return s.pending(core.EventTypeWarning, "FailedBinding", fmt.Sprintf("volume %q already bound to a different claim.", v.Name))
 	}
-	if why := fits(v, c); why != "" {
+	if why := kinds.Fits(v, c); why != "" {
 		return s.pending(core.EventTypeWarning, "VolumeMismatch", fmt.Sprintf("Cannot bind to requested volume %q: %s", v.Name, why))
 	}
 	return bind(v, c)
@@ -160,6 +183,9 @@ func bind(v *core.PersistentVolume, c *core.PersistentVolumeClaim) []control.Cha
 	n := object.Clone(c)
 	n.Status.Phase = core.ClaimBound
 	n.Status.AccessModes = v.Spec.AccessModes
+	if n.Status.CurrentVolumeAttributesClassName == nil && v.Spec.VolumeAttributesClassName != nil {
+		n.Status.CurrentVolumeAttributesClassName = v.Spec.VolumeAttributesClassName
+	}
 	if n.Status.Capacity == nil {
 		n.Status.Capacity = core.ResourceList{}
 	}

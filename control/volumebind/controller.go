@@ -11,6 +11,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/control"
+	kinds "proa.dev/kinds/storage"
 	"proa.dev/kit/run"
 	"proa.dev/object"
 )
@@ -105,12 +106,14 @@ func (c *Controller) onVolume(v, _ *core.PersistentVolume, wake func(object.Key)
 		return
 	}
 	c.wakePending(func(claim *core.PersistentVolumeClaim) bool {
-		return claim.Spec.VolumeName == v.Name || claim.Spec.VolumeName == "" && classOf(claim) == classOfVolume(v)
+		return claim.Spec.VolumeName == v.Name || claim.Spec.VolumeName == "" && kinds.ClassOf(claim) == kinds.ClassOfVolume(v)
 	}, wake)
 }
 
 func (c *Controller) onClass(sc, _ *storage.StorageClass, wake func(object.Key)) {
-	c.wakePending(func(claim *core.PersistentVolumeClaim) bool { return classOf(claim) == sc.Name }, wake)
+	c.wakePending(func(claim *core.PersistentVolumeClaim) bool {
+		return kinds.ClassOf(claim) == sc.Name || isDefault(sc) && claim.Spec.StorageClassName == nil
+	}, wake)
 }
 
 func (c *Controller) wakePending(which func(*core.PersistentVolumeClaim) bool, wake func(object.Key)) {
@@ -131,8 +134,11 @@ func (r claims) Reconcile(ctx context.Context, key object.Key) (control.Again, e
 		return control.Done, nil
 	}
 	s := claimState{claim: claim, volumes: client.ListOf[core.PersistentVolume](d.View, client.Select{})}
-	if name := classOf(claim); name != "" {
+	if name := kinds.ClassOf(claim); name != "" {
 		s.class, _ = client.Lookup[storage.StorageClass](d.View, object.Key{Name: name})
+	}
+	if claim.Spec.StorageClassName == nil && claim.Spec.VolumeName == "" {
+		s.def = defaultOf(client.ListOf[storage.StorageClass](d.View, client.Select{}))
 	}
 	s.asked = r.c.asked(key)
 	if claim.DeletionTimestamp != nil {
@@ -149,11 +155,37 @@ func (r claims) Reconcile(ctx context.Context, key object.Key) (control.Again, e
 	return control.Done, control.Apply(ctx, d.Client, d.Events, changes)
 }
 
-// asked says whether a pod names a claim.
-func (c *Controller) asked(claim object.Key) bool {
+// asked is a pod that names a claim and has no node yet, "" if there is none.
+func (c *Controller) asked(claim object.Key) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.users[claim]) > 0
+	first := ""
+	for pod := range c.users[claim] {
+		if p, ok := client.Lookup[core.Pod](c.deps.View, pod); ok && p.Spec.NodeName == "" && (first == "" || pod.Name < first) {
+			first = pod.Name
+		}
+	}
+	return first
+}
+
+// The annotations of the class of claims that name none.
+const (
+	defaultClass     = "storageclass.kubernetes.io/is-default-class"
+	defaultClassBeta = "storageclass.beta.kubernetes.io/is-default-class"
+)
+
+func isDefault(c *storage.StorageClass) bool {
+	return c.Annotations[defaultClass] == "true" || c.Annotations[defaultClassBeta] == "true"
+}
+
+// defaultOf is the newest of the default classes.
+func defaultOf(classes []*storage.StorageClass) (found *storage.StorageClass) {
+	for _, c := range classes {
+		if isDefault(c) && (found == nil || found.CreationTimestamp.Before(&c.CreationTimestamp)) {
+			found = c
+		}
+	}
+	return found
 }
 
 // used says whether a pod may have a claim mounted. It searches the View itself: users may not have heard of the pod yet, and a claim

@@ -3,7 +3,8 @@
 // bound (the finalizers kubernetes.io/pvc-protection and pv-protection), and releases volumes whose claim is gone.
 //
 // A binding is made in three writes that each may be the last before a crash: the volume's claimRef, the claim's volumeName, the two
-// phases; whoever comes next takes it up where it stands. A class with WaitForFirstConsumer binds when a pod asks for the claim. Volumes
+// phases; whoever comes next takes it up where it stands. A claim of a class with WaitForFirstConsumer waits until the scheduler has chosen:
+// a volume, whose claimRef then names the claim, or a node (volume.kubernetes.io/selected-node), for a provisioner to make one. Volumes
 // are neither made nor destroyed here: that is a provisioner's; a volume to be deleted stays Released until one does.
 //
 // It imports control. Read claim.go, then volume.go and match.go.

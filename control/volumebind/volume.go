@@ -28,16 +28,38 @@ func planVolume(v *core.PersistentVolume, claim *core.PersistentVolumeClaim, now
 		return []control.Change{{Op: control.Update, Object: n}}
 	}
 	phase := phaseOf(v, claim)
-	if phase == v.Status.Phase {
+	if phase == v.Status.Phase || phase == core.VolumeReleased && v.Status.Phase == core.VolumeFailed {
 		return nil
 	}
 	n := object.Clone(v)
 	n.Status.Phase, n.Status.Message, n.Status.Reason = phase, "", ""
+	said := control.Note{}
+	if phase == core.VolumeReleased && v.DeletionTimestamp == nil {
+		if reason, message := unreclaimable(v); message != "" {
+			n.Status.Phase, n.Status.Message = core.VolumeFailed, message
+			said = control.Note{On: v, Type: core.EventTypeWarning, Reason: reason, Format: message}
+		}
+	}
 	n.Status.LastPhaseTransitionTime = new(metav1.NewTime(now))
 	if reflect.DeepEqual(n.Status, v.Status) {
 		return nil
 	}
-	return []control.Change{{Op: control.Status, Object: n}}
+	return []control.Change{{Op: control.Status, Object: n, Said: said}}
+}
+
+// provisionedBy names who made a volume, and takes it back.
+const provisionedBy = "pv.kubernetes.io/provisioned-by"
+
+// unreclaimable says why a released volume cannot be reclaimed as its policy says: nobody has made it who would take it back, or it is to
+// be emptied, which nobody does any more.
+func unreclaimable(v *core.PersistentVolume) (reason, message string) {
+	switch policy := v.Spec.PersistentVolumeReclaimPolicy; {
+	case policy == core.PersistentVolumeReclaimRecycle:
+		return "VolumeFailedRecycle", "No recycler plugin found for the volume!"
+	case policy == core.PersistentVolumeReclaimDelete && v.Annotations[provisionedBy] == "" && v.Spec.CSI == nil:
+		return "VolumeFailedDelete", "error getting deleter volume plugin for volume \"" + v.Name + "\": no deletable volume plugin matched"
+	}
+	return "", ""
 }
 
 func phaseOf(v *core.PersistentVolume, claim *core.PersistentVolumeClaim) core.PersistentVolumePhase {

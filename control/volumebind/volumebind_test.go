@@ -198,7 +198,63 @@ func TestWaitsForFirstConsumer(t *testing.T) {
 				PersistentVolumeClaim: &core.PersistentVolumeClaimVolumeSource{ClaimName: "c"},
 			}}},
 		}})
+		w.want("c", "") // the scheduler chooses
+		v, _ := client.Lookup[core.PersistentVolume](w.View(), object.Key{Name: "v"})
+		v = object.Clone(v)
+		v.Spec.ClaimRef = &core.ObjectReference{Namespace: "default", Name: "c"}
+		w.Put(v)
 		w.want("c", "v")
+	})
+}
+
+func TestProvisionerIsAskedOnceTheNodeIsChosen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		w.Put(&storage.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "made"}, Provisioner: "example.com/maker", VolumeBindingMode: new(storage.VolumeBindingWaitForFirstConsumer)})
+		w.Put(claim("c", "1Gi", "made", nil))
+		w.want("c", "")
+		look := func() *core.PersistentVolumeClaim {
+			c, _ := client.Lookup[core.PersistentVolumeClaim](w.View(), object.Key{Namespace: "default", Name: "c"})
+			return c
+		}
+		if a := look().Annotations; a[provisionerKey] != "" {
+			t.Errorf("asked too early: %v", a)
+		}
+		c := object.Clone(look())
+		annotate(c, selectedNode, "n1")
+		w.Put(c)
+		w.want("c", "")
+		if a := look().Annotations; a[provisionerKey] != "example.com/maker" || a[provisionerBeta] != "example.com/maker" {
+			t.Errorf("not asked: %v", a)
+		}
+	})
+}
+
+func TestClassThatComesLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		w.Put(claim("c", "1Gi", "", func(c *core.PersistentVolumeClaim) { c.Spec.StorageClassName = nil }))
+		w.want("c", "")
+		w.Put(&storage.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "std", Annotations: map[string]string{defaultClass: "true"}}, Provisioner: "example.com/maker"})
+		w.want("c", "")
+		c, _ := client.Lookup[core.PersistentVolumeClaim](w.View(), object.Key{Namespace: "default", Name: "c"})
+		if c.Spec.StorageClassName == nil || *c.Spec.StorageClassName != "std" {
+			t.Errorf("its class is %v", c.Spec.StorageClassName)
+		}
+	})
+}
+
+func TestVolumesThatNobodyTakesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		for name, policy := range map[string]core.PersistentVolumeReclaimPolicy{"d": core.PersistentVolumeReclaimDelete, "r": core.PersistentVolumeReclaimRecycle} {
+			w.Put(volume(name, "1Gi", name, func(v *core.PersistentVolume) { v.Spec.PersistentVolumeReclaimPolicy = policy }), claim(name, "1Gi", name, nil))
+			w.want(name, name)
+			c, _ := client.Lookup[core.PersistentVolumeClaim](w.View(), object.Key{Namespace: "default", Name: name})
+			w.Remove(c)
+			time.Sleep(time.Second)
+			w.phase(name, core.VolumeFailed)
+		}
 	})
 }
 
