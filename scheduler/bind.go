@@ -29,8 +29,9 @@ const selectedNode = "volume.kubernetes.io/selected-node"
 type bind struct {
 	w       *waiting
 	node    string
-	claims  []object.Key      // to be provisioned first
-	devices *devices.Decision // to be written first; nil: none
+	claims  []object.Key                          // to be bound first
+	chosen  map[object.Key]*core.PersistentVolume // free volumes for some of them; for the others volumes are to be made
+	devices *devices.Decision                     // to be written first; nil: none
 }
 
 // assume counts a pod on its node and sends the binding off.
@@ -38,7 +39,10 @@ func (s *Scheduler) assume(ctx context.Context, w *waiting, n *node, k *class) e
 	s.cluster.placeLike(k, w.pod, n).assumed = true
 	b := &bind{w: w, node: n.name}
 	if k.claims != nil {
-		b.claims = k.claims.waiting
+		for _, u := range k.claims.waiting {
+			b.claims = append(b.claims, u.key)
+		}
+		b.chosen, _ = k.claims.match(n.obj)
 	}
 	if k.devices != nil {
 		b.devices = k.devices.Decide(n.name)
@@ -115,7 +119,7 @@ func (s *Scheduler) bound(b *bind, err error, now time.Time) {
 	s.queue.retry(b.w, now)
 }
 
-// provision names the node to the claims of a pod and waits until they are bound.
+// provision gives the claims of a pod the volumes that were chosen, names the node to the others, and waits until they are bound.
 func (s *Scheduler) provision(ctx context.Context, b *bind) error {
 	ctx, cancel := context.WithTimeout(ctx, volumesWithin)
 	defer cancel()
@@ -126,6 +130,12 @@ func (s *Scheduler) provision(ctx context.Context, b *bind) error {
 	left, told := map[object.Key]bool{}, map[object.Key]bool{}
 	for _, key := range b.claims {
 		left[key] = true
+		if pv := b.chosen[key]; pv != nil {
+			if err := s.reserve(ctx, pv, key); err != nil {
+				return err
+			}
+			continue
+		}
 		t := client.TargetOf[core.PersistentVolumeClaim](key)
 		if _, err := s.api.Patch(ctx, t, client.Patch{Type: types.MergePatchType, Data: patch}, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("choose node %s for claim %s: %w", b.node, key, err)
@@ -163,4 +173,27 @@ func (s *Scheduler) provision(ctx context.Context, b *bind) error {
 		return fmt.Errorf("binding volumes: %w", err)
 	}
 	return fmt.Errorf("binding volumes: %w", ctx.Err())
+}
+
+// reserve makes a free volume one for a claim. A volume that has changed meanwhile is a conflict: it may be another's now.
+func (s *Scheduler) reserve(ctx context.Context, pv *core.PersistentVolume, key object.Key) error {
+	if pv.Spec.ClaimRef != nil {
+		return nil // it was meant for it
+	}
+	claim, ok := client.Lookup[core.PersistentVolumeClaim](s.view, key)
+	if !ok {
+		return fmt.Errorf("claim %s is gone", key)
+	}
+	pv = object.Clone(pv)
+	pv.Spec.ClaimRef = &core.ObjectReference{
+		APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: key.Namespace, Name: key.Name, UID: claim.UID, ResourceVersion: claim.ResourceVersion,
+	}
+	if pv.Annotations == nil {
+		pv.Annotations = map[string]string{}
+	}
+	pv.Annotations["pv.kubernetes.io/bound-by-controller"] = "yes"
+	if _, err := client.Update(ctx, s.api, pv); err != nil {
+		return fmt.Errorf("choose volume %s for claim %s: %w", pv.Name, key, err)
+	}
+	return nil
 }

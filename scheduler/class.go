@@ -120,6 +120,9 @@ func newClass(view client.View, c *cluster, pod *core.Pod) *class {
 		pod: pod, set: c.labelSet(pod), req: requests(pod), ports: hostPorts(pod), claims: findClaims(view, pod), anti: c.antiTerms(pod), wishes: c.wishes(pod),
 		required: nodeaffinity.GetRequiredNodeAffinity(pod), verdicts: map[string]*verdict{}, shape: -1,
 	}
+	if k.claims != nil {
+		k.claims.usedElsewhere(c, pod)
+	}
 	a := pod.Spec.Affinity
 	k.choosy = len(pod.Spec.NodeSelector) > 0 ||
 		a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil

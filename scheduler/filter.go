@@ -42,7 +42,10 @@ var filters = []filter{
 	{"NodeAffinity", nodeAffinity},
 	{"NodePorts", ports},
 	{"NodeResourcesFit", fits},
+	{"VolumeRestrictions", singles},
+	{"NodeVolumeLimits", limits},
 	{"VolumeBinding", volumes},
+	{"VolumeZone", zones},
 	{"DynamicResources", claimable},
 }
 

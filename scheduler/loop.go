@@ -115,6 +115,14 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		{Name: "watch storage classes", Run: func(ctx context.Context) error {
 			return follow(ctx, s, func(_ client.EventType, _, _ *storage.StorageClass, now time.Time) { s.queue.helped(byVolume, now) })
 		}},
+		{Name: "watch CSI nodes", Run: func(ctx context.Context) error {
+			return follow(ctx, s, func(_ client.EventType, _, _ *storage.CSINode, now time.Time) { s.queue.helped(byVolume, now) })
+		}},
+		{Name: "watch storage capacities", Run: func(ctx context.Context) error {
+			return follow(ctx, s, func(_ client.EventType, _, _ *storage.CSIStorageCapacity, now time.Time) {
+				s.queue.helped(byVolume, now)
+			})
+		}},
 	}
 	parts = append(parts, s.deviceSources()...)
 	s.sources = len(parts)
@@ -213,7 +221,7 @@ func (s *Scheduler) podEvent(t client.EventType, o, _ *core.Pod, now time.Time) 
 		s.queue.drop(o.UID)
 		if p != nil {
 			s.cluster.remove(p)
-			s.queue.helped(byResources|byPorts|byAffinity|bySpread|byPreemption, now)
+			s.queue.helped(byResources|byPorts|byAffinity|bySpread|byPreemption|byVolume, now)
 		}
 	case o.Spec.NodeName != "":
 		s.queue.drop(o.UID)

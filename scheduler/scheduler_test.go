@@ -32,7 +32,7 @@ type world struct {
 func inWorld(t *testing.T, fn func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{API: controltest.New(t), t: t}
-		w.Serve(&core.Pod{}, &core.Node{}, &core.PersistentVolumeClaim{}, &core.PersistentVolume{}, &storage.StorageClass{}, &core.Namespace{}, &core.Event{})
+		w.Serve(&core.Pod{}, &core.Node{}, &core.PersistentVolumeClaim{}, &core.PersistentVolume{}, &storage.StorageClass{}, &storage.CSINode{}, &storage.CSIStorageCapacity{}, &storage.CSIDriver{}, &core.Namespace{}, &core.Event{})
 		var err error
 		w.s, err = New(Deps{Client: w.Client(), View: w.View(), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
