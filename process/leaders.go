@@ -7,6 +7,7 @@ import (
 	"proa.dev/client/record"
 	"proa.dev/control"
 	"proa.dev/control/accounttoken"
+	"proa.dev/control/attach"
 	"proa.dev/control/autoscale"
 	"proa.dev/control/bootstraptoken"
 	"proa.dev/control/claim"
@@ -16,6 +17,7 @@ import (
 	"proa.dev/control/deployment"
 	"proa.dev/control/disruption"
 	"proa.dev/control/endpointslice"
+	"proa.dev/control/ephemeral"
 	"proa.dev/control/job"
 	"proa.dev/control/namespace"
 	"proa.dev/control/nodelife"
@@ -58,6 +60,8 @@ func (s *server) controllers() []struct {
 		{"cronjob", func(d control.Deps) (runner, error) { return cronjob.New(d) }},
 		{"volumebind", func(d control.Deps) (runner, error) { return volumebind.New(d) }},
 		{"claim", func(d control.Deps) (runner, error) { return claim.New(d) }},
+		{"attach", func(d control.Deps) (runner, error) { return attach.New(d) }},
+		{"ephemeral", func(d control.Deps) (runner, error) { return ephemeral.New(d) }},
 		{"endpointslice", func(d control.Deps) (runner, error) { return endpointslice.New(d) }},
 		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(s.everywhere(d)) }},
 		{"ownergc", func(d control.Deps) (runner, error) { return ownergc.New(s.everywhere(d)) }},
@@ -132,6 +136,10 @@ func sourceOf(controller string) string {
 		return "persistentvolume-controller"
 	case "claim":
 		return "resource_claim"
+	case "attach":
+		return "attachdetach-controller"
+	case "ephemeral":
+		return "ephemeral_volume"
 	case "disruption":
 		return "controllermanager"
 	case "autoscale":
