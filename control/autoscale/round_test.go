@@ -102,7 +102,9 @@ func TestRounds(t *testing.T) {
 			"2 -> 3\nAbleToScale True SucceededRescale: the HPA controller was able to update the target scale to 3\nevent Normal SuccessfulRescale: New size: 3; reason: Current number of replicas below Spec.MinReplicas\n"},
 		{"above the bounds", scaler(1, 3, cpuSpec(50)), 5, "", nil,
 			"5 -> 3\nAbleToScale True SucceededRescale: the HPA controller was able to update the target scale to 3\nevent Normal SuccessfulRescale: New size: 3; reason: Current number of replicas above Spec.MaxReplicas\n"},
-		{"nothing is known", scaler(1, 10, cpuSpec(50)), 2, "R 1/1000", func([]reading) []reading { return []reading{{err: errors.New("unable to get metrics for resource cpu: x")}} },
+		{"nothing is known", scaler(1, 10, cpuSpec(50)), 2, "R 1/1000", func([]reading) []reading {
+			return []reading{{err: errors.New("unable to get metrics for resource cpu: x")}}
+		},
 			"2 -> 0\n" + got + "ScalingActive False FailedGetResourceMetric: the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: x\n" +
 				"event Warning FailedGetResourceMetric: failed to get cpu utilization: unable to get metrics for resource cpu: x\n" +
 				"event Warning FailedComputeMetricsReplicas: invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: failed to get cpu utilization: unable to get metrics for resource cpu: x\n"},

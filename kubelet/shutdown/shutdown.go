@@ -1,0 +1,194 @@
+package shutdown
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/status"
+)
+
+// What users of Kubernetes know by these words.
+const (
+	reason  = "Terminated"
+	message = "Pod was terminated in response to imminent node shutdown."
+	// Down is why the node is not ready.
+	Down = "node is shutting down"
+)
+
+// Refused is why new pods are not taken meanwhile.
+var refused = status.Reason{Reason: "NodeShutdown", Message: "Pod was rejected: Pod was rejected as the node is shutting down."}
+
+// Pods is what is asked of the pods.
+type Pods interface {
+	Pods() []*core.Pod
+	Evict(uid types.UID, e pod.Eviction) <-chan struct{}
+}
+
+// Deps are what a Manager needs.
+type Deps struct {
+	Periods []Period
+	Pods    Pods
+	Node    func(down string)    // the node is not ready because of this; "": it is ready again
+	Note    func(message string) // an event about the node
+	Bus     string               // D-Bus address; "" is the machine's
+	Conf    string               // where logind looks for configuration; default /etc/systemd/logind.conf.d
+	Log     *slog.Logger
+}
+
+// Manager waits for the end of the machine.
+type Manager struct {
+	Deps
+	down       atomic.Bool
+	began, end atomic.Int64 // of the last shutdown, in ms since 1970; 0: none
+}
+
+// New starts nothing.
+func New(d Deps) *Manager {
+	if d.Conf == "" {
+		d.Conf = "/etc/systemd/logind.conf.d"
+	}
+	return &Manager{Deps: d}
+}
+
+// Refuse is why no new pod is taken now; nil: they are.
+func (m *Manager) Refuse(*core.Pod) *status.Reason {
+	if !m.down.Load() {
+		return nil
+	}
+	r := refused
+	return &r
+}
+
+// Times are when the last shutdown began and when its pods had ended; 0 where there was none.
+func (m *Manager) Times() (began, end time.Time) {
+	return time.UnixMilli(m.began.Load()), time.UnixMilli(m.end.Load())
+}
+
+// How long after a connection broke the next is made.
+const (
+	soon = time.Second
+	late = time.Minute
+)
+
+// Run waits for shutdowns until ctx ends. A machine without logind has none; it is looked for now and then.
+func (m *Manager) Run(ctx context.Context) error {
+	wait, told := soon, ""
+	for {
+		held, err := m.watch(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if held {
+			wait = soon
+		}
+		if text := err.Error(); text != told {
+			m.Log.Warn("shutdowns of this machine are not seen: its pods would not end in order", "err", err)
+			told = text
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-t.C:
+		}
+		wait = min(2*wait, late)
+	}
+}
+
+// watch follows one connection; held says that the lock was ours.
+func (m *Manager) watch(ctx context.Context) (held bool, err error) {
+	b, err := dial(m.Bus)
+	if err != nil {
+		return false, err
+	}
+	defer b.Close()
+	stop := context.AfterFunc(ctx, func() { b.Close() })
+	defer stop()
+	if err := b.allow(ctx, whole(m.Periods), m.Conf); err != nil {
+		return false, err
+	}
+	signals, err := b.shutdowns(ctx) // before the lock: what begins between the two is seen
+	if err != nil {
+		return false, err
+	}
+	lock, err := b.inhibit(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { lock.Close() }() // whichever it is then
+	m.Log.Info("a shutdown of this machine waits for its pods", "periods", m.Periods)
+	for s := range signals {
+		on, err := active(s)
+		if err != nil {
+			m.Log.Warn("signal of logind not understood", "err", err)
+			continue
+		}
+		if on {
+			m.shutDown(ctx, lock)
+			continue
+		}
+		if lock, err = m.calledOff(ctx, b, lock); err != nil {
+			return true, err
+		}
+	}
+	return true, errors.New("the connection to D-Bus has ended")
+}
+
+// shutDown ends all pods and lets the machine go down.
+func (m *Manager) shutDown(ctx context.Context, lock *os.File) {
+	m.Log.Info("the machine goes down")
+	m.began.Store(time.Now().UnixMilli())
+	m.end.Store(0)
+	m.down.Store(true)
+	m.Note("Shutdown manager detected shutdown event")
+	m.Node(Down)
+	for _, g := range plan(m.Periods, m.Pods.Pods()) {
+		m.finish(ctx, g)
+	}
+	m.end.Store(time.Now().UnixMilli())
+	m.Log.Info("the pods have ended", "took", time.Duration(m.end.Load()-m.began.Load())*time.Millisecond)
+	lock.Close()
+}
+
+// finish ends the pods of one group and waits for them, as long as they have.
+func (m *Manager) finish(ctx context.Context, g group) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(g.Seconds)*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, p := range g.pods {
+		grace := g.Seconds
+		ended := m.Pods.Evict(p.UID, pod.Eviction{Reason: status.Reason{Reason: reason, Message: message}, Grace: &grace, Condition: pod.Disrupted(message)})
+		wg.Go(func() {
+			select {
+			case <-ended:
+			case <-ctx.Done():
+				m.Log.Warn("a pod has not ended in its time", "ns", p.Namespace, "name", p.Name, "seconds", g.Seconds)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// calledOff takes up work again, and returns the lock for the next time.
+func (m *Manager) calledOff(ctx context.Context, b bus, old *os.File) (*os.File, error) {
+	m.Log.Info("the machine does not go down")
+	m.down.Store(false)
+	m.Note("Shutdown manager detected shutdown cancellation")
+	m.Node("")
+	lock, err := b.inhibit(ctx)
+	if err != nil {
+		return old, err
+	}
+	old.Close() // it may be closed already
+	return lock, nil
+}
