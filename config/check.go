@@ -40,6 +40,7 @@ func (c *Config) Check() error {
 		}
 	}
 	c.checkRanges(bad)
+	c.checkShutdown(bad)
 	if len(c.Etcd.Servers) > 0 && (c.Etcd.Cert == "") != (c.Etcd.Key == "") {
 		bad("etcd", "cert and key go together")
 	}
@@ -73,6 +74,26 @@ func (c *Config) Check() error {
 		bad("log.format", "%q is not text or json", c.Log.Format)
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Config) checkShutdown(bad func(key, format string, args ...any)) {
+	k := &c.Kubelet
+	for key, d := range map[string]time.Duration{"shutdownGracePeriod": k.ShutdownGracePeriod, "shutdownGracePeriodCriticalPods": k.ShutdownGracePeriodCriticalPods} {
+		if d != 0 && d < time.Second {
+			bad("kubelet."+key, "%v is neither 0 nor a second or more", d)
+		}
+	}
+	if k.ShutdownGracePeriodCriticalPods > k.ShutdownGracePeriod {
+		bad("kubelet.shutdownGracePeriodCriticalPods", "%v is more than shutdownGracePeriod, %v", k.ShutdownGracePeriodCriticalPods, k.ShutdownGracePeriod)
+	}
+	if len(k.ShutdownGracePeriodByPodPriority) > 0 && k.ShutdownGracePeriod > 0 {
+		bad("kubelet.shutdownGracePeriodByPodPriority", "it does not go together with shutdownGracePeriod")
+	}
+	for _, p := range k.ShutdownGracePeriodByPodPriority {
+		if p.ShutdownGracePeriodSeconds < 0 {
+			bad("kubelet.shutdownGracePeriodByPodPriority", "%d seconds for priority %d", p.ShutdownGracePeriodSeconds, p.Priority)
+		}
+	}
 }
 
 func (c *Config) checkRanges(bad func(key, format string, args ...any)) {

@@ -158,6 +158,21 @@ type Kubelet struct {
 	EvictionMinimumReclaim map[string]string `yaml:"evictionMinimumReclaim"`
 	// EvictionPressureTransitionPeriod is how long the node's condition stays after it was last true. Default 5m.
 	EvictionPressureTransitionPeriod time.Duration `yaml:"evictionPressureTransitionPeriod"`
+	// ShutdownGracePeriod is how long a shutdown of the machine waits for pods, and ShutdownGracePeriodCriticalPods how much of it, at the
+	// end, is for critical ones. Default 0: it does not wait. ShutdownGracePeriodByPodPriority gives times by priority instead.
+	ShutdownGracePeriod              time.Duration    `yaml:"shutdownGracePeriod"`
+	ShutdownGracePeriodCriticalPods  time.Duration    `yaml:"shutdownGracePeriodCriticalPods"`
+	ShutdownGracePeriodByPodPriority []ShutdownPeriod `yaml:"shutdownGracePeriodByPodPriority"`
+	// EnableSystemLogHandler shows the node's logs at /logs/ of its API. Default true.
+	EnableSystemLogHandler *bool `yaml:"enableSystemLogHandler"`
+	// EnableSystemLogQuery lets /logs/?query= ask the journal and files by the name of a service.
+	EnableSystemLogQuery bool `yaml:"enableSystemLogQuery"`
+}
+
+// ShutdownPeriod is how long pods of a priority, and those up to the next one, have when the machine goes down.
+type ShutdownPeriod struct {
+	Priority                   int32 `yaml:"priority"`
+	ShutdownGracePeriodSeconds int64 `yaml:"shutdownGracePeriodSeconds"`
 }
 
 // Runtime is what runs containers.

@@ -86,6 +86,7 @@ type NodeConfig struct {
 	Reserved      core.ResourceList
 	StaticPods    string // directory of manifests of pods to run whatever the API says; "" is none
 	Eviction      upkeep.Eviction
+	Shutdown      upkeep.Shutdown
 	// SeccompUnconfined leaves containers that ask for no profile without one.
 	SeccompUnconfined bool
 	Version           string // shown as kubeletVersion; default "v1.37.2"
@@ -150,7 +151,7 @@ func New(d Deps) (*Kubelet, error) {
 		SeccompUnconfined: d.Node.SeccompUnconfined, Memory: k.machine.Memory,
 	}
 	k.upkeep, err = upkeep.New(upkeep.Deps{
-		Runtime: d.Runtime, Images: d.Images, Spec: k.spec, Eviction: d.Node.Eviction, Changed: func() { k.node.Kick() },
+		Runtime: d.Runtime, Images: d.Images, Spec: k.spec, Eviction: d.Node.Eviction, Shutdown: d.Node.Shutdown, Changed: func() { k.node.Kick() },
 		Node: func() *core.Node {
 			n, _ := client.Lookup[core.Node](d.View, object.Key{Name: d.Node.Name})
 			return n
@@ -174,7 +175,7 @@ func New(d Deps) (*Kubelet, error) {
 	deps := node.Deps{
 		Client: d.Client, View: d.View, Runtime: d.Runtime, Images: d.Images, Events: k.events, Spec: k.spec, Machine: k.machine,
 		Reserved: d.Node.Reserved, Labels: d.Node.Labels, Taints: d.Node.Taints, Port: d.Node.Port, Version: d.Node.Version,
-		Pressure: k.upkeep.Has, Log: d.Log,
+		Pressure: k.upkeep.Has, Down: k.upkeep.Down, Log: d.Log,
 	}
 	if d.Resources != nil {
 		deps.Devices = d.Resources

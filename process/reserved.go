@@ -9,6 +9,7 @@ import (
 
 	"proa.dev/config"
 	"proa.dev/kubelet/evict"
+	"proa.dev/kubelet/shutdown"
 )
 
 // reservedOf is what the configuration keeps from pods: the sums of both maps.
@@ -41,4 +42,15 @@ func evictionOf(c config.Kubelet) evict.Config {
 		Hard: c.EvictionHard, Soft: c.EvictionSoft, SoftGrace: c.EvictionSoftGracePeriod, MinimumReclaim: c.EvictionMinimumReclaim,
 		MaxGrace: time.Duration(c.EvictionMaxPodGracePeriod) * time.Second, Transition: c.EvictionPressureTransitionPeriod,
 	}
+}
+
+// shutdownOf is how long pods have when the machine goes down.
+func shutdownOf(c config.Kubelet) (s shutdown.Config) {
+	for _, p := range c.ShutdownGracePeriodByPodPriority {
+		s.Periods = append(s.Periods, shutdown.Period{Priority: p.Priority, Seconds: p.ShutdownGracePeriodSeconds})
+	}
+	if len(s.Periods) == 0 {
+		s.Periods = shutdown.Periods(c.ShutdownGracePeriod, c.ShutdownGracePeriodCriticalPods)
+	}
+	return s
 }

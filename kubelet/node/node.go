@@ -64,7 +64,9 @@ type Deps struct {
 	Version  string            // "v1.37.2"
 	// Pressure says whether something runs short: MemoryPressure, DiskPressure, PIDPressure.
 	Pressure func(core.NodeConditionType) bool
-	Log      *slog.Logger
+	// Down is another reason than the runtime why the node is not ready; "" is none.
+	Down func() string
+	Log  *slog.Logger
 }
 
 // Node keeps one Node object.
@@ -291,6 +293,11 @@ func (n *Node) fill(ctx context.Context, o *core.Node) {
 	s.Addresses = append(s.Addresses, core.NodeAddress{Type: core.NodeHostName, Address: n.Spec.Name})
 	s.DaemonEndpoints.KubeletEndpoint.Port = n.Port
 	notReady := n.runtimeState(ctx)
+	if down := n.Down(); down != "" && notReady != "" {
+		notReady = "[" + notReady + ", " + down + "]"
+	} else if down != "" {
+		notReady = down
+	}
 	s.NodeInfo = info(n.version, n.Version)
 	s.Images = n.listImages(ctx)
 	n.conditions(s, notReady)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -34,7 +35,7 @@ func newNode(t *testing.T, api *controltest.API) *Node {
 		Client: api.Client(), View: api.View(), Runtime: critest.New(), Images: critest.New("web:1"), Events: silent{}, Machine: m,
 		Spec:   &spec.Node{Name: "n1", Root: root, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}},
 		Labels: map[string]string{"zone": "a"}, Taints: []core.Taint{{Key: "new", Effect: core.TaintEffectNoSchedule}}, Port: 10250, Version: "v1.37.2",
-		Pressure: func(core.NodeConditionType) bool { return false }, Log: slog.New(slog.DiscardHandler),
+		Pressure: func(core.NodeConditionType) bool { return false }, Down: func() string { return "" }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +51,28 @@ func look(t *testing.T, api *controltest.API) (*core.Node, *coordination.Lease) 
 		t.Fatal("the node or its lease is not there")
 	}
 	return n, l
+}
+
+func TestDown(t *testing.T) {
+	api := controltest.New(t)
+	n := newNode(t, api)
+	down, rt := "", critest.New()
+	n.Down, n.Runtime = func() string { return down }, rt
+	for _, why := range []string{"", "node is shutting down", ""} {
+		down = why
+		if err := n.beat(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		o, _ := look(t, api)
+		c := o.Status.Conditions[len(o.Status.Conditions)-1]
+		want := "True KubeletReady kubelet is posting ready status"
+		if why != "" {
+			want = "False KubeletNotReady " + why
+		}
+		if got := fmt.Sprintf("%s %s %s", c.Status, c.Reason, c.Message); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
 }
 
 func TestPressure(t *testing.T) {

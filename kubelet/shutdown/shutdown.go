@@ -20,27 +20,31 @@ import (
 const (
 	reason  = "Terminated"
 	message = "Pod was terminated in response to imminent node shutdown."
-	// Down is why the node is not ready.
-	Down = "node is shutting down"
+	down    = "node is shutting down"
 )
 
-// Refused is why new pods are not taken meanwhile.
+// refused is why new pods are not taken meanwhile.
 var refused = status.Reason{Reason: "NodeShutdown", Message: "Pod was rejected: Pod was rejected as the node is shutting down."}
 
 // Pods is what is asked of the pods.
 type Pods interface {
-	Pods() []*core.Pod
+	Active() []*core.Pod
 	Evict(uid types.UID, e pod.Eviction) <-chan struct{}
+}
+
+// Config says how long pods have. The zero value has nobody wait for a shutdown.
+type Config struct {
+	Periods []Period
+	Bus     string // D-Bus address; "" is the machine's
+	Conf    string // where logind looks for configuration; default /etc/systemd/logind.conf.d
 }
 
 // Deps are what a Manager needs.
 type Deps struct {
-	Periods []Period
+	Config
 	Pods    Pods
-	Node    func(down string)    // the node is not ready because of this; "": it is ready again
+	Changed func()               // Down says something else
 	Note    func(message string) // an event about the node
-	Bus     string               // D-Bus address; "" is the machine's
-	Conf    string               // where logind looks for configuration; default /etc/systemd/logind.conf.d
 	Log     *slog.Logger
 }
 
@@ -57,6 +61,14 @@ func New(d Deps) *Manager {
 		d.Conf = "/etc/systemd/logind.conf.d"
 	}
 	return &Manager{Deps: d}
+}
+
+// Down is why the node is not ready; "" where this is no reason.
+func (m *Manager) Down() string {
+	if m.down.Load() {
+		return down
+	}
+	return ""
 }
 
 // Refuse is why no new pod is taken now; nil: they are.
@@ -81,6 +93,10 @@ const (
 
 // Run waits for shutdowns until ctx ends. A machine without logind has none; it is looked for now and then.
 func (m *Manager) Run(ctx context.Context) error {
+	if len(m.Periods) == 0 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	wait, told := soon, ""
 	for {
 		held, err := m.watch(ctx)
@@ -151,8 +167,8 @@ func (m *Manager) shutDown(ctx context.Context, lock *os.File) {
 	m.end.Store(0)
 	m.down.Store(true)
 	m.Note("Shutdown manager detected shutdown event")
-	m.Node(Down)
-	for _, g := range plan(m.Periods, m.Pods.Pods()) {
+	m.Changed()
+	for _, g := range plan(m.Periods, m.Pods.Active()) {
 		m.finish(ctx, g)
 	}
 	m.end.Store(time.Now().UnixMilli())
@@ -184,7 +200,7 @@ func (m *Manager) calledOff(ctx context.Context, b bus, old *os.File) (*os.File,
 	m.Log.Info("the machine does not go down")
 	m.down.Store(false)
 	m.Note("Shutdown manager detected shutdown cancellation")
-	m.Node("")
+	m.Changed()
 	lock, err := b.inhibit(ctx)
 	if err != nil {
 		return old, err

@@ -74,7 +74,7 @@ func (n *node) told() []string {
 	return slices.Clone(n.story)
 }
 
-func (n *node) Pods() []*core.Pod { return n.pods }
+func (n *node) Active() []*core.Pod { return n.pods }
 
 func (n *node) Evict(uid types.UID, e pod.Eviction) <-chan struct{} {
 	c := e.Condition
@@ -88,8 +88,9 @@ func (n *node) Evict(uid types.UID, e pod.Eviction) <-chan struct{} {
 
 func start(t *testing.T, n *node, l *logindtest.Logind, periods ...Period) *Manager {
 	t.Helper()
-	m := New(Deps{Periods: periods, Pods: n, Node: func(down string) { n.tell("node: %q", down) }, Note: func(text string) { n.tell("event: %s", text) },
-		Bus: l.Address, Conf: l.Conf, Log: slog.New(slog.DiscardHandler)})
+	var m *Manager
+	m = New(Deps{Config: Config{Periods: periods, Bus: l.Address, Conf: l.Conf}, Pods: n, Changed: func() { n.tell("node: %q", m.Down()) },
+		Note: func(text string) { n.tell("event: %s", text) }, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()

@@ -16,13 +16,17 @@ import (
 	"proa.dev/kubelet/imagegc"
 	"proa.dev/kubelet/logs"
 	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/shutdown"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/stats"
 	"proa.dev/kubelet/status"
 )
 
-// Eviction is how evictions are configured.
-type Eviction = evict.Config
+// Eviction is how evictions are configured, Shutdown how long pods have when the machine goes down.
+type (
+	Eviction = evict.Config
+	Shutdown = shutdown.Config
+)
 
 // Deps are what an Upkeep needs.
 type Deps struct {
@@ -30,6 +34,7 @@ type Deps struct {
 	Images   cri.Images
 	Spec     *spec.Node
 	Eviction Eviction
+	Shutdown Shutdown
 	Node     func() *core.Node // this node's object; nil before it is registered
 	Changed  func()            // the node's conditions are others now
 	Volume   func(pod *core.Pod, v *core.Volume) (path string, ok bool)
@@ -42,6 +47,7 @@ type Upkeep struct {
 	Deps
 	images *imagegc.Collector
 	evict  *evict.Evictor
+	end    *shutdown.Manager
 	disk   string // a directory on the file system of images; "" while it is not known
 
 	pods  atomic.Pointer[pod.Workers]
@@ -56,6 +62,7 @@ func New(d Deps) (*Upkeep, error) {
 		Config: d.Eviction, Machine: evict.Machine{Root: d.Spec.Root, Images: func() string { return u.disk }}, Node: d.Node,
 		Pods: late{u}, Stats: late{u}, Reclaim: u.images.Free, Changed: d.Changed, Events: d.Events, Log: d.Log,
 	})
+	u.end = shutdown.New(shutdown.Deps{Config: d.Shutdown, Pods: late{u}, Changed: d.Changed, Note: u.note, Log: d.Log})
 	return u, err
 }
 
@@ -65,8 +72,23 @@ func (u *Upkeep) Kept(memory, disk int64) core.ResourceList { return u.evict.Kep
 // Has says whether the node has a condition of pressure.
 func (u *Upkeep) Has(c core.NodeConditionType) bool { return u.evict.Has(c) }
 
+// Down is why the node is not ready; "" where none of this is a reason.
+func (u *Upkeep) Down() string { return u.end.Down() }
+
 // Refuse says why a new pod may not come to the node; nil: it may.
-func (u *Upkeep) Refuse(p *core.Pod) *status.Reason { return u.evict.Refuse(p) }
+func (u *Upkeep) Refuse(p *core.Pod) *status.Reason {
+	if no := u.evict.Refuse(p); no != nil {
+		return no
+	}
+	return u.end.Refuse(p)
+}
+
+// note tells an event of the node.
+func (u *Upkeep) note(message string) {
+	if n := u.Node(); n != nil {
+		u.Events.Event(n, core.EventTypeNormal, "NodeShutdown", "%s", message)
+	}
+}
 
 // Stats says what the node and its pods use, after Components.
 func (u *Upkeep) Stats() *stats.Collector { return u.stats }
@@ -85,6 +107,7 @@ func (u *Upkeep) Components(ctx context.Context, pods *pod.Workers) []run.Compon
 		{Name: "log rotation", Run: logs.NewRotator(pods, 0, 0, u.Log).Run},
 		{Name: "eviction", Run: u.evict.Run},
 		{Name: "image collection", Run: u.images.Run},
+		{Name: "shutdown of the machine", Run: u.end.Run},
 	}
 }
 
