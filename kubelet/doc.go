@@ -5,7 +5,7 @@
 //	            |- volume, probe                          \- its events wake the worker
 //	            \- status -> the API
 //	resource: what pods have of the node for themselves (device, topology)
-//	node: the Node object and lease     serve: the node's API     logs, imagegc: what has to be bounded     stats: what is used
+//	node: the Node object and lease     serve: the node's API     upkeep: measuring, evicting, images, logs
 //
 // A kubelet holds no state that matters: killed at any moment, the next one finds everything in the runtime, on disk and in the API, and
 // restarts no container. It imports client, client/record, kinds, object and kit, and speaks CRI only. Read kubelet.go, then
