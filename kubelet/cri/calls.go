@@ -83,6 +83,11 @@ func (c *Conn) UpdateContainerResources(ctx context.Context, r *runtimeapi.Updat
 	return c.c.UpdateContainerResources(ctx, r)
 }
 
+// UpdatePodSandboxResources implements Runtime.
+func (c *Conn) UpdatePodSandboxResources(ctx context.Context, r *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
+	return c.c.UpdatePodSandboxResources(ctx, r)
+}
+
 // ReopenContainerLog implements Runtime.
 func (c *Conn) ReopenContainerLog(ctx context.Context, r *runtimeapi.ReopenContainerLogRequest) (*runtimeapi.ReopenContainerLogResponse, error) {
 	return c.c.ReopenContainerLog(ctx, r)

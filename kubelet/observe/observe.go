@@ -46,23 +46,24 @@ func (s State) String() string {
 
 // Container is one instance of a container; a restart makes a new one.
 type Container struct {
-	ID       string
-	Sandbox  string // the sandbox it was made in; empty if not known
-	Name     string
-	State    State
-	Restarts int    // how many instances came before it
-	Hash     string // of the spec that it was made from
-	Image    string // as the pod names it
-	ImageRef string // digest or id
-	Created  time.Time
-	Started  time.Time // zero: never
-	Finished time.Time
-	ExitCode int32
-	Reason   string
-	Message  string // why it ended, the termination message included
-	LogPath  string // absolute
-	User     *core.ContainerUser
-	Left     // what its annotations say
+	ID        string
+	Sandbox   string // the sandbox it was made in; empty if not known
+	Name      string
+	State     State
+	Restarts  int    // how many instances came before it
+	Hash      string // of the spec that it was made from
+	Image     string // as the pod names it
+	ImageRef  string // digest or id
+	Created   time.Time
+	Started   time.Time // zero: never
+	Finished  time.Time
+	ExitCode  int32
+	Reason    string
+	Message   string // why it ended, the termination message included
+	LogPath   string // absolute
+	User      *core.ContainerUser
+	Resources *runtimeapi.LinuxContainerResources // as the runtime has them; nil if it does not say
+	Left                                          // what its annotations say
 }
 
 // Left is what stays known of a container whose pod is gone from the API.
@@ -169,7 +170,7 @@ func OfContainer(s *runtimeapi.ContainerStatus) Container {
 		Restarts: int(s.GetMetadata().GetAttempt()), Hash: s.GetAnnotations()[hashKey],
 		ImageRef: s.GetImageRef(), Created: nano(s.GetCreatedAt()), Started: nano(s.GetStartedAt()),
 		Finished: nano(s.GetFinishedAt()), ExitCode: s.GetExitCode(), Reason: s.GetReason(), Message: s.GetMessage(),
-		Left: left(s.GetAnnotations()),
+		Left: left(s.GetAnnotations()), Resources: s.GetResources().GetLinux(),
 	}
 	if n, err := strconv.Atoi(s.GetAnnotations()[restartCountKey]); err == nil {
 		c.Restarts = n

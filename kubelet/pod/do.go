@@ -257,7 +257,7 @@ func (w *worker) start(run context.Context, name string) {
 		if j.id != "" {
 			w.s.Runtime.SetContainer(observe.Container{ID: j.id, Name: name, Sandbox: sb.ID, Restarts: j.restarts, Created: j.created})
 			w.unread[j.id] = true
-			w.given[j.id] = j.given
+			w.applied[j.id] = c.Resources
 		}
 		var f *startError
 		switch {

@@ -181,7 +181,7 @@ func sandboxLost(s *State) bool {
 		if o == nil && s.Pod.Spec.RestartPolicy != core.RestartPolicyNever {
 			return false
 		}
-		if o != nil && (o.State != observe.Exited || shouldRun(s.Pod, c, o)) && s.Pod.Spec.RestartPolicy != core.RestartPolicyNever {
+		if o != nil && (o.State != observe.Exited || shouldRun(s, c, o)) && s.Pod.Spec.RestartPolicy != core.RestartPolicyNever {
 			return false
 		}
 	}
@@ -246,7 +246,7 @@ func run(s *State, p *Plan) {
 		if o != nil && o.State == observe.Running && inSandbox(s, c.Name) == nil { // of a sandbox that is no more
 			o = nil
 		}
-		if s.Busy.Start[c.Name] || o != nil && o.State == observe.Running || shouldRun(s.Pod, c, o) {
+		if s.Busy.Start[c.Name] || o != nil && o.State == observe.Running || shouldRun(s, c, o) {
 			alive = true
 			keep(s, p, c, o)
 		}
@@ -277,6 +277,8 @@ func keep(s *State, p *Plan, c *core.Container, o *observe.Container) bool {
 	switch g := grace(s.Pod); {
 	case o.Hash != "" && o.Hash != observe.Hash(c):
 		kill("definition changed", g)
+	case s.Restart[o.ID]:
+		kill("resize requires restart", g)
 	case probed.Failed != nil:
 		if probed.Failed.Grace != nil {
 			g = *probed.Failed.Grace

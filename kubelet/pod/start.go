@@ -35,7 +35,6 @@ type job struct {
 
 	id      string // result of a start: the container, as soon as it exists
 	created time.Time
-	given   *runtimeapi.LinuxContainerResources
 }
 
 // startError is why a container does not run, in the API's words.
@@ -92,7 +91,7 @@ func (j *job) run(ctx, want context.Context) error {
 		j.event(core.EventTypeWarning, "Failed", "Error: %s", cri.Message(err))
 		return failed("CreateContainerError", err)
 	}
-	j.id, j.created, j.given = r.GetContainerId(), time.Now(), config.GetLinux().GetResources()
+	j.id, j.created = r.GetContainerId(), time.Now()
 	j.Index.add(j.id, j.pod.UID)
 	j.event(core.EventTypeNormal, "Created", "Container created")
 	if _, err := j.Runtime.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: j.id}); err != nil {

@@ -24,6 +24,7 @@ type State struct {
 	Stale   time.Time // when they have to be brought up to date; zero: nothing is known to change
 	Busy    Busy      // what is under way
 
+	Restart map[string]bool        // by container id: it has to be started anew, for other resources
 	Probes  map[string]probe.State // by container id
 	Back    map[string]BackOff     // by container name
 	Failed  map[string]Failure     // the last start of a container that did not succeed, by name; key "" is the sandbox or the volumes
@@ -33,14 +34,14 @@ type State struct {
 
 // Busy are the steps under way.
 type Busy struct {
-	Admit, Volumes, Sandbox, Cleanup bool
-	Start                            map[string]bool  // by container name
-	Kill                             map[string]int64 // by container id: the grace that it was given, in seconds
-	Remove                           map[string]bool  // by container id
+	Admit, Volumes, Sandbox, Resize, Cleanup bool
+	Start                                    map[string]bool  // by container name
+	Kill                                     map[string]int64 // by container id: the grace that it was given, in seconds
+	Remove                                   map[string]bool  // by container id
 }
 
 func (b *Busy) any() bool {
-	return b.Admit || b.Sandbox || b.Cleanup || len(b.Start) > 0 || len(b.Kill) > 0
+	return b.Admit || b.Sandbox || b.Resize || b.Cleanup || len(b.Start) > 0 || len(b.Kill) > 0
 }
 
 // Failure is a step that failed and when to try again.
@@ -145,12 +146,12 @@ func grace(pod *core.Pod) int64 {
 func phaseIsFinal(p core.PodPhase) bool { return p == core.PodFailed || p == core.PodSucceeded }
 
 // shouldRun says whether a container that is not running has to be started (again).
-func shouldRun(pod *core.Pod, c *core.Container, o *observe.Container) bool {
+func shouldRun(s *State, c *core.Container, o *observe.Container) bool {
 	switch {
-	case o == nil, o.State != observe.Exited:
+	case o == nil, o.State != observe.Exited, s.Restart[o.ID]:
 		return true
 	case spec.Sidecar(c), o.Hash != "" && o.Hash != observe.Hash(c):
 		return true
 	}
-	return status.ShouldRestart(pod, c, o.ExitCode)
+	return status.ShouldRestart(s.Pod, c, o.ExitCode)
 }

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,6 +30,9 @@ type worker struct {
 	done chan struct{} // closed when run has returned
 	ends atomic.Bool   // it was decided that the pod ends
 
+	held  atomic.Pointer[core.Pod] // the pod with the resources that it was allocated
+	waits atomic.Bool              // for others to give back what its resize wants
+
 	mu     sync.Mutex // guards inbox and closed
 	inbox  []func()
 	closed bool // nobody reads the inbox any more
@@ -45,20 +47,29 @@ type worker struct {
 	finished bool            // the last status was told
 	retell   bool            // tell the status again, although it is the same: the writer drops it if the API has it
 	kills    map[string]context.CancelFunc
-	moaned   map[string]status.Reason                       // by container name: what an event told of already
-	waiters  map[string][]chan struct{}                     // by container id: closed when it has ended
-	evicted  []chan struct{}                                // closed when no container runs any more
-	given    map[string]*runtimeapi.LinuxContainerResources // by container id: what it was made with, or got later
+	moaned   map[string]status.Reason             // by container name: what an event told of already
+	waiters  map[string][]chan struct{}           // by container id: closed when it has ended
+	evicted  []chan struct{}                      // closed when no container runs any more
+	applied  map[string]core.ResourceRequirements // by container id: what it was made with, or got later
+	podGiven *runtimeapi.LinuxContainerResources  // what the pod as a whole has; nil: not known
+	pending  *pending                             // a resize that has to wait
+	resizing *resizing                            // one under way
 }
 
 func newWorker(d *Deps, pod *core.Pod) *worker {
 	w := &worker{
 		Deps: d, uid: pod.UID, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		unread: map[string]bool{}, kills: map[string]context.CancelFunc{}, moaned: map[string]status.Reason{}, waiters: map[string][]chan struct{}{},
-		given: map[string]*runtimeapi.LinuxContainerResources{},
+		applied: map[string]core.ResourceRequirements{},
+	}
+	held := allocated(pod)
+	w.held.Store(held)
+	w.podGiven = firstGiven(held)
+	if held != pod {
+		w.inbox = append(w.inbox, func() { w.take(pod) })
 	}
 	w.s = State{
-		Pod:    pod,
+		Pod: held, Restart: map[string]bool{},
 		Probes: map[string]probe.State{}, Back: map[string]BackOff{}, Failed: map[string]Failure{},
 		Busy: Busy{Start: map[string]bool{}, Kill: map[string]int64{}, Remove: map[string]bool{}},
 	}
@@ -103,7 +114,11 @@ func (w *worker) run(ctx context.Context) {
 		w.drain()
 		w.read(ctx)
 		w.s.Now = time.Now()
+		w.resize(w.starts)
 		plan := next(&w.s)
+		if r := w.resizing; r != nil && !r.retry.IsZero() {
+			plan.wake(r.retry)
+		}
 		w.do(ctx, &plan)
 		w.tell(&plan)
 		if plan.Finish && w.s.Gone {
@@ -138,37 +153,9 @@ func (w *worker) drain() {
 func (w *worker) update(pod *core.Pod) {
 	changed := pod.Generation != w.s.Pod.Generation || !equality.Semantic.DeepEqual(pod.Annotations, w.s.Pod.Annotations) ||
 		!equality.Semantic.DeepEqual(pod.Labels, w.s.Pod.Labels)
-	w.s.Pod = pod
+	w.take(pod)
 	if changed {
 		w.retry()
-		w.resize()
-	}
-}
-
-// resize gives running containers the resources that the pod's spec names now (KEP-1287).
-func (w *worker) resize() {
-	for i := range w.s.Runtime.Containers {
-		o := &w.s.Runtime.Containers[i]
-		c, field := spec.FindContainer(w.s.Pod, o.Name)
-		have, known := w.given[o.ID]
-		if o.State != observe.Running || c == nil || !known {
-			continue
-		}
-		want := spec.Resources(w.Node, w.s.Pod, c)
-		if proto.Equal(have, want) {
-			continue
-		}
-		id, pod, ctx := o.ID, w.s.Pod, w.starts
-		w.given[id] = want
-		w.step(func() error {
-			_, err := w.Runtime.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: id, Linux: want})
-			return err
-		}, func(err error) {
-			if err != nil && ctx.Err() == nil {
-				w.given[id] = have
-				w.Events.Field(pod, field, core.EventTypeWarning, "ResizeError", "Error resizing the container: %s", cri.Message(err))
-			}
-		})
 	}
 }
 
@@ -202,7 +189,7 @@ func (w *worker) probes() {
 		o := &w.s.Runtime.Containers[i]
 		if o.State != observe.Running {
 			w.Probes.Stop(o.ID)
-			delete(w.given, o.ID)
+			delete(w.applied, o.ID)
 			continue
 		}
 		if w.s.Busy.Start[o.Name] {
@@ -286,7 +273,7 @@ func (w *worker) tell(p *Plan) {
 			st := w.s.Probes[id]
 			return status.Probed{Started: st.Started, Ready: st.Ready}
 		},
-		Starting: w.s.Busy.Start, Waiting: p.Waiting, Ending: w.s.End != nil,
+		Starting: w.s.Busy.Start, Waiting: p.Waiting, Ending: w.s.End != nil, Applied: w.appliedTo, Resize: w.resizeConditions(),
 	}
 	if w.s.End != nil {
 		in.Fail, in.Disrupted = w.s.End.Why, w.s.End.Condition

@@ -52,7 +52,12 @@ type Deps struct {
 	Refuse    func(*core.Pod) *status.Reason
 	Index     *Index    // whose containers are whose; New makes one
 	Resources Resources // nil: the node gives nothing to single pods
-	Log       *slog.Logger
+
+	// Set by New: fit allocates the resources of a pod that is resized, freed tells that there is more to be had.
+	fit   func(*worker, *core.Pod) *status.Reason
+	freed func()
+
+	Log *slog.Logger
 }
 
 // Index knows the pod of each container and sandbox by id. It is safe for concurrent use.
@@ -95,7 +100,13 @@ type leftover struct {
 // New starts nothing.
 func New(d Deps) (*Workers, error) {
 	d.Index = &Index{}
-	return &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}, complete: make(chan struct{})}, nil
+	ws := &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}, complete: make(chan struct{})}
+	d.fit, d.freed = ws.fit, func() {
+		ws.mu.Lock()
+		defer ws.mu.Unlock()
+		ws.freed()
+	}
+	return ws, nil
 }
 
 // Adopt reads what the runtime has, so that pods find their containers again. It has to be called before the first Set.
@@ -195,7 +206,7 @@ func (ws *Workers) others(but types.UID) []*core.Pod {
 	var out []*core.Pod
 	for uid, w := range ws.live {
 		if p := ws.last[uid]; p != nil && uid != but && !w.no && !phaseIsFinal(p.Status.Phase) {
-			out = append(out, p)
+			out = append(out, w.held.Load())
 		}
 	}
 	return out
@@ -231,6 +242,7 @@ func (ws *Workers) launch(w *worker) {
 		defer ws.mu.Unlock()
 		delete(ws.live, w.uid)
 		delete(ws.last, w.uid)
+		ws.freed()
 	})
 }
 

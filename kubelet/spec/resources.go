@@ -114,8 +114,8 @@ func hugepages(limits core.ResourceList) []*runtimeapi.HugepageLimit {
 	return out
 }
 
-// podResources are the limits of the pod as a whole: sums, where every container has the limit.
-func podResources(pod *core.Pod) *runtimeapi.LinuxContainerResources {
+// PodResources are the limits of the pod as a whole: sums, where every container has the limit.
+func PodResources(pod *core.Pod) *runtimeapi.LinuxContainerResources {
 	requests := resource.PodRequests(pod, resource.PodResourcesOptions{})
 	cpuLimited, memLimited := true, true
 	for i := range pod.Spec.Containers {

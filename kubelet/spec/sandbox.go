@@ -48,7 +48,7 @@ func sandboxLinux(n *Node, pod *core.Pod) (*runtimeapi.LinuxPodSandboxConfig, er
 	}
 	l := &runtimeapi.LinuxPodSandboxConfig{
 		CgroupParent: n.Cgroup(pod), SecurityContext: sc, Sysctls: map[string]string{},
-		Overhead: overhead(pod), Resources: podResources(pod),
+		Overhead: overhead(pod), Resources: PodResources(pod),
 	}
 	if p := pod.Spec.SecurityContext; p != nil {
 		for _, s := range p.Sysctls {

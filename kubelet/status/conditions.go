@@ -15,6 +15,7 @@ import (
 // owned are the conditions that the kubelet writes; all others stay as others wrote them.
 var owned = []core.PodConditionType{
 	core.PodReadyToStartContainers, core.PodInitialized, core.PodReady, core.ContainersReady, core.PodScheduled,
+	core.PodResizePending, core.PodResizeInProgress,
 }
 
 func conditions(in Input, s *core.PodStatus) []core.PodCondition {
@@ -27,6 +28,7 @@ func conditions(in Input, s *core.PodStatus) []core.PodCondition {
 		ready,
 		{Type: core.PodScheduled, Status: core.ConditionTrue},
 	}
+	mine = append(mine, in.Resize...)
 	if in.Disrupted != nil {
 		mine = append(mine, *in.Disrupted)
 	}

@@ -92,6 +92,11 @@ func fromRuntime(in Input, c *core.Container, o *observe.Container) core.Contain
 		AllocatedResources: c.Resources.Requests,
 		Resources:          c.Resources.DeepCopy(),
 	}
+	if in.Applied != nil && o.State == observe.Running {
+		if r := in.Applied(o.ID); r != nil {
+			s.Resources = r.DeepCopy()
+		}
+	}
 	if s.Image == "" {
 		s.Image = c.Image
 	}

@@ -39,6 +39,10 @@ type Input struct {
 	Ending bool
 	// Fail makes the phase Failed, for this reason.
 	Fail *Reason
+	// Applied is what a running container has of resources; nil, as a function or an answer: what the pod says.
+	Applied func(id string) *core.ResourceRequirements
+	// Resize are the conditions of a resize.
+	Resize []core.PodCondition
 	// Disrupted is a condition to show beside the kubelet's own; nil is none.
 	Disrupted *core.PodCondition
 }
@@ -55,6 +59,9 @@ func Generate(in Input) core.PodStatus {
 
 		ResourceClaimStatuses:       old.ResourceClaimStatuses,
 		ExtendedResourceClaimStatus: old.ExtendedResourceClaimStatus,
+	}
+	if r := pod.Spec.Resources; r != nil {
+		s.AllocatedResources, s.Resources = r.Requests, r
 	}
 	if s.StartTime == nil {
 		now := metav1.NewTime(in.Now.Truncate(time.Second))

@@ -41,6 +41,7 @@ func (r *Runtime) CreateContainer(_ context.Context, q *runtimeapi.CreateContain
 			Id: id, Metadata: q.Config.Metadata, State: runtimeapi.ContainerState_CONTAINER_CREATED, CreatedAt: time.Now().UnixNano(),
 			Image: q.Config.Image, ImageRef: q.Config.Image.Image, Labels: q.Config.Labels, Annotations: q.Config.Annotations,
 			Mounts: q.Config.Mounts, LogPath: logPath(s, q.Config),
+			Resources: &runtimeapi.ContainerResources{Linux: q.Config.Linux.GetResources()},
 		},
 	}
 	r.tell(id, runtimeapi.ContainerEventType_CONTAINER_CREATED_EVENT)
@@ -193,8 +194,23 @@ func (r *Runtime) ContainerStatus(_ context.Context, q *runtimeapi.ContainerStat
 }
 
 // UpdateContainerResources implements cri.Runtime.
-func (r *Runtime) UpdateContainerResources(context.Context, *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
+func (r *Runtime) UpdateContainerResources(_ context.Context, q *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
+	if err := r.enter("UpdateContainerResources", q); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.get(q.ContainerId)
+	if err != nil {
+		return nil, err
+	}
+	c.status.Resources = &runtimeapi.ContainerResources{Linux: q.Linux}
 	return &runtimeapi.UpdateContainerResourcesResponse{}, nil
+}
+
+// UpdatePodSandboxResources implements cri.Runtime.
+func (r *Runtime) UpdatePodSandboxResources(_ context.Context, q *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
+	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, r.enter("UpdatePodSandboxResources", q)
 }
 
 // ReopenContainerLog implements cri.Runtime.
