@@ -247,7 +247,7 @@ func (n *node) buildKubelet() (err error) {
 		return err
 	}
 	deps.Drivers = n.drivers
-	if n.resources, err = newResources(c, n.plugins, n.deps.log); err != nil {
+	if n.resources, err = n.newResources(); err != nil {
 		return err
 	}
 	deps.Resources = n.resources
@@ -255,12 +255,14 @@ func (n *node) buildKubelet() (err error) {
 	return err
 }
 
-func newResources(c *config.Config, plugins *plugin.Watcher, log *slog.Logger) (*resource.Manager, error) {
+func (n *node) newResources() (*resource.Manager, error) {
 	machine, err := topology.Read("/sys")
 	if err != nil {
 		return nil, err
 	}
-	return resource.New(resource.Config{Root: c.KubeletDir, Plugins: plugins, Machine: machine, Log: log})
+	return resource.New(resource.Config{
+		Client: n.deps.client, Node: n.deps.config.Node, Root: n.deps.config.KubeletDir, Plugins: n.plugins, Machine: machine, Log: n.deps.log,
+	})
 }
 
 func splitPort(listen string) (host string, port int, err error) {

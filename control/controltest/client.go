@@ -10,6 +10,7 @@ import (
 	"time"
 
 	core "k8s.io/api/core/v1"
+	resource "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -45,11 +46,23 @@ func (c api) List(_ context.Context, t client.Target, opt metav1.ListOptions) (*
 	}
 	items := c.a.list(t.Resource, func(o object.Object) bool {
 		return (t.Namespace == "" || t.Namespace == o.GetNamespace()) && sel.Matches(labels.Set(o.GetLabels())) &&
-			fieldSel.Matches(fields.Set{"metadata.name": o.GetName()})
+			fieldSel.Matches(selectable(o))
 	})
 	c.a.mu.Lock()
 	defer c.a.mu.Unlock()
 	return &client.List{Items: items, ResourceVersion: strconv.FormatInt(c.a.rev, 10)}, nil
+}
+
+// selectable are the fields that a selector may name.
+func selectable(o object.Object) fields.Set {
+	out := fields.Set{"metadata.name": o.GetName()}
+	if s, ok := o.(*resource.ResourceSlice); ok {
+		out[resource.ResourceSliceSelectorDriver] = s.Spec.Driver
+		if s.Spec.NodeName != nil {
+			out[resource.ResourceSliceSelectorNodeName] = *s.Spec.NodeName
+		}
+	}
+	return out
 }
 
 // begin asks Refuse and notes the write.

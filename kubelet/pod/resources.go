@@ -31,7 +31,7 @@ type Resources interface {
 	// Keep takes back what other pods than these have.
 	Keep(live func(types.UID) bool)
 	// Statuses tells how that is what a container was given.
-	Statuses(uid types.UID, container string) []core.ResourceStatus
+	Statuses(pod *core.Pod, container string) []core.ResourceStatus
 }
 
 // Host is what Resources knows of those who run the pods.
@@ -59,6 +59,12 @@ func (w *worker) admit(ctx context.Context) {
 			w.Events.Event(pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
 		}
 	})
+}
+
+// holds says whether a pod may have something prepared for it, so that it is not over before that was taken back.
+func (w *worker) holds() bool {
+	p := w.s.Pod
+	return w.Resources != nil && (len(p.Spec.ResourceClaims) > 0 || p.Status.ExtendedResourceClaimStatus != nil) && w.s.Cleaned < Stopped
 }
 
 // prepare makes ready what the pod was given; the error has been told.

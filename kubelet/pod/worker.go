@@ -279,10 +279,10 @@ func (w *worker) tell(p *Plan) {
 		in.Fail, in.Disrupted = w.s.End.Why, w.s.End.Condition
 	}
 	if w.Resources != nil {
-		in.Given = func(container string) []core.ResourceStatus { return w.Resources.Statuses(w.uid, container) }
+		in.Given = func(container string) []core.ResourceStatus { return w.Resources.Statuses(w.s.Pod, container) }
 	}
 	s := status.Generate(in)
-	if w.s.End != nil && !phaseIsFinal(w.told.Phase) && phaseIsFinal(s.Phase) && w.s.Runtime.AnyRunning() {
+	if w.s.End != nil && !phaseIsFinal(w.told.Phase) && phaseIsFinal(s.Phase) && (w.s.Runtime.AnyRunning() || w.holds()) {
 		s.Phase, s.Reason, s.Message = w.told.Phase, w.told.Reason, w.told.Message // not before the last container has ended
 	}
 	w.s.Since = s.StartTime.Time

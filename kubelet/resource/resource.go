@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,8 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/client"
 	"proa.dev/kit/run"
 	"proa.dev/kubelet/device"
+	"proa.dev/kubelet/dra"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/kubelet/pod"
 	"proa.dev/kubelet/status"
@@ -21,6 +24,8 @@ import (
 
 // Config is what a Manager starts from. Root is required.
 type Config struct {
+	Client  client.Client // as the node
+	Node    string
 	Root    string          // the kubelet's directory
 	Plugins *plugin.Watcher // finds plugins by their sockets; nil: they register themselves only
 	Machine *topology.Machine
@@ -31,30 +36,45 @@ type Config struct {
 type Manager struct {
 	Config
 	devices *device.Manager
+	claims  *dra.Manager
+	tasks   sync.WaitGroup // what Keep leaves to be done; Run waits for it
 
 	admitting sync.Mutex // held while one pod is given all that it asks for
 
-	mu   sync.Mutex // guards host
+	mu   sync.Mutex // guards what follows
 	host pod.Host
+	life context.Context // of Run
 }
 
 // New reads what an earlier process gave. It starts nothing.
 func New(c Config) (*Manager, error) {
-	m := &Manager{Config: c}
+	m := &Manager{Config: c, life: context.Background()}
 	var err error
 	m.devices, err = device.New(c.Root, c.Machine.NodeIDs(), m.renew, c.Log)
 	if err != nil {
 		return nil, fmt.Errorf("resources: %w", err)
 	}
+	m.claims, err = dra.New(dra.Config{Client: c.Client, Node: c.Node, Root: c.Root, Renew: m.renew, Log: c.Log})
+	if err != nil {
+		return nil, fmt.Errorf("resources: %w", err)
+	}
 	if c.Plugins != nil {
 		c.Plugins.Handle(plugin.Device, m.devices.Handler())
+		c.Plugins.Handle(plugin.DRA, m.claims)
 	}
 	return m, nil
 }
 
 // Run serves the sockets until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
-	return run.All(ctx, run.Component{Name: "device plugins", Run: m.devices.Run})
+	m.mu.Lock()
+	m.life = ctx
+	m.mu.Unlock()
+	defer m.tasks.Wait()
+	return run.All(ctx,
+		run.Component{Name: "device plugins", Run: m.devices.Run},
+		run.Component{Name: "claims of pods", Run: m.claims.Run},
+	)
 }
 
 // Bind names who runs the pods; before that nobody is told of changes.
@@ -119,25 +139,74 @@ func (m *Manager) Admit(ctx context.Context, p *core.Pod) *status.Reason {
 }
 
 // Prepare makes ready what the pod was given.
-func (m *Manager) Prepare(context.Context, *core.Pod) error { return nil }
+func (m *Manager) Prepare(ctx context.Context, p *core.Pod) error { return m.claims.Prepare(ctx, p) }
 
 // Add completes the configuration of an instance of a container by what the container was given.
 func (m *Manager) Add(ctx context.Context, p *core.Pod, c *core.Container, config *runtimeapi.ContainerConfig) error {
-	return m.devices.Add(ctx, p, c, config)
+	if err := m.devices.Add(ctx, p, c, config); err != nil {
+		return err
+	}
+	return m.claims.Add(p, c, config)
 }
 
 // Release takes back what a pod had, whose containers have ended.
-func (m *Manager) Release(_ context.Context, uid types.UID) error {
+func (m *Manager) Release(ctx context.Context, uid types.UID) error {
 	m.devices.Release(uid)
-	return nil
+	return m.claims.Release(ctx, uid)
 }
 
 // Keep takes back what pods had that are not live any more.
-func (m *Manager) Keep(live func(types.UID) bool) { m.devices.Keep(live) }
+func (m *Manager) Keep(live func(types.UID) bool) {
+	m.devices.Keep(live)
+	stale := m.claims.Stale(live)
+	m.mu.Lock()
+	life := m.life
+	m.mu.Unlock()
+	if len(stale) > 0 {
+		m.tasks.Go(func() { m.insist(life, stale) })
+	}
+}
+
+// What is between two attempts to take back what a driver does not give.
+const (
+	insistMin = time.Second
+	insistMax = 5 * time.Minute
+)
+
+// insist takes back what pods had that nobody looks after any more.
+func (m *Manager) insist(ctx context.Context, pods []types.UID) {
+	for wait := insistMin; len(pods) > 0; wait = min(2*wait, insistMax) {
+		pods = slices.DeleteFunc(pods, func(uid types.UID) bool {
+			err := m.claims.Release(ctx, uid)
+			if err != nil && ctx.Err() == nil {
+				m.Log.Warn("claims of a former pod not taken back", "uid", uid, "err", err)
+			}
+			return err == nil
+		})
+		if len(pods) == 0 {
+			return
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
+}
 
 // Statuses is how that is which a container was given.
-func (m *Manager) Statuses(uid types.UID, container string) []core.ResourceStatus {
-	return m.devices.Statuses(uid, container)
+func (m *Manager) Statuses(p *core.Pod, container string) []core.ResourceStatus {
+	out := m.devices.Statuses(p.UID, container)
+	if dra.Claims(p) {
+		for i := range p.Spec.Containers {
+			if c := &p.Spec.Containers[i]; c.Name == container {
+				out = append(out, m.claims.Statuses(p, c)...)
+			}
+		}
+	}
+	return out
 }
 
 // Capacity is what plugins add to the node; gone are resources that they used to.

@@ -135,6 +135,7 @@ func (w *Writer) write(ctx context.Context, want *wanted) error {
 	// What others own stays theirs.
 	next.NominatedNodeName, next.Resize = now.Status.NominatedNodeName, now.Status.Resize
 	next.ResourceClaimStatuses = now.Status.ResourceClaimStatuses
+	next.ExtendedResourceClaimStatus = now.Status.ExtendedResourceClaimStatus
 	if !equality.Semantic.DeepEqual(now.Status, next) {
 		o := object.Clone(now)
 		o.Status = *next.DeepCopy()
