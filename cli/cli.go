@@ -44,6 +44,7 @@ func commands() []command {
 		{"image", "ls | pull NAME... | push NAME... | import FILE... | export NAME... [--output=FILE] | tag NAME NEW | rm NAME...", "look after the images of this node", true, image},
 		{"secrets", "reencrypt [RESOURCE...]", "rewrite what is stored with an older key, or not encrypted", true, secrets},
 		{"agent", "", "join this machine to the server of --server-kubeconfig, in the foreground", true, agent},
+		{"runtime", "", "run the container runtime alone, for another kubelet, in the foreground", true, runtimeAlone},
 		{"kubeconfig", "[--merge | --node=NAME --node-ip=IP]", "print the administrator's kubeconfig, or merge it into yours, or one for a node that joins", true, kubeconfig},
 		{"version", "", "print the version", false, version},
 	}

@@ -281,15 +281,7 @@ func (n *node) components() []run.Component {
 		{Name: "routes to other nodes", Run: n.mesh.Run},
 	}
 	if n.runtime != nil {
-		parts = append(parts,
-			run.Component{Name: "images", Run: n.images.Run},
-			run.Component{Name: "runtime", Run: n.runtime.Run},
-			run.Component{Name: "network of sandboxes", Run: n.tidyNetwork},
-			run.Component{Name: "network of pods", Run: n.plugin.Run},
-			run.Component{Name: "CRI socket", Run: func(ctx context.Context) error {
-				return cri.Serve(ctx, n.deps.config.Runtime.Socket, n.runtime, cri.NewImages(n.images))
-			}},
-		)
+		parts = append(parts, n.runtimeParts()...)
 	}
 	if n.proxy != nil {
 		parts = append(parts, run.Component{Name: "service proxy", Run: n.proxy.Run})
