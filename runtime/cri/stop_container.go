@@ -49,21 +49,25 @@ func (r *Runtime) stopContainer(ctx context.Context, c *ctr, grace time.Duration
 		return r.group(c).Kill()
 	}
 	if grace > 0 {
-		err := k.Signal(ctx, wire.Signal{ID: c.id, Signal: int64(r.stopSignal(c))})
-		if err != nil && !errors.Is(err, keeper.ErrGone) {
-			return err
-		}
-		if ended, err := awaitEnd(ctx, c, grace); ended || err != nil {
+		if ended, err := r.askToEnd(ctx, k, c, grace); ended || err != nil {
 			return err
 		}
 	}
-	err := k.Signal(ctx, wire.Signal{ID: c.id, Signal: int64(unix.SIGKILL), All: true})
-	if err != nil && !errors.Is(err, keeper.ErrGone) {
+	err := ignoreGone(k.Signal(ctx, wire.Signal{ID: c.id, Signal: int64(unix.SIGKILL), All: true}))
+	if err != nil {
 		return err
 	}
 	ended, err := awaitEnd(ctx, c, killPatience)
 	if err == nil && !ended {
 		err = fmt.Errorf("still there %v after it was killed", killPatience)
+	}
+	return err
+}
+
+// ignoreGone drops the error that the keeper is no more.
+func ignoreGone(err error) error {
+	if errors.Is(err, keeper.ErrGone) {
+		return nil
 	}
 	return err
 }
