@@ -57,9 +57,12 @@ func secure(s *specs.Spec, in Input) error {
 	return setSeccomp(s, sc.GetSeccomp())
 }
 
-// setSeccomp picks the profile. A request that says nothing gets the default one: unconfined has to be asked for.
+// setSeccomp picks the profile. CRI wants a container without one to be unconfined; proa's kubelet always names one.
 func setSeccomp(s *specs.Spec, p *runtimeapi.SecurityProfile) error {
-	switch p.GetProfileType() {
+	if p == nil {
+		return nil
+	}
+	switch p.ProfileType {
 	case runtimeapi.SecurityProfile_Unconfined:
 		return nil
 	case runtimeapi.SecurityProfile_Localhost:

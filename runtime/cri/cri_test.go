@@ -244,7 +244,7 @@ func ctr(name string, args ...string) *runtimeapi.ContainerConfig {
 		Args: args, LogPath: name + ".log",
 		Linux: &runtimeapi.LinuxContainerConfig{
 			Resources: &runtimeapi.LinuxContainerResources{CpuShares: 256, MemoryLimitInBytes: 64 << 20},
-			SecurityContext: &runtimeapi.LinuxContainerSecurityContext{NoNewPrivs: true,
+			SecurityContext: &runtimeapi.LinuxContainerSecurityContext{NoNewPrivs: true, Seccomp: &runtimeapi.SecurityProfile{},
 				NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}}}}
 }
 
