@@ -25,6 +25,8 @@ func main() {
 		stage.Container()
 	case "exec":
 		stage.Exec()
+	case "enter":
+		stage.Enter()
 	case "pause":
 		supervise.Pause()
 	default: // a sandbox ID, so that ps shows whose keeper it is

@@ -14,6 +14,10 @@ import (
 // mounts are the kernel's file systems, the pod's files, and the volumes, parents before children.
 func mounts(in Input) ([]specs.Mount, error) {
 	sc := in.Config.GetLinux().GetSecurityContext()
+	ids, err := IDs(in.Pod)
+	if err != nil {
+		return nil, err
+	}
 	access := "ro"
 	if sc.GetPrivileged() {
 		access = "rw"
@@ -36,7 +40,9 @@ func mounts(in Input) ([]specs.Mount, error) {
 	}
 	own := func(path, source string, options ...string) {
 		if source != "" && !taken[path] && !(taken["/dev"] && strings.HasPrefix(path, "/dev")) {
-			all = append(all, specs.Mount{Destination: path, Type: "bind", Source: source, Options: append([]string{"rbind", "rprivate"}, options...)})
+			m := specs.Mount{Destination: path, Type: "bind", Source: source, Options: append([]string{"rbind", "rprivate"}, options...)}
+			m.UIDMappings, m.GIDMappings = mapped(ids)
+			all = append(all, m)
 		}
 	}
 	own("/dev/shm", in.Files.SHM, "rw", "nosuid", "nodev", "noexec")
@@ -55,6 +61,11 @@ func mounts(in Input) ([]specs.Mount, error) {
 		v, err := volume(m)
 		if err != nil {
 			return nil, err
+		}
+		if own, err := mountIDs(m, ids); err != nil {
+			return nil, fmt.Errorf("mount %s: %w", m.ContainerPath, err)
+		} else if own {
+			v.UIDMappings, v.GIDMappings = mapped(ids)
 		}
 		volumes = append(volumes, v)
 	}

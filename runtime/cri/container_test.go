@@ -30,7 +30,19 @@ func (h *host) output(pod string, config *runtimeapi.ContainerConfig) string {
 
 func TestContainerFields(t *testing.T) {
 	h := newHost(t)
-	pod := h.runPod(h.pod("fields"))
+	h.fields(t, h.pod("fields"))
+}
+
+// TestUserNamespaceFields: in a user namespace all is as without.
+func TestUserNamespaceFields(t *testing.T) {
+	h := newHost(t)
+	h.fields(t, h.mappedPod("fields"))
+}
+
+// fields runs containers in a pod of the given config.
+func (h *host) fields(t *testing.T, config *runtimeapi.PodSandboxConfig) {
+	pod := h.runPod(config)
+	users := config.Linux.SecurityContext.NamespaceOptions.UsernsOptions
 	n := 0
 	run := func(change func(*runtimeapi.ContainerConfig), args ...string) string {
 		t.Helper()
@@ -50,7 +62,8 @@ func TestContainerFields(t *testing.T) {
 	}
 	mount := func(ro bool) func(*runtimeapi.ContainerConfig) {
 		return func(c *runtimeapi.ContainerConfig) {
-			c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/not/there/yet", HostPath: vol, Readonly: ro}}
+			c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/not/there/yet", HostPath: vol, Readonly: ro,
+				UidMappings: users.GetUids(), GidMappings: users.GetGids()}}
 		}
 	}
 	for _, c := range []struct {
@@ -96,6 +109,9 @@ func TestContainerFields(t *testing.T) {
 		}, []string{"status", "CapEff"}, "CapEff 0000000000000001\n"},
 		{"seccomp and no new privileges", nil, []string{"status", "NoNewPrivs", "Seccomp"}, "NoNewPrivs 1\nSeccomp 2\n"},
 		{"new privileges", func(c *runtimeapi.ContainerConfig) { sc(c).NoNewPrivs = false }, []string{"status", "NoNewPrivs", "Seccomp"}, "NoNewPrivs 0\nSeccomp 2\n"},
+		{"no profile", func(c *runtimeapi.ContainerConfig) { sc(c).Seccomp = nil }, []string{"status", "Seccomp"}, "Seccomp 0\n"},
+		{"writable volume", mount(false), []string{"write", "/not/there/yet/g", "x"}, ""},
+		{"writable root", nil, []string{"write", "/data/g", "x"}, ""},
 		{"unconfined", func(c *runtimeapi.ContainerConfig) {
 			sc(c).Seccomp = &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}
 		}, []string{"status", "Seccomp"}, "Seccomp 0\n"},
@@ -179,6 +195,12 @@ func TestStop(t *testing.T) {
 	stop(id, 10)
 	if s := h.awaitExit(id); s.ExitCode != 8 {
 		t.Errorf("own signal: %d", s.ExitCode)
+	}
+	late := h.run(pod, ctr("late", "late"))
+	ready(late)
+	stop(late, 20)
+	if s := h.awaitExit(late); s.ExitCode != 7 {
+		t.Errorf("late: %d", s.ExitCode)
 	}
 	stubborn := h.run(pod, ctr("stubborn", "stubborn"))
 	ready(stubborn)

@@ -119,11 +119,15 @@ func (r *Runtime) describe(c *ctr) (*oci.Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	ids, err := container.IDs(c.pod.config)
+	if err != nil {
+		return nil, err
+	}
 	mode, target := container.PIDMode(c.config, c.pod.config)
 	return &oci.Container{
 		ID: c.id, Dir: c.dir, Spec: spec, User: user, Root: c.rec.Root, Images: c.rec.Images,
 		Cgroup: r.group(c), Log: c.rec.LogPath, Stdin: c.config.Stdin, StdinOnce: c.config.StdinOnce,
-		PIDMode: mode, PIDTarget: target, CgroupNS: container.OwnCgroupNS(c.config),
+		PIDMode: mode, PIDTarget: target, CgroupNS: container.OwnCgroupNS(c.config), IDs: ids,
 	}, nil
 }
 

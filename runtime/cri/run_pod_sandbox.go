@@ -35,8 +35,10 @@ func (r *Runtime) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandb
 	if r.oci[req.RuntimeHandler] == nil {
 		return nil, status.Errorf(codes.InvalidArgument, "no runtime handler %q is configured", req.RuntimeHandler)
 	}
-	if o := config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions(); o != nil && o.Mode == runtimeapi.NamespaceMode_POD {
-		return nil, status.Error(codes.Unimplemented, "user namespaces for pods are not supported yet")
+	if ids, err := container.IDs(config); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	} else if ids.Size > 0 && !r.mapsUsers(req.RuntimeHandler) {
+		return nil, status.Errorf(codes.FailedPrecondition, "runtime handler %q does not support user namespaces", req.RuntimeHandler)
 	}
 	p, err := r.newPod(config, req.RuntimeHandler)
 	if err != nil {
@@ -160,8 +162,9 @@ func networkPod(p *pod) sandbox.NetworkPod {
 
 func (r *Runtime) keeperSpec(p *pod) keeper.Spec {
 	host := sandbox.HostNetwork(p.config)
+	ids, _ := container.IDs(p.config) // checked before the pod was made
 	s := keeper.Spec{
-		Setup: wire.Setup{ID: p.id, Dir: p.paths.Keeper, Hostname: p.config.Hostname, Loopback: !host,
+		Setup: wire.Setup{ID: p.id, IDs: ids, Dir: p.paths.Keeper, Hostname: p.config.Hostname, Loopback: !host,
 			SharePID: sandbox.SharePID(p.config), OOMScore: keeperScore},
 		HostNetwork: host, HostIPC: sandbox.HostIPC(p.config), HostUTS: host,
 		CgroupDir: r.keepers.Dir(), CgroupProcs: r.keeperProcs,

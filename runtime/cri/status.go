@@ -43,7 +43,7 @@ func (r *Runtime) Status(ctx context.Context, _ *runtimeapi.StatusRequest) (*run
 	}
 	for _, handler := range slices.Sorted(maps.Keys(r.oci)) {
 		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimeapi.RuntimeHandler{Name: handler,
-			Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: true}})
+			Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: true, UserNamespaces: r.mapsUsers(handler)}})
 	}
 	return resp, nil
 }

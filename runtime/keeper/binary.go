@@ -60,6 +60,11 @@ func OpenBinary(path string) (*Binary, error) {
 		f.Close()
 		return nil, fmt.Errorf("fill the keeper's memory file: %w", err)
 	}
+	// Executable for all, readable for none: a stage in a user namespace is then out of reach of its processes, whatever they may there.
+	if err := f.Chmod(0o711); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("protect the keeper's memory file: %w", err)
+	}
 	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
 		f.Close()

@@ -17,7 +17,7 @@ import (
 
 // Spec says what a new keeper is to be.
 type Spec struct {
-	Setup wire.Setup // ID and Dir are required; Version is filled in
+	Setup wire.Setup // ID and Dir are required; Version is filled in; with IDs the pod cannot use the host's namespaces
 
 	// Host namespaces that the pod uses instead of its own.
 	HostNetwork, HostIPC, HostUTS bool
@@ -32,6 +32,9 @@ type Spec struct {
 // watches already.
 func (b *Binary) Spawn(ctx context.Context, s Spec, born func(pid int) error) (*Keeper, error) {
 	s.Setup.Version = wire.Version
+	if s.Setup.IDs.Size > 0 && (s.HostNetwork || s.HostIPC || s.HostUTS) {
+		return nil, errors.New("start keeper: a pod with a user namespace cannot use the host's other namespaces")
+	}
 	if err := os.MkdirAll(filepath.Join(s.Setup.Dir, "exit"), 0o700); err != nil {
 		return nil, err
 	}
@@ -120,7 +123,14 @@ func (b *Binary) fork(s Spec, listener, first *os.File) (int, error) {
 		defer dir.Close()
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
 	}
-	pid, err := syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", b.file.Fd()), []string{"proa-keeper", s.Setup.ID}, attr)
+	argv := []string{"proa-keeper", s.Setup.ID}
+	var pid int
+	if s.Setup.IDs.Size > 0 {
+		attr.Sys.Cloneflags = 0
+		pid, err = b.forkMapped(s.Setup.IDs, argv, attr)
+	} else {
+		pid, err = syscall.ForkExec(b.Path(), argv, attr)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("start keeper: %w", err)
 	}

@@ -64,7 +64,7 @@ func (b *Builtin) Exec(ctx context.Context, k *keeper.Keeper, c *Container, p Pr
 	return k.Exec(ctx, wire.Exec{
 		ID: c.ID, TTY: p.TTY, Stdin: p.Stdin,
 		CgroupDir: c.Cgroup.Dir(), CgroupProcs: c.Cgroup.Procs(),
-		Launch: wire.Launch{Process: proc}.Encode(),
+		Launch: wire.Launch{Process: proc, IDs: c.IDs}.Encode(),
 	})
 }
 
@@ -77,7 +77,7 @@ func (b *Builtin) launch(c *Container) (wire.Launch, error) {
 	l := wire.Launch{
 		Root: wire.Root{Lower: c.Root.Lower, Upper: c.Root.Upper, Work: c.Root.Work, Dir: c.Root.Dir, At: b.at,
 			ReadOnly: s.Root != nil && s.Root.Readonly},
-		CgroupNS: c.CgroupNS,
+		CgroupNS: c.CgroupNS, IDs: c.IDs,
 	}
 	var err error
 	if l.Process, err = b.process(c); err != nil {
@@ -91,6 +91,9 @@ func (b *Builtin) launch(c *Container) (wire.Launch, error) {
 		mount, err := translateMount(m)
 		if err != nil {
 			return l, err
+		}
+		if len(m.UIDMappings) > 0 {
+			l.Mapped = append(l.Mapped, uint64(len(l.Mounts)))
 		}
 		l.Mounts = append(l.Mounts, mount)
 	}

@@ -104,6 +104,9 @@ func (e *External) prepare(c *Container) (wire.Created, error) {
 	if c.PIDMode == wire.PIDTarget {
 		return wire.Created{}, errors.New("joining the PID namespace of another container needs the built-in runtime")
 	}
+	if c.IDs.Size > 0 {
+		return wire.Created{}, errors.New("user namespaces need the built-in runtime")
+	}
 	if len(c.Images) > 0 {
 		return wire.Created{}, errors.New("image volumes need the built-in runtime")
 	}

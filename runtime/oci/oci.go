@@ -48,6 +48,8 @@ type Container struct {
 	CgroupNS  bool
 
 	Images []ImageMount
+
+	IDs wire.IDMap // the pod's user namespace
 }
 
 // Root is where a container's root file system comes from.

@@ -47,10 +47,8 @@ func container(l *wire.Launch) error {
 	if err != nil {
 		return err
 	}
-	for _, kv := range l.Sysctls {
-		if err := WriteSysctl(kv.Key, kv.Value); err != nil {
-			return err
-		}
+	if err := WriteSysctls(l.Sysctls, wire.IDMap{}); err != nil {
+		return err
 	}
 	master := -1
 	if p.TTY {
@@ -76,12 +74,14 @@ func Exec() {
 	if err := setOOMScore(p); err != nil {
 		die(err)
 	}
-	// Joining a mount namespace needs file system attributes of one's own.
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		die(wrap("unshare fs", err))
-	}
-	if err := unix.Setns(fdTarget, unix.CLONE_NEWNS|unix.CLONE_NEWCGROUP); err != nil {
-		die(wrap("join the container's namespaces", err))
+	if launch.IDs.Size == 0 { // else the helper has joined them all
+		// Joining a mount namespace needs file system attributes of one's own.
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			die(wrap("unshare fs", err))
+		}
+		if err := unix.Setns(fdTarget, unix.CLONE_NEWNS|unix.CLONE_NEWCGROUP); err != nil {
+			die(wrap("join the container's namespaces", err))
+		}
 	}
 	unix.Close(fdTarget)
 	if err := unix.Chdir("/"); err != nil {

@@ -170,8 +170,44 @@ func moveOnto(tree, at int) error {
 	return unix.MoveMount(tree, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
-// WriteSysctl sets a kernel setting of the current namespaces. The name has dots, or slashes when a part has a dot.
-func WriteSysctl(name, value string) error {
+// WriteSysctls sets kernel settings of the current namespaces. Where those belong to a user namespace, some settings obey the host's root
+// and some the namespace's. It is for a thread of its own.
+func WriteSysctls(list []wire.KeyValue, ids wire.IDMap) error {
+	for _, kv := range list {
+		err := writeSysctl(kv.Key, kv.Value)
+		if ids.Size > 0 && is(err, unix.EACCES, unix.EPERM) {
+			if err = effective(ids.UID, ids.GID); err == nil {
+				err = writeSysctl(kv.Key, kv.Value)
+			}
+			if back := effective(0, 0); err == nil {
+				err = back
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// effective sets the effective user and group of this thread alone. Back at root, its capabilities are back, too.
+func effective(uid, gid uint64) error {
+	const same = ^uintptr(0)
+	// The group first on the way down, and last on the way back it is allowed as well: the user is root again by then.
+	order := [...][2]uintptr{{unix.SYS_SETRESGID, uintptr(gid)}, {unix.SYS_SETRESUID, uintptr(uid)}}
+	if uid == 0 {
+		order[0], order[1] = order[1], order[0]
+	}
+	for _, c := range order {
+		if _, _, e := unix.RawSyscall(c[0], same, c[1], same); e != 0 {
+			return wrap("effective user", e)
+		}
+	}
+	return nil
+}
+
+// writeSysctl takes a name with dots, or slashes when a part has a dot.
+func writeSysctl(name, value string) error {
 	path := []byte("/proc/sys/" + name)
 	if indexByte(name, '/') < 0 {
 		for i := range path {

@@ -16,5 +16,9 @@
 //   - /dev/null, the source of masks, is not the null device (CVE-2025-31133): it is taken from the host and checked;
 //   - a write to a proc file lands elsewhere (CVE-2025-52881): the descriptor has to be on a procfs.
 //
+// A pod with a user namespace has its stages inside it, where they can make nothing that the host's root has to make. A helper
+// (enter.go) makes it before, as detached mounts (mapped.go), joins the namespace and starts the stage with their descriptors. No
+// process in the namespace can look into a stage: its binary may be executed there but not read.
+//
 // It imports keeper/wire and x/sys/unix. Read container.go, then rootfs.go and process.go.
 package stage

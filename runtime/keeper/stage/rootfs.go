@@ -10,22 +10,20 @@ import (
 // tree while it still has its propagation, only then is the tree of this namespace cut off from the host's. It returns the
 // host's null device as a detached mount, for the masks.
 func buildRoot(l *wire.Launch) (null int, err error) {
-	trees, err := openSources(l.Mounts)
+	null, root, trees, err := hostSide(l)
 	if err != nil {
 		return -1, err
 	}
-	null, err = hostNull()
+	mapped := l.IDs.Size > 0
+	if mapped {
+		err = moveOnto(root, unix.AT_FDCWD) // where the helper went, by a way that is not open to this user
+	} else {
+		err = unix.MoveMount(root, "", unix.AT_FDCWD, l.Root.At, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
 	if err != nil {
-		return -1, err
+		return -1, wrap("mount root at "+l.Root.At, err)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return -1, wrap("make mounts private", err)
-	}
-	root, err := mountRoot(&l.Root)
-	if err != nil {
-		return -1, err
-	}
-	devs := !bindsDev(l.Mounts)
+	devs := !bindsDev(l.Mounts) && !mapped // there the helper has filled it
 	for i := range l.Mounts {
 		m := &l.Mounts[i]
 		fd, err := attach(root, l.Root.At, m, trees[i])
@@ -44,6 +42,9 @@ func buildRoot(l *wire.Launch) (null int, err error) {
 	}
 	for i := range l.Devices {
 		if d := &l.Devices[i]; !within(d.Path, "/dev") {
+			if mapped {
+				return -1, text("device " + d.Path + " outside of /dev cannot be made in a user namespace")
+			}
 			if err := makeDevice(root, d); err != nil {
 				return -1, err
 			}
@@ -53,6 +54,34 @@ func buildRoot(l *wire.Launch) (null int, err error) {
 		return -1, err
 	}
 	return null, pivot(root)
+}
+
+// hostSide returns what comes from the host, as detached mounts: the null device, the root file system, and the trees of those of the
+// Mounts that have one, -1 for the others. In a user namespace the helper has made them.
+func hostSide(l *wire.Launch) (null, root int, trees []int, err error) {
+	if l.IDs.Size > 0 {
+		trees = make([]int, len(l.Mounts))
+		for i := range l.Mounts {
+			trees[i] = -1
+			if m := &l.Mounts[i]; m.FSType == "" || m.FSType == "overlay" || isDev(m) {
+				trees[i] = fdTrees + i
+			}
+		}
+		// The copy of the host's tree came with this namespace; what it hears of the host's later mounts is of no use.
+		err = wrap("make mounts private", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		return fdNull, fdRoot, trees, err
+	}
+	if trees, err = openSources(l.Mounts); err != nil {
+		return -1, -1, nil, err
+	}
+	if null, err = hostNull(); err != nil {
+		return -1, -1, nil, err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return -1, -1, nil, wrap("make mounts private", err)
+	}
+	root, err = makeRoot(&l.Root)
+	return null, root, trees, err
 }
 
 // openSources clones the host trees that will be bound, as detached mounts with the propagation they shall have.
@@ -134,8 +163,8 @@ func hostNull() (int, error) {
 	return fd, nil
 }
 
-// mountRoot mounts the root file system at l.At, in this mount namespace only, and returns its descriptor.
-func mountRoot(r *wire.Root) (int, error) {
+// makeRoot makes the root file system as a detached mount.
+func makeRoot(r *wire.Root) (int, error) {
 	var (
 		fd  int
 		err error
@@ -147,44 +176,22 @@ func mountRoot(r *wire.Root) (int, error) {
 	} else {
 		fd, err = overlay(r)
 	}
-	if err != nil {
-		return -1, wrap("root file system", err)
-	}
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, r.At, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return -1, wrap("mount root at "+r.At, err)
-	}
-	return fd, nil
+	return fd, wrap("root file system", err)
 }
 
-// attach mounts one mount beneath root and returns its descriptor.
+// attach mounts one mount beneath root and returns its descriptor. tree is what the host gave for it, or -1.
 func attach(root int, at string, m *wire.Mount, tree int) (int, error) {
-	file := false
 	var err error
-	if m.FSType == "" {
-		var st unix.Stat_t
-		if err := unix.Fstat(tree, &st); err != nil {
+	if tree < 0 {
+		if tree, err = makeTree(m, at); err != nil {
 			return -1, err
-		}
-		file = st.Mode&unix.S_IFMT != unix.S_IFDIR
-	} else {
-		if m.FSType == "overlay" {
-			tree, err = imageMount(m, at)
-		} else {
-			tree, err = mountFS(m)
-		}
-		if err != nil {
-			return -1, err
-		}
-		if m.SubPath != "" {
-			var sub int
-			if sub, file, err = imagePart(tree, m.SubPath); err != nil {
-				return -1, err
-			}
-			unix.Close(tree)
-			tree = sub
 		}
 	}
-	target, err := targetOf(root, m, file)
+	var st unix.Stat_t
+	if err := unix.Fstat(tree, &st); err != nil {
+		return -1, err
+	}
+	target, err := targetOf(root, m, st.Mode&unix.S_IFMT != unix.S_IFDIR)
 	if err != nil {
 		return -1, err
 	}
@@ -195,19 +202,22 @@ func attach(root int, at string, m *wire.Mount, tree int) (int, error) {
 	return tree, moveOnto(tree, target)
 }
 
-// imagePart clones a part of a detached image tree.
-func imagePart(tree int, path string) (fd int, file bool, err error) {
-	at, err := openIn(tree, path, unix.O_PATH, 0)
+// makeTree makes a detached mount that is no bind.
+func makeTree(m *wire.Mount, at string) (int, error) {
+	if m.FSType != "overlay" {
+		return mountFS(m)
+	}
+	tree, err := imageMount(m, at)
+	if err != nil || m.SubPath == "" {
+		return tree, err
+	}
+	defer unix.Close(tree)
+	part, err := openIn(tree, m.SubPath, unix.O_PATH, 0)
 	if err != nil {
-		return -1, false, wrap("sub path "+path, err)
+		return -1, wrap("sub path "+m.SubPath, err)
 	}
-	defer unix.Close(at)
-	var st unix.Stat_t
-	if err := unix.Fstat(at, &st); err != nil {
-		return -1, false, err
-	}
-	fd, err = cloneTree(at, "", false)
-	return fd, st.Mode&unix.S_IFMT != unix.S_IFDIR, err
+	defer unix.Close(part)
+	return cloneTree(part, "", false)
 }
 
 // targetOf opens the place to mount at, made if it is missing. proc and sysfs never follow a link: an image that points

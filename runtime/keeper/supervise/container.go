@@ -75,7 +75,7 @@ func (k *Keeper) launch(x *container) (wire.Created, error) {
 		return wire.Created{}, err
 	}
 	x.talk = t
-	c := child{args: []string{"proa-keeper", "stage"}, files: append(files, stageFD), clone: unix.CLONE_NEWNS,
+	c := child{args: []string{"proa-keeper", "stage"}, files: append(files[:len(files):len(files)], stageFD), clone: unix.CLONE_NEWNS,
 		pidNS: -1, cgroup: x.spec.CgroupDir, procs: x.spec.CgroupProcs, env: stageEnv()}
 	switch x.spec.PIDMode {
 	case wire.PIDOwn:
@@ -84,11 +84,17 @@ func (k *Keeper) launch(x *container) (wire.Created, error) {
 		c.pidNS = k.shared
 	case wire.PIDTarget:
 		if c.pidNS, err = k.pidfd(x.spec.PIDTarget); err != nil {
+			unix.Close(stageFD)
 			return wire.Created{}, err
 		}
 		defer unix.Close(c.pidNS)
 	}
-	proc, err := k.fork(c)
+	var proc *process
+	if k.user < 0 {
+		proc, err = k.fork(c)
+	} else {
+		proc, err = k.forkMapped(c, t, wire.Enter{Word: wire.EnterStage, NewPID: x.spec.PIDMode == wire.PIDOwn, Launch: x.spec.Launch})
+	}
 	unix.Close(stageFD)
 	if err != nil {
 		return wire.Created{}, err

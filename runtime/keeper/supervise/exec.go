@@ -77,8 +77,14 @@ func (k *Keeper) startExec(s *session, m wire.Exec) (wire.Created, error) {
 		return wire.Created{}, err
 	}
 	defer t.file.Close()
-	proc, err := k.fork(child{args: []string{"proa-keeper", "exec"}, files: append(append([]int{}, files...), stageFD, target),
-		pidNS: target, cgroup: m.CgroupDir, procs: m.CgroupProcs, env: stageEnv()})
+	c := child{args: []string{"proa-keeper", "exec"}, files: append(append([]int{}, files...), stageFD, target),
+		pidNS: target, cgroup: m.CgroupDir, procs: m.CgroupProcs, env: stageEnv()}
+	var proc *process
+	if k.user < 0 {
+		proc, err = k.fork(c)
+	} else {
+		proc, err = k.forkMapped(c, t, wire.Enter{Word: wire.EnterExec, Launch: m.Launch})
+	}
 	unix.Close(stageFD)
 	if err != nil {
 		return wire.Created{}, err

@@ -60,16 +60,7 @@ func (k *Keeper) execExternal(s *session, m wire.Exec, files []int) error {
 // leave runs a command that leaves a process behind and writes its ID to a file. The process becomes the keeper's child,
 // because the keeper is a subreaper; it may have ended by then.
 func (k *Keeper) leave(c child, pidFile string) (*process, error) {
-	k.mu.Lock()
-	k.expecting++
-	k.mu.Unlock()
-	defer func() {
-		k.mu.Lock()
-		if k.expecting--; k.expecting == 0 {
-			clear(k.orphans)
-		}
-		k.mu.Unlock()
-	}()
+	defer k.expect()()
 	if err := k.runWith(c, nil); err != nil {
 		return nil, err
 	}
@@ -81,6 +72,25 @@ func (k *Keeper) leave(c child, pidFile string) (*process, error) {
 	if err != nil || pid <= 1 {
 		return nil, text("no process ID in " + pidFile)
 	}
+	return k.claim(pid), nil
+}
+
+// expect has orphans that end remembered, until the function that it returns is called.
+func (k *Keeper) expect() (done func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expecting++
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.expecting--; k.expecting == 0 {
+			clear(k.orphans)
+		}
+	}
+}
+
+// claim registers a child that the keeper did not fork itself. It may have ended by now, if it was expected.
+func (k *Keeper) claim(pid int) *process {
 	p := &process{pid: pid, done: make(chan struct{})}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -88,10 +98,10 @@ func (k *Keeper) leave(c child, pidFile string) (*process, error) {
 		delete(k.orphans, pid)
 		p.status = ws
 		close(p.done)
-		return p, nil
+		return p
 	}
 	k.procs[pid] = p
-	return p, nil
+	return p
 }
 
 // runCommand runs a command to its end.

@@ -172,8 +172,13 @@ func (k *Keeper) startPause() error {
 		return err
 	}
 	defer unix.Close(null)
-	p, err := k.fork(child{args: []string{"proa-keeper", "pause"}, files: []int{null, null, null},
-		clone: unix.CLONE_NEWPID, pidNS: -1, env: stageEnv(), dies: true})
+	var p *process
+	if k.user < 0 {
+		p, err = k.fork(child{args: []string{"proa-keeper", "pause"}, files: []int{null, null, null},
+			clone: unix.CLONE_NEWPID, pidNS: -1, env: stageEnv(), dies: true})
+	} else {
+		p, err = k.startPauseMapped(null)
+	}
 	if err != nil {
 		return err
 	}

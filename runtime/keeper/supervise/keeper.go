@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"os"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -14,12 +15,14 @@ import (
 const (
 	fdListen = 3 // listening unix stream socket
 	fdFirst  = 4 // first connection: Setup arrives here, then it watches
+	fdUserNS = 5 // the pod's user namespace, if Setup says that it has one
 )
 
 // Keeper is the state of one keeper process.
 type Keeper struct {
 	dir   string
 	forks chan func() // work for the forking thread
+	user  int         // descriptor of the pod's user namespace, -1: none; set before anything is served
 
 	mu         sync.Mutex // guards the fields below
 	containers map[string]*container
@@ -44,6 +47,7 @@ func Run() int {
 		watchers:   map[*conn]struct{}{},
 		orphans:    map[int]unix.WaitStatus{},
 		shared:     -1,
+		user:       -1,
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 1
@@ -83,6 +87,10 @@ func (k *Keeper) setup(c *conn) error {
 		return wire.ErrMalformed
 	}
 	k.dir = m.Dir
+	if m.IDs.Size > 0 {
+		unix.CloseOnExec(fdUserNS)
+		k.user = fdUserNS
+	}
 	// A host without CAP_SYS_RESOURCE cannot lower the score; the keeper then runs with the one it has.
 	_ = writeFile("/proc/self/oom_score_adj", itoa(m.OOMScore), unix.O_WRONLY)
 	if err := writeFile(k.dir+"/pid", itoa(int64(unix.Getpid())), unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC); err != nil {
@@ -98,10 +106,10 @@ func (k *Keeper) setup(c *conn) error {
 			return wrap("bring loopback up", err)
 		}
 	}
-	for _, kv := range m.Sysctls {
-		if err := stage.WriteSysctl(kv.Key, kv.Value); err != nil {
-			return err
-		}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := stage.WriteSysctls(m.Sysctls, m.IDs); err != nil {
+		return err
 	}
 	if m.SharePID {
 		if err := k.startPause(); err != nil {
@@ -161,8 +169,9 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, ifr)
 }
 
-// Pause is the first process of a PID namespace that containers share: it does nothing but collect orphans.
+// Pause is the first process of a PID namespace that containers share: it does nothing but collect orphans, and ends with its parent.
 func Pause() {
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0) // never fails
 	for {
 		var ws unix.WaitStatus
 		_, err := unix.Wait4(-1, &ws, 0, nil)

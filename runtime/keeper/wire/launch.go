@@ -12,7 +12,22 @@ type Launch struct {
 	Hostname string
 	CgroupNS bool // a cgroup namespace of its own, entered after the process was moved to its cgroup
 	Process  Process
+
+	IDs    IDMap    // the pod's user namespace; the root file system is shown through it
+	Mapped []uint64 // indexes of the Mounts that are shown through it, too
 }
+
+// IDMap is a user namespace: users and groups 0 to Size-1 of it are UID and GID and those after them on the host. Size 0: the host's
+// own namespace.
+type IDMap struct{ UID, GID, Size uint64 }
+
+func (m IDMap) encode(e *Encoder) {
+	e.Uint(m.UID)
+	e.Uint(m.GID)
+	e.Uint(m.Size)
+}
+
+func (m *IDMap) decode(d *Decoder) { m.UID, m.GID, m.Size = d.Uint(), d.Uint(), d.Uint() }
 
 // Root is the container's root file system.
 type Root struct {
@@ -128,6 +143,8 @@ func (m Launch) Encode() []byte {
 	e.String(m.Hostname)
 	e.Bool(m.CgroupNS)
 	m.Process.encode(&e)
+	m.IDs.encode(&e)
+	encodeUints(&e, m.Mapped)
 	return e.Take()
 }
 
@@ -155,6 +172,8 @@ func DecodeLaunch(b []byte) (m Launch, err error) {
 	m.Hostname = d.String()
 	m.CgroupNS = d.Bool()
 	m.Process.decode(d)
+	m.IDs.decode(d)
+	m.Mapped = decodeUints(d)
 	return m, d.Err()
 }
 

@@ -15,6 +15,8 @@ const (
 	KindReopen = 'l' // Ref: open the log file anew by its path, after it was renamed
 	KindStop   = 'q' // nothing: kill every container, answer, exit
 
+	KindEnter = 'n' // Enter -> Created; only between a keeper and the helper that goes into a user namespace for it
+
 	KindOK    = 'O'
 	KindError = 'E' // text
 	KindState = 'T' // State
@@ -48,6 +50,7 @@ type Setup struct {
 	Loopback bool       // bring lo up
 	SharePID bool       // all containers of the pod share one PID namespace, with the keeper's reaper as its first process
 	OOMScore int64      // oom_score_adj of the keeper
+	IDs      IDMap      // the pod's user namespace, of which the keeper was given a descriptor
 }
 
 // KeyValue is one setting.
@@ -63,6 +66,7 @@ func (m Setup) Encode() []byte {
 	e.Bool(m.Loopback)
 	e.Bool(m.SharePID)
 	e.Int(m.OOMScore)
+	m.IDs.encode(&e)
 	return e.Take()
 }
 
@@ -76,6 +80,7 @@ func DecodeSetup(b []byte) (m Setup, err error) {
 	m.Loopback = d.Bool()
 	m.SharePID = d.Bool()
 	m.OOMScore = d.Int()
+	m.IDs.decode(d)
 	return m, d.Err()
 }
 

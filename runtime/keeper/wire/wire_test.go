@@ -50,6 +50,7 @@ func TestLaunch(t *testing.T) {
 		Process: Process{Args: []string{"a", ""}, Env: []string{"A=b"}, Cwd: "/c", User: User{Spec: "u:g", Groups: []uint64{1, 2}, NoImage: true, HasGID: true, GID: 3, MustBeName: true},
 			TTY: true, Width: 80, Height: 25, Caps: Caps{1, 2, 3, 4, 5}, NoNewPrivs: true, Seccomp: []byte{1, 2}, SecFlags: 3, Rlimits: []Rlimit{{7, 8, 9}},
 			OOMScore: -998, HasOOMScore: true, AppArmor: "aa", SELinux: "se", Umask: 0o22, HasUmask: true, CwdStrict: true},
+		IDs: IDMap{65536, 131072, 65536}, Mapped: []uint64{0},
 	}
 	got, err := DecodeLaunch(want.Encode())
 	if err != nil {
