@@ -285,27 +285,7 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 		errs = append(errs, s.Kind.ValidateUpdate(o, old)...)
 		errs = ofVersion(s, o, old, errs)
 	}
-	return errs
-}
-
-// metaAgain is what the checks of a kind find in the metadata of a changed object, which was looked at before for all kinds: most
-// causes come twice or three times, and some only here. bad says that there were any.
-func metaAgain(s *Served, c change, o, old object.Object, bad bool) (errs field.ErrorList) {
-	if metaNever(s.group()) {
-		return nil
-	}
-	m, finalizers := field.NewPath("metadata"), checkFinalizers(s, o)
-	if bad {
-		errs = validation.ValidateObjectMetaAccessorUpdate(o, old, m)
-	}
-	errs = append(errs, finalizers...)
-	if c.status || metaOnce(s.group()) {
-		return errs
-	}
-	if bad || o.GetGenerateName() != old.GetGenerateName() {
-		errs = append(errs, validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)...)
-	}
-	return append(errs, finalizers...)
+	return once(s, errs)
 }
 
 // matchUpdate says whether o can take the place of old at all.

@@ -9,11 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	mvalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -127,7 +124,8 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	}
 	s.Kind.Prepare(o, nil)
 	r.Key = object.KeyOf(o)
-	if errs := ofVersion(s, o, nil, slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o))); len(errs) > 0 {
+	errs := ofVersion(s, o, nil, slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o)))
+	if errs = once(s, errs); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(groupKindOf(s, o), o.GetName(), errs)
 	}
 	for _, w := range s.Kind.Warn(o, nil) {
@@ -177,43 +175,6 @@ func taken(s *Served, key object.Key) error {
 
 func optionsKind(kind string) schema.GroupKind {
 	return schema.GroupKind{Group: metav1.GroupName, Kind: kind}
-}
-
-// standardFinalizers are those without a domain.
-var standardFinalizers = [...]string{string(core.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
-
-// anyFinalizer are the groups whose kinds may have other finalizers without a domain, too.
-var anyFinalizer = [...]string{"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io", "node.k8s.io", "policy"}
-
-// checkMeta checks what every kind has.
-func checkMeta(s *Served, o object.Object) field.ErrorList {
-	m := field.NewPath("metadata")
-	errs := validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)
-	if len(errs) == 0 {
-		if prefix := o.GetGenerateName(); prefix != "" {
-			for _, msg := range path.IsValidPathSegmentPrefix(prefix) {
-				errs = append(errs, field.Invalid(m.Child("generateName"), prefix, msg))
-			}
-		}
-		for _, msg := range path.IsValidPathSegmentName(o.GetName()) {
-			errs = append(errs, field.Invalid(m.Child("name"), o.GetName(), msg))
-		}
-	}
-	return append(errs, checkFinalizers(s, o)...)
-}
-
-// checkFinalizers wants finalizers without a domain to be those of Kubernetes.
-func checkFinalizers(s *Served, o object.Object) (errs field.ErrorList) {
-	if s.Kind.Custom != nil || slices.Contains(anyFinalizer[:], s.Kind.Group) || s.Kind.Kind == "Event" {
-		return nil
-	}
-	for i, f := range o.GetFinalizers() {
-		if !strings.Contains(f, "/") && !slices.Contains(standardFinalizers[:], f) {
-			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), f,
-				"name is neither a standard finalizer name nor is it fully qualified"))
-		}
-	}
-	return errs
 }
 
 // matchNamespace gives o the namespace of the request, or says that it has another one.

@@ -18,17 +18,19 @@ func createsOnUpdate(r schema.GroupResource) bool {
 func metaOnce(r schema.GroupResource) bool {
 	switch r.String() {
 	case "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "cronjobs.batch", "limitranges", "resourcequotas", "podtemplates", "replicationcontrollers",
-		"services", "horizontalpodautoscalers.autoscaling", "endpointslices.discovery.k8s.io", "networkpolicies.networking.k8s.io":
+		"services", "horizontalpodautoscalers.autoscaling", "customresourcedefinitions.apiextensions.k8s.io", "endpointslices.discovery.k8s.io", "networkpolicies.networking.k8s.io":
 		return true
 	}
 	return false
 }
 
-// metaNever says whether the checks of the kind do not look at the metadata of a changed object at all.
-func metaNever(r schema.GroupResource) bool {
+// metaNever says whether the checks of the kind, or of its status, do not look at the metadata of a changed object at all.
+func metaNever(r schema.GroupResource, status bool) bool {
 	switch r.String() {
-	case "events", "events.events.k8s.io", "poddisruptionbudgets.policy":
+	case "events", "poddisruptionbudgets.policy":
 		return true
+	case "cronjobs.batch":
+		return status
 	}
 	return false
 }

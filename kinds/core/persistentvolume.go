@@ -10,6 +10,7 @@ import (
 	"proa.dev/kinds"
 	"proa.dev/kinds/core/podwarn"
 	"proa.dev/kinds/core/resources"
+	"proa.dev/kinds/core/volumes"
 )
 
 // PersistentVolume is v1 PersistentVolume: storage that outlives pods, before anyone claims it and after.
@@ -41,19 +42,7 @@ func defaultVolumeObject(v *core.PersistentVolume) {
 	orElse(&v.Spec.PersistentVolumeReclaimPolicy, core.PersistentVolumeReclaimRetain)
 	orPtr(&v.Spec.VolumeMode, core.PersistentVolumeFilesystem)
 	resources.RoundUp(v.Spec.Capacity)
-	switch s := &v.Spec.PersistentVolumeSource; {
-	case s.HostPath != nil:
-		orPtr(&s.HostPath.Type, core.HostPathUnset)
-	case s.ISCSI != nil:
-		orElse(&s.ISCSI.ISCSIInterface, "default")
-	case s.RBD != nil:
-		defaultRBD(&s.RBD.RBDPool, &s.RBD.RadosUser, &s.RBD.Keyring)
-	case s.AzureDisk != nil:
-		defaultAzureDisk(s.AzureDisk)
-	case s.ScaleIO != nil:
-		orElse(&s.ScaleIO.StorageMode, "ThinProvisioned")
-		orElse(&s.ScaleIO.FSType, "xfs")
-	}
+	volumes.DefaultPersistent(&v.Spec.PersistentVolumeSource)
 }
 
 // prepareVolumeStatus keeps lastPhaseTransitionTime true where the writer does not.

@@ -2,41 +2,38 @@ package core
 
 import (
 	core "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds/core/resources"
+	"proa.dev/kinds/core/volumes"
 )
 
 func defaultVolume(v *core.Volume) {
 	if v.VolumeSource == (core.VolumeSource{}) {
 		v.EmptyDir = &core.EmptyDirVolumeSource{}
 	}
-	switch {
-	case v.HostPath != nil:
+	if v.HostPath != nil {
 		orPtr(&v.HostPath.Type, core.HostPathUnset)
-	case v.Secret != nil:
+	}
+	if v.Secret != nil {
 		orPtr(&v.Secret.DefaultMode, core.SecretVolumeSourceDefaultMode)
-	case v.ConfigMap != nil:
+	}
+	if v.ConfigMap != nil {
 		orPtr(&v.ConfigMap.DefaultMode, core.ConfigMapVolumeSourceDefaultMode)
-	case v.DownwardAPI != nil:
+	}
+	if v.DownwardAPI != nil {
 		orPtr(&v.DownwardAPI.DefaultMode, core.DownwardAPIVolumeSourceDefaultMode)
 		defaultFiles(v.DownwardAPI.Items)
-	case v.Projected != nil:
-		defaultProjected(v.Projected)
-	case v.Image != nil:
-		orElse(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
-	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:
-		DefaultClaimSpec(&v.Ephemeral.VolumeClaimTemplate.Spec)
-	case v.ISCSI != nil:
-		orElse(&v.ISCSI.ISCSIInterface, "default")
-	case v.RBD != nil:
-		defaultRBD(&v.RBD.RBDPool, &v.RBD.RadosUser, &v.RBD.Keyring)
-	case v.AzureDisk != nil:
-		defaultAzureDisk(v.AzureDisk)
-	case v.ScaleIO != nil:
-		orElse(&v.ScaleIO.StorageMode, "ThinProvisioned")
-		orElse(&v.ScaleIO.FSType, "xfs")
 	}
+	if v.Projected != nil {
+		defaultProjected(v.Projected)
+	}
+	if v.Image != nil {
+		orElse(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
+	}
+	if v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
+		DefaultClaimSpec(&v.Ephemeral.VolumeClaimTemplate.Spec)
+	}
+	volumes.DefaultLegacy(&v.VolumeSource)
 }
 
 func defaultProjected(p *core.ProjectedVolumeSource) {
@@ -56,21 +53,6 @@ func defaultFiles(files []core.DownwardAPIVolumeFile) {
 		if f.FieldRef != nil {
 			orElse(&f.FieldRef.APIVersion, "v1")
 		}
-	}
-}
-
-func defaultRBD(pool, user, keyring *string) {
-	orElse(pool, "rbd")
-	orElse(user, "admin")
-	orElse(keyring, "/etc/ceph/keyring")
-}
-
-func defaultAzureDisk(d *core.AzureDiskVolumeSource) {
-	orPtr(&d.CachingMode, core.AzureDataDiskCachingReadWrite)
-	orPtr(&d.FSType, "ext4")
-	orPtr(&d.ReadOnly, false)
-	if d.Kind == nil {
-		d.Kind = ptr.To(core.AzureSharedBlobDisk)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"proa.dev/kinds"
+	"proa.dev/kinds/core/resources"
+	"proa.dev/kinds/core/volumes"
 )
 
 // CSIDriver is storage.k8s.io/v1 CSIDriver: what a driver is able to do and needs to be told.
@@ -119,6 +121,7 @@ func attachmentColumns() []kinds.Column {
 var VolumeAttachment = kinds.Def[storage.VolumeAttachment, *storage.VolumeAttachment]{
 	Path:          "storage.k8s.io/v1/volumeattachments",
 	Versioned:     true,
+	Default:       defaultAttachment,
 	PrepareStatus: func(a, old *storage.VolumeAttachment) { metav1.ResetObjectMetaForStatus(a, old) },
 	Validate:      validateAttachment, ValidateUpdate: validateAttachmentUpdate, ValidateStatus: validateAttachmentStatus,
 	Cluster: true,
@@ -130,4 +133,12 @@ var VolumeAttachment = kinds.Def[storage.VolumeAttachment, *storage.VolumeAttach
 			kinds.Age(a.CreationTimestamp, now),
 		}
 	},
+}
+
+// defaultAttachment fills the volume that an attachment brings along.
+func defaultAttachment(a *storage.VolumeAttachment) {
+	if v := a.Spec.Source.InlineVolumeSpec; v != nil {
+		resources.RoundUp(v.Capacity)
+		volumes.DefaultPersistent(&v.PersistentVolumeSource)
+	}
 }
