@@ -115,6 +115,18 @@ func TestApplyElsewhere(t *testing.T) {
 	if got, want := owned(o, "one"), `{"f:spec":{"f:scaleTargetRef":{"f:apiVersion":{},"f:kind":{},"f:name":{}}}}`; got != want {
 		t.Errorf("who has applied v2 has %s after a write to v1, want %s", got, want)
 	}
+	// What was applied in v2 is not taken away by an opinion in v1 that does not know of it; the same once more changes nothing.
+	ofCPU := `4,"metrics":[{"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":60}}}]`
+	mustCall(t, s, 200, "PATCH", "/apis/autoscaling/v2"+hpas+"/h?fieldManager=one&force=true", kind, fmt.Sprintf(scaler, "v2", ofCPU), nil)
+	for range 2 {
+		var h struct {
+			Spec struct{ TargetCPUUtilizationPercentage int }
+		}
+		mustCall(t, s, 200, "PATCH", "/apis/autoscaling/v1"+hpas+"/h?fieldManager=one&force=true", kind, fmt.Sprintf(scaler, "v1", "4"), &h)
+		if h.Spec.TargetCPUUtilizationPercentage != 60 {
+			t.Errorf("applied in v1: %+v", h)
+		}
+	}
 }
 
 // Clients that say nothing readable of themselves, and owners said twice.

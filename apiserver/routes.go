@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 
 	"proa.dev/apiserver/codec"
+	"proa.dev/kinds"
 )
 
 // gitVersion is the Kubernetes version whose API this is, as clients compare it, with proa's mark.
@@ -42,6 +43,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/metrics/slis", s.healthMetrics)
 	mux.HandleFunc("/metrics", s.metricsPage)
 	mux.HandleFunc("/{$}", s.index)
+	mux.HandleFunc("/index.html", s.index)
 	s.routeFairness(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := requestOf(r.Context())
@@ -124,12 +126,18 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	seen := map[string]bool{}
-	for _, k := range s.Kinds() {
-		for _, p := range []string{"/apis/" + k.Group, "/apis/" + k.GroupVersion().String()} {
-			if k.Group != "" && !seen[p] {
+	add := func(gv schema.GroupVersion) {
+		for _, p := range []string{"/apis/" + gv.Group, "/apis/" + gv.String()} {
+			if gv.Group != "" && !seen[p] {
 				seen[p] = true
 				paths = append(paths, p)
 			}
+		}
+	}
+	for _, k := range s.Kinds() {
+		add(k.GroupVersion())
+		for _, also := range k.Also {
+			add(kinds.ParsePath(also.Path).GroupVersion())
 		}
 	}
 	sort.Strings(paths)

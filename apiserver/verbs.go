@@ -25,7 +25,7 @@ import (
 // serve answers a request to a resource.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	q := requestOf(r.Context())
-	if q.served == nil {
+	if q.served == nil || q.astray() {
 		s.unserved(w, r, q)
 		return
 	}
@@ -126,6 +126,14 @@ func noSuchPath() error {
 	return apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false)
 }
 
+// astray says whether a custom resource is looked for where its kind has none: in a namespace, or in no namespace.
+func (q *request) astray() bool {
+	if q.served.Kind.Custom == nil || q.served.Namespaced == (q.target.Namespace != "") {
+		return false
+	}
+	return !q.served.Namespaced || q.verb != "list" && q.verb != "watch"
+}
+
 // possibleCustom is possible for custom resources, where Kubernetes has another server with words of its own.
 func (q *request) possibleCustom() error {
 	verb := q.verb
@@ -137,9 +145,8 @@ func (q *request) possibleCustom() error {
 		if !slices.Contains(q.served.Kind.Verbs, q.verb) {
 			return method
 		}
-		named := q.verb == "get" || q.verb == "update" || q.verb == "patch" || q.verb == "delete"
-		if named && q.target.Name == "" || q.verb == "create" && q.target.Name != "" && q.target.Name != q.target.Namespace {
-			return method
+		if (q.verb == "update" || q.verb == "patch") && q.target.Name == "" {
+			return apierrors.NewBadRequest("name must be provided")
 		}
 		return nil
 	}
@@ -258,6 +265,9 @@ func (s *Server) body(ctx context.Context, r *http.Request, q *request) (object.
 	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // let the body say it
 	strict, err := codec.Decode(data, form, want, o)
 	if err != nil {
+		if unknown := otherVersion(ctx, q, data, form, o); unknown != nil {
+			err = unknown
+		}
 		return nil, err
 	}
 	unknown, err := q.served.Shape(o)
@@ -266,6 +276,25 @@ func (s *Server) body(ctx context.Context, r *http.Request, q *request) (object.
 	}
 	noteBody(ctx, o, data, form)
 	return o, rest.FieldErrors(ctx, want, append(strict, unknown...), q.query.Get("fieldValidation"))
+}
+
+// otherVersion tells of the unknown fields of a body, which reads as o, that is of another version of the kind than the one that is asked
+// for: it is refused in any case, but Kubernetes looks at the fields first.
+func otherVersion(ctx context.Context, q *request, data []byte, form codec.Form, o object.Object) error {
+	said := o.GetObjectKind().GroupVersionKind()
+	k := q.served.Kind
+	versions := append([]kinds.Other{{Path: k.GroupVersion().String() + "/", New: k.New}}, k.Also...)
+	for _, v := range versions {
+		if len(k.Also) == 0 || q.target.Sub != "" || said.Kind != k.Kind || !strings.HasPrefix(v.Path, said.GroupVersion().String()+"/") {
+			continue
+		}
+		strict, err := codec.Decode(data, form, said, v.New())
+		if err != nil {
+			return err
+		}
+		return rest.FieldErrors(ctx, said, strict, q.query.Get("fieldValidation"))
+	}
+	return nil
 }
 
 func (s *Server) create(ctx context.Context, r *http.Request, q *request) (rest.Answer, error) {

@@ -18,7 +18,8 @@ type Custom struct {
 	// Convert makes objects of any version of the kind those of this one, in the same order. Objects that are of this version
 	// already are returned as they are; the others are new. Errors are ready to be sent.
 	Convert func(ctx context.Context, objects []object.Object) ([]object.Object, error)
-	// ConvertTo is Convert to any version of the kind, served or not.
+	// ConvertTo is Convert to any version of the kind, served or not, for field managers: what that version does not know stays, so that
+	// they find it, as Kubernetes' do.
 	ConvertTo func(ctx context.Context, objects []object.Object, version string) ([]object.Object, error)
 	// Coerce does to an object of any version what decoding does to a Go type: it drops what the schema does not know and checks
 	// metadata. It returns the paths of what it has dropped, where those are asked for.

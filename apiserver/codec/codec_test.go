@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	core "k8s.io/api/core/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -303,5 +304,26 @@ func BenchmarkEncode(b *testing.B) {
 				encoded(b, o, f)
 			}
 		})
+	}
+}
+
+// What protobuf would make null stays an empty list.
+func TestStoreKeepsEmptyConditions(t *testing.T) {
+	k := kinds.Def[apiextensions.CustomResourceDefinition, *apiextensions.CustomResourceDefinition]{Path: "apiextensions.k8s.io/v1/customresourcedefinitions"}.Kind()
+	for _, want := range [][]apiextensions.CustomResourceDefinitionCondition{nil, {}, {{Type: "a"}}} {
+		d := &apiextensions.CustomResourceDefinition{}
+		d.SetGroupVersionKind(k.GVK())
+		d.Status.Conditions = want
+		data, err := Store(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := Load(k, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.(*apiextensions.CustomResourceDefinition).Status.Conditions; len(got) != len(want) || (got == nil) != (want == nil) {
+			t.Errorf("got %#v, want %#v", got, want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,6 +19,9 @@ import (
 // Store is the storage form of o: the protobuf envelope, or JSON where the type has no protobuf. It has no resourceVersion,
 // which the store keeps itself; the caller has cleared it.
 func Store(o object.Object) ([]byte, error) {
+	if d, ok := o.(*apiextensions.CustomResourceDefinition); ok && d.Status.Conditions != nil && len(d.Status.Conditions) == 0 {
+		return json.Marshal(o) // in protobuf it would be null, in Kubernetes it stays an empty list
+	}
 	e, err := encodeProtobuf(o)
 	if none := (*ErrNoProtobuf)(nil); errors.As(err, &none) {
 		return json.Marshal(o)

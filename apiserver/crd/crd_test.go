@@ -158,6 +158,14 @@ func TestServesAtOnce(t *testing.T) {
 	w.want(422, "metadata.resourceVersion: Invalid value: 0: must be specified for an update", "PATCH", at+"/a", merge, `{"metadata":{"resourceVersion":null}}`)
 	w.want(422, `must be Gadget`, "PATCH", at+"/a", merge, `{"kind":"Foo"}`)
 	w.want(405, `"message":" is not supported on resources of kind`, "OPTIONS", at, js, "")
+	w.want(201, `"name":"b"`, "POST", at+"/other", js, gadget("b", `{"size":3}`)) // the path's name is not looked at
+	w.want(400, "name must be provided", "PUT", at, js, gadget("a", `{"size":4}`))
+	w.want(400, "name must be provided", "PATCH", at, merge, `{}`)
+	for _, method := range []string{"GET", "PUT", "POST", "DELETE"} {
+		w.want(404, "", method, "/apis/example.com/v1/gadgets/a", js, gadget("a", `{"size":4}`))
+	}
+	w.want(404, "", "DELETE", "/apis/example.com/v1/gadgets", js, "")
+	w.want(200, `"items":[{`, "GET", "/apis/example.com/v1/gadgets", js, "")
 	w.want(200, `"gadgets/scale"`, "GET", "/apis/example.com/v1", js, "")
 	w.want(200, `"com.example.v1.Gadget"`, "GET", "/openapi/v2", js, "")
 	w.want(200, `"com.example.v2.GadgetList"`, "GET", "/openapi/v3/apis/example.com/v2", js, "")

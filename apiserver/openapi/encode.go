@@ -17,6 +17,9 @@ import (
 	"proa.dev/apiserver/openapi/markers"
 )
 
+// served is the version of the API that is described.
+const served = "1.37"
+
 // token is how clients identify themselves.
 var token = tree{"BearerToken": tree{
 	"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey",
@@ -30,7 +33,7 @@ func encodeV3(v version, protobuf bool) ([]byte, error) {
 	}
 	doc := tree{
 		"openapi":    "3.0.0",
-		"info":       tree{"title": "Kubernetes", "version": "v1"},
+		"info":       tree{"title": "Kubernetes", "version": served},
 		"paths":      paths,
 		"components": tree{"schemas": s.out, "securitySchemes": token},
 	}
@@ -56,7 +59,7 @@ func encodeV2(all []version, protobuf bool, merge func(tree)) ([]byte, error) {
 	}
 	doc := tree{
 		"swagger":             "2.0",
-		"info":                tree{"title": "Kubernetes", "version": "v1"},
+		"info":                tree{"title": "Kubernetes", "version": served},
 		"paths":               paths,
 		"definitions":         s.out,
 		"securityDefinitions": token,
@@ -82,11 +85,17 @@ func build(versions []version, v3 bool) (*schemas, tree, error) {
 	s := &schemas{v3: v3, marks: marks, out: tree{}, gvks: map[reflect.Type][]schema.GroupVersionKind{}}
 	s.name(metav1.DeleteOptions{}, schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"})
 	s.name(metav1.APIResourceList{}, schema.GroupVersionKind{Version: "v1", Kind: "APIResourceList"})
+	s.name(metav1.APIVersions{}, schema.GroupVersionKind{Version: "v1", Kind: "APIVersions"})
+	s.name(metav1.APIGroupList{}, schema.GroupVersionKind{Version: "v1", Kind: "APIGroupList"})
+	s.name(metav1.APIGroup{}, schema.GroupVersionKind{Version: "v1", Kind: "APIGroup"})
 	s.name(autoscaling.Scale{}, autoscaling.SchemeGroupVersion.WithKind("Scale"))
 	s.name(authentication.TokenRequest{}, authentication.SchemeGroupVersion.WithKind("TokenRequest"))
 	s.name(core.PersistentVolumeClaim{}, core.SchemeGroupVersion.WithKind("PersistentVolumeClaim"))
 	s.name(metav1.Status{}, schema.GroupVersionKind{Version: "v1", Kind: "Status"})
 	for _, v := range versions {
+		if v.root != nil {
+			continue
+		}
 		s.name(metav1.DeleteOptions{}, v.WithKind("DeleteOptions"))
 		for _, r := range v.resources {
 			if r.kind.Custom != nil {
@@ -100,6 +109,10 @@ func build(versions []version, v3 bool) (*schemas, tree, error) {
 	}
 	paths := tree{}
 	for _, v := range versions {
+		if v.root != nil {
+			s.addAbout(v, paths)
+			continue
+		}
 		if !v.custom() {
 			s.addRoot(v, paths)
 		}

@@ -173,13 +173,13 @@ func hashOf(build string, groups []version) string {
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, forms []format, hash string, make func(format) ([]byte, error)) {
 	f, ok := negotiate(r.Header.Get("Accept"), forms)
 	if !ok {
-		http.Error(w, http.StatusText(http.StatusNotAcceptable), http.StatusNotAcceptable)
+		w.WriteHeader(http.StatusNotAcceptable)
 		return
 	}
 	w.Header().Set("Vary", "Accept-Encoding")
 	w.Header().Set("Content-Type", f.answer)
 	w.Header().Set("ETag", strconv.Quote(hash))
-	if r.Header.Get("If-None-Match") == strconv.Quote(hash) {
+	if known(r.Header.Get("If-None-Match"), strconv.Quote(hash)) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -189,6 +189,16 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, forms []format, 
 		return
 	}
 	d.writeTo(w, r)
+}
+
+// known says whether an If-None-Match header names an entity tag (RFC 9110, section 13.1.2).
+func known(header, tag string) bool {
+	for one := range strings.SplitSeq(header, ",") {
+		if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == tag {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *handler) document(key, hash string, make func() ([]byte, error)) (*document, error) {

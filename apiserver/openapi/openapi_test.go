@@ -164,6 +164,15 @@ func TestIndexAndHashes(t *testing.T) {
 	if h.ServeHTTP(w, r); w.Code != 304 {
 		t.Errorf("got %d for a document that the client has, want 304", w.Code)
 	}
+	tag := r.Header.Get("If-None-Match")
+	for header, want := range map[string]int{"*": 304, `"x", ` + tag: 304, "W/" + tag: 304, `"x"`: 200} {
+		r := httptest.NewRequest("GET", u, nil)
+		r.Header.Set("If-None-Match", header)
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("If-None-Match %s: got %d, want %d", header, w.Code, want)
+		}
+	}
 	if w := get(t, h, "/openapi/v3/apis/apps/v1?hash=OLD", ""); w.Code != 301 || w.Header().Get("Location") != u {
 		t.Errorf("old hash: got %d to %s", w.Code, w.Header().Get("Location"))
 	}
@@ -172,6 +181,23 @@ func TestIndexAndHashes(t *testing.T) {
 	}
 	if w := get(t, h, "/openapi/v2", "text/html"); w.Code != 406 {
 		t.Errorf("HTML: got %d, want 406", w.Code)
+	}
+}
+
+// What a server and its groups say of themselves is described, each in a document of its own.
+func TestRoots(t *testing.T) {
+	h := New(all.Kinds)
+	for path, want := range map[string]string{
+		"api": "getCoreAPIVersions", "apis": "getAPIVersions", "apis/rbac.authorization.k8s.io": "getRbacAuthorizationAPIGroup",
+		"version": "getCodeVersion", "openid/v1/jwks": "getServiceAccountIssuerOpenIDKeyset",
+	} {
+		doc := get(t, h, "/openapi/v3/"+path, "").Body.String()
+		if !strings.Contains(doc, `"operationId":"`+want+`"`) || !strings.Contains(doc, `"title":"Kubernetes"`) {
+			t.Errorf("%s: %.300s", path, doc)
+		}
+		if !strings.Contains(get(t, h, "/openapi/v2", "").Body.String(), `"/`+path+`/":`) {
+			t.Errorf("%s is not in the Swagger 2.0 document", path)
+		}
 	}
 }
 

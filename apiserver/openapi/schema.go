@@ -130,7 +130,7 @@ func (s *schemas) fields(t reflect.Type, props tree, required *[]string) {
 			*required = append(*required, name)
 		}
 		p := s.value(f.Type)
-		if d := s.defaultOf(f.Type, m, omit); d != nil {
+		if d := s.defaultOf(f.Type, m, omit); d != nil && s.v3 { // Kubernetes' Swagger 2.0 has none
 			p = s.beside(p)
 			p["default"] = d
 		}

@@ -16,6 +16,7 @@ type version struct {
 	schema.GroupVersion
 	path      string // "api/v1" or "apis/apps/v1"
 	resources []resource
+	root      *root // nil: it is a version indeed
 }
 
 // resource is one kind as one version serves it.
@@ -54,12 +55,12 @@ func split(list []*kinds.Kind) []version {
 		v := &out[len(out)-1]
 		v.resources = append(v.resources, r)
 	}
-	return out
+	return append(out, roots(out)...)
 }
 
 // custom says whether all its kinds are of CustomResourceDefinitions.
 func (v version) custom() bool {
-	return !slices.ContainsFunc(v.resources, func(r resource) bool { return r.kind.Custom == nil })
+	return v.root == nil && !slices.ContainsFunc(v.resources, func(r resource) bool { return r.kind.Custom == nil })
 }
 
 // title is how operations name a version: "AppsV1", "CoreV1", "RbacAuthorizationV1".

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -176,6 +177,9 @@ func (a *API) applyPatch(s *Served, sub string, live object.Object, data []byte,
 	if err != nil {
 		return nil, err
 	}
+	if s.Kind.Custom == nil && len(s.Kind.Also) > 0 {
+		forgetVersions(live, opt.FieldManager, sub, s.GroupVersion().String())
+	}
 	force := opt.Force != nil && *opt.Force
 	out, err := m.Apply(live, p, opt.FieldManager, force)
 	if status := apierrors.APIStatus(nil); err != nil && !errors.As(err, &status) {
@@ -188,7 +192,23 @@ func (a *API) applyPatch(s *Served, sub string, live object.Object, data []byte,
 	if !ok {
 		return nil, fmt.Errorf("apply made a %T", out)
 	}
+	if reflect.TypeOf(o) == reflect.TypeOf(live) { // nothing has changed, or s serves what is stored
+		return o, nil
+	}
 	return s.In(o)
+}
+
+// forgetVersions forgets what a manager has applied in other versions than this one: it owns that no more, but Kubernetes does not take it
+// away from the object.
+func forgetVersions(live object.Object, manager, sub, version string) {
+	owners := live.GetManagedFields()
+	for i := range owners {
+		e := &owners[i]
+		if e.Operation == metav1.ManagedFieldsOperationApply && e.Manager == manager && e.Subresource == sub && e.APIVersion != version {
+			e.APIVersion, e.FieldsV1 = version, &metav1.FieldsV1{Raw: []byte("{}")}
+		}
+	}
+	live.SetManagedFields(owners)
 }
 
 // plain is err as it is sent: a 500 with its own words, unless it says otherwise.

@@ -285,7 +285,7 @@ func checkChange(s *Served, c change, o, old object.Object) field.ErrorList {
 		errs = append(errs, s.Kind.ValidateUpdate(o, old)...)
 		errs = ofVersion(s, o, old, errs)
 	}
-	return once(s, errs)
+	return errs
 }
 
 // matchUpdate says whether o can take the place of old at all.

@@ -124,8 +124,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 	}
 	s.Kind.Prepare(o, nil)
 	r.Key = object.KeyOf(o)
-	errs := ofVersion(s, o, nil, slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o)))
-	if errs = once(s, errs); len(errs) > 0 {
+	if errs := ofVersion(s, o, nil, slices.Concat(checkMeta(s, o), s.Kind.Validate(o), s.Kind.ValidateCreate(o))); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(groupKindOf(s, o), o.GetName(), errs)
 	}
 	for _, w := range s.Kind.Warn(o, nil) {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/object"
@@ -50,40 +51,62 @@ func checkFinalizers(s *Served, o object.Object) (errs field.ErrorList) {
 	return errs
 }
 
-// metaAgain is what the checks of a kind find in the metadata of a changed object, which was looked at before for all kinds: what only
-// they know, but for the servers that say everything again. bad says that something was found before.
+// metaAgain is what the checks of a kind find in the metadata of a changed object, which was looked at before for all kinds: most
+// causes come twice or three times, and some only here. bad says that there were any.
 func metaAgain(s *Served, c change, o, old object.Object, bad bool) (errs field.ErrorList) {
-	m := field.NewPath("metadata")
-	if repeats(s) && bad {
-		errs = validation.ValidateObjectMetaAccessorUpdate(o, old, m)
-	}
-	if !metaNever(s.group(), c.status) {
-		errs = append(errs, checkFinalizers(s, o)...)
-	}
-	if c.status || metaOnce(s.group()) {
-		return errs
-	}
-	if repeats(s) && bad || o.GetGenerateName() != old.GetGenerateName() {
-		errs = append(errs, validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)...)
+	m, finalizers := field.NewPath("metadata"), checkFinalizers(s, o)
+	for _, look := range metaLooks(s.group(), c.status) {
+		switch {
+		case look == 'c' && bad:
+			errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(o, old, m)...)
+		case look == 'a' && (bad || o.GetGenerateName() != old.GetGenerateName()):
+			errs = append(errs, validation.ValidateObjectMetaAccessor(o, s.Namespaced, s.Kind.Name, m)...)
+		}
+		errs = append(errs, finalizers...)
 	}
 	return errs
 }
 
-// repeats says whether an error that is found twice is told twice: so do the servers of custom resources and of other servers.
-func repeats(s *Served) bool {
-	return s.Kind.Custom != nil || s.Group == "apiextensions.k8s.io" || s.Group == "apiregistration.k8s.io"
-}
-
-// once is errs, each of them once.
-func once(s *Served, errs field.ErrorList) field.ErrorList {
-	if len(errs) < 2 || repeats(s) {
-		return errs
+// metaLooks is how the checks of a kind, or of its status, look at the metadata of a changed object: c, at what has changed; a, at all of it.
+func metaLooks(r schema.GroupResource, status bool) string {
+	switch r.String() {
+	case "events", "poddisruptionbudgets.policy":
+		return ""
+	case "cronjobs.batch":
+		if status {
+			return ""
+		}
+		return "c"
+	case "volumeattachments.storage.k8s.io", "validatingadmissionpolicies.admissionregistration.k8s.io":
+		if status {
+			return ""
+		}
+		return "a"
+	case "certificatesigningrequests.certificates.k8s.io":
+		return "ac"
 	}
-	seen := make(map[string]bool, len(errs))
-	return slices.DeleteFunc(errs, func(e *field.Error) bool {
-		text := e.Error()
-		was := seen[text]
-		seen[text] = true
-		return was
-	})
+	if status {
+		return "c"
+	}
+	switch r.String() {
+	case "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "resourcequotas", "podtemplates", "replicationcontrollers",
+		"services", "horizontalpodautoscalers.autoscaling", "networkpolicies.networking.k8s.io", "servicecidrs.networking.k8s.io",
+		"csidrivers.storage.k8s.io", "priorityclasses.scheduling.k8s.io", "leases.coordination.k8s.io", "events.events.k8s.io",
+		"resourceslices.resource.k8s.io", "customresourcedefinitions.apiextensions.k8s.io":
+		return "c"
+	case "limitranges", "csinodes.storage.k8s.io", "endpointslices.discovery.k8s.io":
+		return "a"
+	case "namespaces", "nodes", "jobs.batch", "ipaddresses.networking.k8s.io", "storageclasses.storage.k8s.io",
+		"csistoragecapacities.storage.k8s.io", "runtimeclasses.node.k8s.io":
+		return "ac"
+	case "persistentvolumes":
+		return "aa"
+	}
+	switch r.Group {
+	case "admissionregistration.k8s.io", "flowcontrol.apiserver.k8s.io":
+		return "a"
+	case "rbac.authorization.k8s.io", "resource.k8s.io":
+		return "ac"
+	}
+	return "ca"
 }

@@ -5,7 +5,6 @@ import (
 
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds"
 )
@@ -26,7 +25,7 @@ func TestMetaAgain(t *testing.T) {
 	}{
 		{"v1/configmaps", false, func(*core.ConfigMap) {}, ""},
 		{"v1/configmaps", false, func(o *core.ConfigMap) { o.Finalizers = []string{"example.com/x", "kubernetes"} }, ""},
-		{"v1/configmaps", false, odd, "metadata.finalizers[0] "},
+		{"v1/configmaps", false, odd, "metadata.finalizers[0] metadata.finalizers[0] "},
 		{"v1/configmaps", true, odd, "metadata.finalizers[0] "},
 		{"v1/services", false, odd, "metadata.finalizers[0] "},
 		{"coordination.k8s.io/v1/leases", false, odd, ""},
@@ -35,6 +34,8 @@ func TestMetaAgain(t *testing.T) {
 		{"events.k8s.io/v1/events", false, odd, "metadata.finalizers[0] "},
 		{"batch/v1/cronjobs", false, odd, "metadata.finalizers[0] "},
 		{"batch/v1/cronjobs", true, odd, ""},
+		{"v1/limitranges", false, odd, "metadata.finalizers[0] "},
+		{"certificates.k8s.io/v1/certificatesigningrequests", true, odd, "metadata.finalizers[0] metadata.finalizers[0] "},
 		{"v1/configmaps", false, func(o *core.ConfigMap) { o.GenerateName = "Bad_" }, "metadata.generateName "},
 		{"v1/services", false, func(o *core.ConfigMap) { o.GenerateName = "Bad_" }, ""},
 	} {
@@ -46,17 +47,6 @@ func TestMetaAgain(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", c.path, got, c.want)
-		}
-	}
-}
-
-// What is found twice is told once, but for the servers of Kubernetes that tell everything.
-func TestOnce(t *testing.T) {
-	a, b := field.Required(field.NewPath("a"), ""), field.Invalid(field.NewPath("a"), "x", "no")
-	for path, want := range map[string]int{"v1/pods": 2, "apiextensions.k8s.io/v1/customresourcedefinitions": 3, "apiregistration.k8s.io/v1/apiservices": 3} {
-		s := &Served{Resource: kinds.ParsePath(path), Kind: &kinds.Kind{Resource: kinds.ParsePath(path)}}
-		if got := once(s, field.ErrorList{a, b, a}); len(got) != want || got[0] != a || got[1] != b {
-			t.Errorf("%s: got %v", path, got)
 		}
 	}
 }

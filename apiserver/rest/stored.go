@@ -11,7 +11,7 @@ import (
 // asStored makes of empty lists and maps what they are when they are read from the store again, whose protobuf knows none: null, where
 // JSON shows them at all. Clients are told the same of an object whether it was just written or is read.
 func (s *Served) asStored(o object.Object) {
-	if s.Kind.Custom != nil { // stored in JSON
+	if s.Kind.Custom != nil || s.Kind.Kind == "CustomResourceDefinition" { // stored in JSON, if need be
 		return
 	}
 	s.empties.once.Do(func() { s.empties.plan = planOf(reflect.TypeOf(o).Elem(), map[reflect.Type]*empties{}) })

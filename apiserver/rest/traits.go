@@ -13,28 +13,6 @@ func createsOnUpdate(r schema.GroupResource) bool {
 	return false
 }
 
-// metaOnce says whether the metadata of a changed object is not looked at once more by the checks of the kind, which repeat what they
-// find.
-func metaOnce(r schema.GroupResource) bool {
-	switch r.String() {
-	case "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "cronjobs.batch", "limitranges", "resourcequotas", "podtemplates", "replicationcontrollers",
-		"services", "horizontalpodautoscalers.autoscaling", "customresourcedefinitions.apiextensions.k8s.io", "endpointslices.discovery.k8s.io", "networkpolicies.networking.k8s.io":
-		return true
-	}
-	return false
-}
-
-// metaNever says whether the checks of the kind, or of its status, do not look at the metadata of a changed object at all.
-func metaNever(r schema.GroupResource, status bool) bool {
-	switch r.String() {
-	case "events", "poddisruptionbudgets.policy":
-		return true
-	case "cronjobs.batch":
-		return status
-	}
-	return false
-}
-
 // answersDeleted says whether a finished delete is answered with the object instead of a Status.
 func answersDeleted(r schema.GroupResource) bool {
 	switch r.String() {

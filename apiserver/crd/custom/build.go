@@ -73,7 +73,7 @@ func (f *family) kind(v *apiextensions.CustomResourceDefinitionVersion, closing 
 	s := f.schemas[v.Name]
 	k.Custom = &kinds.Custom{
 		ListKind: f.names.ListKind, Closing: closing, Warning: f.warning(v), Coerce: f.coerce, Prune: f.prune,
-		Hooked: f.hooked(), ConvertTo: f.convert, Types: s.types(k, d), Schemas: s.openapi(k, d), Digest: fmt.Sprint(d.UID, d.Generation),
+		Hooked: f.hooked(), ConvertTo: f.unpruned, Types: s.types(k, d), Schemas: s.openapi(k, d), Digest: fmt.Sprint(d.UID, d.Generation),
 	}
 	k.Custom.Convert = func(ctx context.Context, objects []object.Object) ([]object.Object, error) {
 		return f.convert(ctx, objects, v.Name)

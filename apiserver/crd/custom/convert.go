@@ -21,6 +21,15 @@ import (
 
 // convert makes objects those of a version, see kinds.Custom.
 func (f *family) convert(ctx context.Context, objects []object.Object, version string) ([]object.Object, error) {
+	return f.converted(ctx, objects, version, f.prune)
+}
+
+// unpruned is convert, but what the schema of the version does not know stays.
+func (f *family) unpruned(ctx context.Context, objects []object.Object, version string) ([]object.Object, error) {
+	return f.converted(ctx, objects, version, func(*unstructured.Unstructured) {})
+}
+
+func (f *family) converted(ctx context.Context, objects []object.Object, version string, then func(*unstructured.Unstructured)) ([]object.Object, error) {
 	to := f.def.Spec.Group + "/" + version
 	out := make([]object.Object, len(objects))
 	var other []*unstructured.Unstructured
@@ -43,7 +52,7 @@ func (f *family) convert(ctx context.Context, objects []object.Object, version s
 		return nil, plain(err)
 	}
 	for i, u := range made {
-		f.prune(u)
+		then(u)
 		out[at[i]] = u
 	}
 	return out, nil
