@@ -87,6 +87,8 @@ type NodeConfig struct {
 	StaticPods    string // directory of manifests of pods to run whatever the API says; "" is none
 	Eviction      upkeep.Eviction
 	Shutdown      upkeep.Shutdown
+	// NoSystemLogs hides the machine's logs; SystemLogQuery lets them be asked for by the name of a service.
+	NoSystemLogs, SystemLogQuery bool
 	// SeccompUnconfined leaves containers that ask for no profile without one.
 	SeccompUnconfined bool
 	Version           string // shown as kubeletVersion; default "v1.37.2"
@@ -247,7 +249,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Serve.Listener != nil {
 		srv, err := serve.New(serve.Deps{
 			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec, Probes: k.probes.Page,
-			Stats:    k.upkeep.Stats(),
+			Stats: k.upkeep.Stats(), Config: k.settings(), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
 			Listener: k.deps.Serve.Listener, TLS: k.deps.Serve.TLS, CAs: k.deps.Serve.CAs, Log: k.deps.Log,
 		})
 		if err != nil {

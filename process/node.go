@@ -234,7 +234,8 @@ func (n *node) buildKubelet() (err error) {
 			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
 			ClusterDomain: c.Network.Domain, MaxPods: c.Kubelet.MaxPods, Version: Kubernetes, Port: int32(port),
 			Reserved: reserved, StaticPods: c.Kubelet.StaticPods, Eviction: evictionOf(c.Kubelet),
-			Shutdown: shutdownOf(c.Kubelet),
+			Shutdown: shutdownOf(c.Kubelet), SystemLogQuery: c.Kubelet.EnableSystemLogQuery,
+			NoSystemLogs: c.Kubelet.EnableSystemLogHandler != nil && !*c.Kubelet.EnableSystemLogHandler,
 		},
 	}
 	if n.conn != nil {

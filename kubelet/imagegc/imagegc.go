@@ -17,9 +17,9 @@ import (
 
 // When to begin, when to stop, and what is too young, as Kubernetes' defaults have them.
 const (
-	high     = 85 // percent
-	low      = 80
-	minAge   = 2 * time.Minute
+	High     = 85 // percent
+	Low      = 80
+	MinAge   = 2 * time.Minute
 	interval = 5 * time.Minute
 )
 
@@ -133,17 +133,17 @@ func (c *Collector) excess(ctx context.Context) (int64, error) {
 	if err != nil || total == 0 {
 		return 0, err
 	}
-	if (total-free)*100/total < high {
+	if (total-free)*100/total < High {
 		return 0, nil
 	}
-	return total*(100-low)/100 - free, nil
+	return total*(100-Low)/100 - free, nil
 }
 
 // plan picks images to remove: unused, not pinned, not new, the longest unused first, until need bytes are free.
 func plan(images []*runtimeapi.Image, used map[string]bool, seen map[string]times, need int64, now time.Time) []*runtimeapi.Image {
 	var can []*runtimeapi.Image
 	for _, i := range images {
-		if !inUse(i, used) && !i.GetPinned() && now.Sub(seen[i.GetId()].found) >= minAge {
+		if !inUse(i, used) && !i.GetPinned() && now.Sub(seen[i.GetId()].found) >= MinAge {
 			can = append(can, i)
 		}
 	}

@@ -132,6 +132,8 @@ func asks(r *http.Request) (verb string, subs []string) {
 		return verb, []string{"metrics"}
 	case "logs":
 		return verb, []string{"log"}
+	case "checkpoint":
+		return verb, []string{"checkpoint"}
 	case "pods", "runningpods":
 		return verb, []string{"pods", "proxy"}
 	case "healthz", "configz":

@@ -6,7 +6,9 @@
 //	POST /exec/{ns}/{pod}/{container}?command=..&input=1&output=1&tty=1            nodes/proxy, upgraded and tunnelled to the runtime
 //	POST /attach/{ns}/{pod}/{container}   POST /portForward/{ns}/{pod}             the same
 //	POST /run/{ns}/{pod}/{container}?cmd=..                                        nodes/proxy
-//	GET  /pods /runningpods /healthz /configz /stats/summary /metrics /metrics/{resource,cadvisor,probes} /logs/
+//	GET  /pods /runningpods /healthz /configz /stats/summary /metrics /metrics/{resource,cadvisor,probes} /debug/pprof/
+//	GET  /logs/{file}   /logs/?query={service}&sinceTime&untilTime&tailLines&pattern&boot                 nodes/log
+//	POST /checkpoint/{ns}/{pod}/{container}                                                               refused
 //
 // It imports client, object and kubelet/{cri,observe,logs,stats,pod's types through Host}. Read serve.go, then auth.go.
 package serve

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -49,7 +48,11 @@ type Deps struct {
 	Listener net.Listener
 	TLS      *tls.Config           // certificates; client certificates are asked for and verified here
 	CAs      func() *x509.CertPool // of client certificates; nil: none are accepted
+	Config   map[string]any        // what /configz shows: the fields of a KubeletConfiguration
 	Logs     string                // what /logs/ shows; default "/var/log"
+	NoLogs   bool                  // it shows nothing
+	LogQuery bool                  // it can be asked for the logs of services
+	Journal  string                // the program that reads them; default "journalctl"
 	Log      *slog.Logger
 }
 
@@ -64,6 +67,9 @@ type Server struct {
 func New(d Deps) (*Server, error) {
 	if d.Logs == "" {
 		d.Logs = "/var/log"
+	}
+	if d.Journal == "" {
+		d.Journal = "journalctl"
 	}
 	s := &Server{Deps: d, gate: newGate(d.Client, d.Node.Name, d.CAs)}
 	s.http = &http.Server{
@@ -130,13 +136,10 @@ func (s *Server) Handler() http.Handler {
 	m.HandleFunc("GET /metrics/resource", s.resourceMetrics)
 	m.HandleFunc("GET /metrics/cadvisor", s.cadvisorMetrics)
 	m.HandleFunc("GET /metrics/probes", s.probeMetrics)
-	m.Handle("GET /logs/", http.StripPrefix("/logs/", http.FileServer(http.Dir(s.Logs))))
+	m.Handle("GET /logs/", s.systemLogs())
+	m.HandleFunc("POST /checkpoint/{ns}/{pod}/{container}", s.checkpoint)
+	s.profiles(m)
 	return s.gate.guard(m)
-}
-
-func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, "ok") // the client may have left
 }
 
 func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
@@ -171,13 +174,24 @@ func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 	s.json(w, list)
 }
 
-// configz shows what of the configuration other components know how to read.
+// configz shows the configuration as other components know how to read it.
 func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
-	s.json(w, map[string]any{"kubeletconfig": map[string]any{
-		"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
-		"clusterDomain": s.Node.ClusterDomain, "clusterDNS": s.Node.ClusterDNS, "cgroupRoot": s.Node.CgroupParent,
-		"resolvConf": s.Node.ResolvConf, "seccompDefault": !s.Node.SeccompUnconfined, "podLogsDir": s.Node.PodLogs,
-	}})
+	s.json(w, map[string]any{"kubeletconfig": s.Config})
+}
+
+// checkpoint is refused: containers cannot be written down and started again here.
+func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
+	p, err := s.pod(r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	name := r.PathValue("container")
+	if c, _ := spec.FindContainer(p, name); c == nil {
+		fail(w, answer(http.StatusNotFound, "container %v does not exist", name))
+		return
+	}
+	fail(w, answer(http.StatusInternalServerError, "checkpointing of %s/%s/%s failed (containers of this runtime cannot be checkpointed)", p.Namespace, p.Name, name))
 }
 
 func (s *Server) json(w http.ResponseWriter, o any) {

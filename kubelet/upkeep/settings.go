@@ -1,0 +1,40 @@
+package upkeep
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"proa.dev/kubelet/evict"
+	"proa.dev/kubelet/imagegc"
+	"proa.dev/kubelet/logs"
+)
+
+// Settings are the fields of a KubeletConfiguration that are decided here.
+func (u *Upkeep) Settings() map[string]any {
+	hard := u.Eviction.Hard
+	if len(hard) == 0 {
+		hard = evict.DefaultHard()
+	}
+	out := map[string]any{
+		"imageGCHighThresholdPercent": imagegc.High, "imageGCLowThresholdPercent": imagegc.Low, "imageMinimumGCAge": imagegc.MinAge.String(),
+		"containerLogMaxSize": fmt.Sprintf("%dMi", logs.MaxSize>>20), "containerLogMaxFiles": logs.MaxFiles,
+		"evictionHard": hard, "evictionPressureTransitionPeriod": cmp.Or(u.Eviction.Transition, 5*time.Minute).String(),
+		"evictionMaxPodGracePeriod": int(u.Eviction.MaxGrace / time.Second),
+	}
+	for key, m := range map[string]map[string]string{
+		"evictionSoft": u.Eviction.Soft, "evictionSoftGracePeriod": u.Eviction.SoftGrace, "evictionMinimumReclaim": u.Eviction.MinimumReclaim,
+	} {
+		if len(m) > 0 {
+			out[key] = m
+		}
+	}
+	var periods []map[string]any
+	for _, p := range u.Shutdown.Periods {
+		periods = append(periods, map[string]any{"priority": p.Priority, "shutdownGracePeriodSeconds": p.Seconds})
+	}
+	if len(periods) > 0 {
+		out["shutdownGracePeriodByPodPriority"] = periods
+	}
+	return out
+}
