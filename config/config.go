@@ -27,7 +27,7 @@ type Config struct {
 	Kubeconfig string `yaml:"kubeconfig"`
 	// ServerKubeconfig is the file by which `proa agent` knows its server and itself: what `proa kubeconfig --node=NAME` printed there.
 	ServerKubeconfig string `yaml:"serverKubeconfig"`
-	// Disable switches parts off: scheduler, controllers, kubelet, proxy, dns, metrics.
+	// Disable switches parts off: scheduler, controllers, kubelet, proxy, dns, metrics, local-volumes.
 	Disable []string `yaml:"disable"`
 
 	API         API         `yaml:"api"`
@@ -222,7 +222,7 @@ type Log struct {
 }
 
 // Parts are what Disable may name.
-var Parts = []string{"scheduler", "controllers", "kubelet", "proxy", "dns", "metrics"}
+var Parts = []string{"scheduler", "controllers", "kubelet", "proxy", "dns", "metrics", "local-volumes"}
 
 // Complete fills in every default.
 func (c *Config) Complete() {

@@ -1,7 +1,10 @@
 package process
 
 import (
+	"path/filepath"
+
 	"proa.dev/kubelet/csi"
+	"proa.dev/kubelet/localvolume"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/kubelet/source"
 )
@@ -17,4 +20,14 @@ func newDrivers(d nodeDeps, plugins *plugin.Watcher) (*csi.Drivers, error) {
 	}
 	plugins.Handle(plugin.CSI, drivers)
 	return drivers, nil
+}
+
+// newLocalVolumes makes the built-in driver, nil where it is switched off.
+func newLocalVolumes(d nodeDeps, kubelet localvolume.Registrar) (*localvolume.Driver, error) {
+	if !d.config.Enabled("local-volumes") {
+		return nil, nil
+	}
+	return localvolume.New(localvolume.Deps{
+		Node: d.config.Node, Dir: filepath.Join(d.config.DataDir, "volumes"), Client: d.client, View: d.view, Kubelet: kubelet, Log: d.log,
+	})
 }

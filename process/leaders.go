@@ -19,6 +19,7 @@ import (
 	"proa.dev/control/endpointslice"
 	"proa.dev/control/ephemeral"
 	"proa.dev/control/job"
+	"proa.dev/control/localvolume"
 	"proa.dev/control/namespace"
 	"proa.dev/control/nodelife"
 	"proa.dev/control/ownergc"
@@ -61,6 +62,7 @@ func (s *server) controllers() []struct {
 		{"volumebind", func(d control.Deps) (runner, error) { return volumebind.New(d) }},
 		{"claim", func(d control.Deps) (runner, error) { return claim.New(d) }},
 		{"attach", func(d control.Deps) (runner, error) { return attach.New(d) }},
+		{"localvolume", func(d control.Deps) (runner, error) { return localvolume.New(d) }},
 		{"ephemeral", func(d control.Deps) (runner, error) { return ephemeral.New(d) }},
 		{"endpointslice", func(d control.Deps) (runner, error) { return endpointslice.New(d) }},
 		{"namespace", func(d control.Deps) (runner, error) { return namespace.New(s.everywhere(d)) }},
@@ -103,6 +105,9 @@ func (s *server) leaders(d control.Deps, scheduling *record.Recorder) []run.Comp
 	if s.config.Enabled("controllers") {
 		parts = append(parts, run.Component{Name: "resources of extension API servers", Run: s.everything.Run})
 		for _, c := range s.controllers() {
+			if c.name == "localvolume" && !s.config.Enabled("local-volumes") {
+				continue
+			}
 			mine := d
 			mine.Events = d.Events.As(sourceOf(c.name))
 			parts = append(parts, run.Component{Name: c.name, Run: func(ctx context.Context) error {
@@ -138,6 +143,8 @@ func sourceOf(controller string) string {
 		return "resource_claim"
 	case "attach":
 		return "attachdetach-controller"
+	case "localvolume":
+		return "local.proa.dev"
 	case "ephemeral":
 		return "ephemeral_volume"
 	case "disruption":

@@ -20,6 +20,7 @@ import (
 	"proa.dev/kubelet"
 	kubeletcri "proa.dev/kubelet/cri"
 	"proa.dev/kubelet/csi"
+	"proa.dev/kubelet/localvolume"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/kubelet/resource"
 	"proa.dev/kubelet/topology"
@@ -56,7 +57,8 @@ type node struct {
 	events    *record.Recorder
 	plugins   *plugin.Watcher // drivers of others beside the kubelet
 	drivers   *csi.Drivers
-	resources *resource.Manager // devices and what else is given to single pods
+	local     *localvolume.Driver // nil where it is switched off
+	resources *resource.Manager   // devices and what else is given to single pods
 	kubelet   *kubelet.Kubelet
 	proxy     *service.Proxy
 	dns       *dns.Server
@@ -248,6 +250,9 @@ func (n *node) buildKubelet() (err error) {
 		return err
 	}
 	deps.Drivers = n.drivers
+	if n.local, err = newLocalVolumes(n.deps, n.drivers); err != nil {
+		return err
+	}
 	if n.resources, err = n.newResources(); err != nil {
 		return err
 	}
@@ -280,6 +285,9 @@ func (n *node) components() []run.Component {
 		{Name: "plugins", Run: n.plugins.Run},
 		{Name: "resources of single pods", Run: n.resources.Run},
 		{Name: "routes to other nodes", Run: n.mesh.Run},
+	}
+	if n.local != nil {
+		parts = append(parts, run.Component{Name: "local volumes", Run: n.local.Run})
 	}
 	if n.runtime != nil {
 		parts = append(parts, n.runtimeParts()...)

@@ -1,0 +1,16 @@
+// Package localvolume is the built-in CSI driver local.proa.dev: volumes that are directories on a node's own disk. Like any driver it
+// speaks CSI on a socket, <its directory>/csi.sock, and registers with the kubelet, but it lives in the same process.
+//
+//	<data directory>/volumes/pvc-123/         the files: what is bound into pods
+//	<data directory>/volumes/pvc-123.json     {"bytes":1073741824,"project":1048577}
+//
+// Its volumes are held to their size by project quotas (ext4 and xfs, mounted with prjquota). Where the file system has none, a volume may
+// grow beyond its size: the node's annotation local.proa.dev/quota says "none", each claim is told by an event, and a storage class with
+// the parameter capacity: enforced is refused.
+//
+// A PersistentVolume is made by control/localvolume, which needs no disk: it leaves the size in the volume's attributes, and the directory
+// comes with the first pod. The other way round, the node's annotation local.proa.dev/remove lists volumes whose files have to go;
+// local.proa.dev/removed is the node's answer.
+//
+// It imports client, object and kubelet/plugin. Read driver.go, then store.go and quota.go.
+package localvolume
