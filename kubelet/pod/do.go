@@ -157,6 +157,9 @@ func (w *worker) sandbox(ctx context.Context) {
 		if err != nil {
 			return err
 		}
+		if err := w.canMap(ctx, pod, handler); err != nil {
+			return err
+		}
 		config, err := spec.Sandbox(w.Node, pod, attempt)
 		if err != nil {
 			return err
@@ -404,6 +407,9 @@ func (d *Deps) clean(ctx context.Context, pod *core.Pod, have *observe.Pod, to C
 		if err != nil && !cri.NotFound(err) {
 			return fmt.Errorf("stop the sandbox: %w", err)
 		}
+	}
+	if err := d.users.Release(pod.UID); err != nil {
+		return fmt.Errorf("release the user namespace: %w", err)
 	}
 	if d.Resources != nil {
 		if err := d.Resources.Release(ctx, pod.UID); err != nil {

@@ -161,6 +161,7 @@ func (j *job) config(ctx context.Context, image spec.Image) (*runtimeapi.Contain
 			return nil, nil, err
 		}
 	}
+	spec.MapMounts(config)
 	return config, box, os.MkdirAll(filepath.Join(box.LogDirectory, j.c.Name), 0o755)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"proa.dev/kubelet/probe"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
+	"proa.dev/kubelet/userns"
 	"proa.dev/kubelet/volume"
 	"proa.dev/object"
 )
@@ -56,6 +58,7 @@ type Deps struct {
 	// Set by New: fit allocates the resources of a pod that is resized, freed tells that there is more to be had.
 	fit   func(*worker, *core.Pod) *status.Reason
 	freed func()
+	users *userns.Users // of pods that have their own
 
 	Log *slog.Logger
 }
@@ -100,6 +103,8 @@ type leftover struct {
 // New starts nothing.
 func New(d Deps) (*Workers, error) {
 	d.Index = &Index{}
+	d.users = userns.New(filepath.Join(d.Node.Root, "pods"))
+	d.Node.Users = d.users.Of
 	ws := &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}, complete: make(chan struct{})}
 	d.fit, d.freed = ws.fit, func() {
 		ws.mu.Lock()

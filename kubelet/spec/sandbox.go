@@ -39,9 +39,13 @@ func sandboxLinux(n *Node, pod *core.Pod) (*runtimeapi.LinuxPodSandboxConfig, er
 	if err != nil {
 		return nil, err
 	}
+	ns, err := namespaces(n, pod)
+	if err != nil {
+		return nil, err
+	}
 	sc := &runtimeapi.LinuxSandboxSecurityContext{
 		Privileged:               privileged(pod),
-		NamespaceOptions:         namespaces(pod),
+		NamespaceOptions:         ns,
 		Seccomp:                  &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
 		SupplementalGroups:       groups,
 		SupplementalGroupsPolicy: policy,

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -61,13 +62,17 @@ func Security(n *Node, pod *core.Pod, c *core.Container, image Image) (*runtimea
 	if err := checkNonRoot(pod, c, &sc, image); err != nil {
 		return nil, err
 	}
+	ns, err := namespaces(n, pod)
+	if err != nil {
+		return nil, err
+	}
 	privileged := yes(sc.Privileged)
 	out := &runtimeapi.LinuxContainerSecurityContext{
 		Capabilities:     capabilities(sc.Capabilities),
 		Privileged:       privileged,
 		ReadonlyRootfs:   yes(sc.ReadOnlyRootFilesystem),
 		NoNewPrivs:       sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation,
-		NamespaceOptions: namespaces(pod),
+		NamespaceOptions: ns,
 		SelinuxOptions:   selinux(sc.SELinuxOptions),
 		Seccomp:          seccomp(n, sc.SeccompProfile, privileged),
 		Apparmor:         apparmor(sc.AppArmorProfile, privileged),
@@ -80,7 +85,6 @@ func Security(n *Node, pod *core.Pod, c *core.Container, image Image) (*runtimea
 	if out.RunAsUser == nil {
 		out.RunAsUser, out.RunAsUsername = number(image.UID), image.User
 	}
-	var err error
 	out.SupplementalGroups, out.SupplementalGroupsPolicy, err = groups(pod)
 	return out, err
 }
@@ -124,7 +128,7 @@ func groups(pod *core.Pod) ([]int64, runtimeapi.SupplementalGroupsPolicy, error)
 	return out, runtimeapi.SupplementalGroupsPolicy(policy), nil
 }
 
-func namespaces(pod *core.Pod) *runtimeapi.NamespaceOption {
+func namespaces(n *Node, pod *core.Pod) (*runtimeapi.NamespaceOption, error) {
 	pick := func(host bool) runtimeapi.NamespaceMode {
 		if host {
 			return runtimeapi.NamespaceMode_NODE
@@ -140,7 +144,26 @@ func namespaces(pod *core.Pod) *runtimeapi.NamespaceOption {
 	case yes(pod.Spec.ShareProcessNamespace):
 		o.Pid = runtimeapi.NamespaceMode_POD
 	}
-	return o
+	if pod.Spec.HostUsers == nil || *pod.Spec.HostUsers {
+		return o, nil
+	}
+	if n.Users == nil {
+		return nil, errors.New("this node gives no pod a user namespace")
+	}
+	var err error
+	o.UsernsOptions, err = n.Users(pod)
+	return o, err
+}
+
+// MapMounts shows the mounts of a container through the user namespace of its pod, if that has one.
+func MapMounts(c *runtimeapi.ContainerConfig) {
+	users := c.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
+	if users.GetMode() != runtimeapi.NamespaceMode_POD || users == nil {
+		return
+	}
+	for _, m := range c.Mounts {
+		m.UidMappings, m.GidMappings = users.Uids, users.Gids
+	}
 }
 
 func seccomp(n *Node, p *core.SeccompProfile, privileged bool) *runtimeapi.SecurityProfile {

@@ -8,6 +8,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // Node is what of the node goes into its pods.
@@ -21,6 +22,8 @@ type Node struct {
 	ClusterDomain string // "cluster.local"
 	ResolvConf    string // "/etc/resolv.conf"
 	HostsFile     string // "/etc/hosts"
+	// Users is the user namespace of a pod, nil for the host's. Without it no pod has one.
+	Users func(*core.Pod) (*runtimeapi.UserNamespace, error)
 	// SeccompUnconfined leaves containers that name no profile without one; the default is the runtime's profile.
 	SeccompUnconfined bool
 	Memory            int64             // bytes
