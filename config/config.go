@@ -163,10 +163,33 @@ type Kubelet struct {
 	ShutdownGracePeriod              time.Duration    `yaml:"shutdownGracePeriod"`
 	ShutdownGracePeriodCriticalPods  time.Duration    `yaml:"shutdownGracePeriodCriticalPods"`
 	ShutdownGracePeriodByPodPriority []ShutdownPeriod `yaml:"shutdownGracePeriodByPodPriority"`
+	// CPUManagerPolicy "static" gives containers of guaranteed pods that ask for whole CPUs those for themselves; default "none". Its options
+	// are full-pcpus-only, distribute-cpus-across-numa, align-by-socket, distribute-cpus-across-cores, strict-cpu-reservation and
+	// prefer-align-cpus-by-uncorecache, each "true" or "false".
+	CPUManagerPolicy        string            `yaml:"cpuManagerPolicy"`
+	CPUManagerPolicyOptions map[string]string `yaml:"cpuManagerPolicyOptions"`
+	// ReservedSystemCPUs are CPUs that are never given away so, as "0-1,4", in place of the cpu of SystemReserved and KubeReserved.
+	ReservedSystemCPUs string `yaml:"reservedSystemCPUs"`
+	// MemoryManagerPolicy "Static" keeps the memory of guaranteed pods on NUMA nodes that have it; default "None". ReservedMemory is what
+	// pods do not get, by node.
+	MemoryManagerPolicy string           `yaml:"memoryManagerPolicy"`
+	ReservedMemory      []ReservedMemory `yaml:"reservedMemory"`
+	// TopologyManagerPolicy is none (the default), best-effort, restricted or single-numa-node: how near to each other devices, CPUs and
+	// memory have to be. TopologyManagerScope is container (the default) or pod. The options are prefer-closest-numa-nodes and
+	// max-allowable-numa-nodes.
+	TopologyManagerPolicy        string            `yaml:"topologyManagerPolicy"`
+	TopologyManagerScope         string            `yaml:"topologyManagerScope"`
+	TopologyManagerPolicyOptions map[string]string `yaml:"topologyManagerPolicyOptions"`
 	// EnableSystemLogHandler shows the node's logs at /logs/ of its API. Default true.
 	EnableSystemLogHandler *bool `yaml:"enableSystemLogHandler"`
 	// EnableSystemLogQuery lets /logs/?query= ask the journal and files by the name of a service.
 	EnableSystemLogQuery bool `yaml:"enableSystemLogQuery"`
+}
+
+// ReservedMemory is what is kept of one NUMA node: memory and hugepages-SIZE, as quantities.
+type ReservedMemory struct {
+	NUMANode int               `yaml:"numaNode"`
+	Limits   map[string]string `yaml:"limits"`
 }
 
 // ShutdownPeriod is how long pods of a priority, and those up to the next one, have when the machine goes down.

@@ -23,7 +23,6 @@ import (
 	"proa.dev/kubelet/localvolume"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/kubelet/resource"
-	"proa.dev/kubelet/topology"
 	"proa.dev/network/cni"
 	"proa.dev/network/dns"
 	"proa.dev/network/mesh"
@@ -253,22 +252,12 @@ func (n *node) buildKubelet() (err error) {
 	if n.local, err = newLocalVolumes(n.deps, n.drivers); err != nil {
 		return err
 	}
-	if n.resources, err = n.newResources(); err != nil {
+	if n.resources, err = n.newResources(reserved); err != nil {
 		return err
 	}
 	deps.Resources = n.resources
 	n.kubelet, err = kubelet.New(deps)
 	return err
-}
-
-func (n *node) newResources() (*resource.Manager, error) {
-	machine, err := topology.Read("/sys")
-	if err != nil {
-		return nil, err
-	}
-	return resource.New(resource.Config{
-		Client: n.deps.client, Node: n.deps.config.Node, Root: n.deps.config.KubeletDir, Plugins: n.plugins, Machine: machine, Log: n.deps.log,
-	})
 }
 
 func splitPort(listen string) (host string, port int, err error) {

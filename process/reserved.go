@@ -34,7 +34,11 @@ func reservedOf(c config.Kubelet) (core.ResourceList, error) {
 			out[core.ResourceName(name)] = sum
 		}
 	}
-	return out, nil
+	set, err := reservedCPUs(c)
+	if !set.IsEmpty() {
+		out[core.ResourceCPU] = *resource.NewQuantity(int64(set.Size()), resource.DecimalSI)
+	}
+	return out, err
 }
 
 func evictionOf(c config.Kubelet) evict.Config {

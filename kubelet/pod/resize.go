@@ -90,6 +90,11 @@ func (ws *Workers) fit(w *worker, pod *core.Pod) *status.Reason {
 				Message: fmt.Sprintf("Node didn't have enough capacity: %s, requested: %d, capacity: %d", name, want, have)}
 		}
 	}
+	if ws.Resources != nil {
+		if no := ws.Resources.Fixed(w.held.Load(), pod); no != "" {
+			return &status.Reason{Reason: core.PodReasonInfeasible, Message: no}
+		}
+	}
 	others := ws.others(pod.UID)
 	if r := overbooked(pod, others, node); r != "" {
 		want, used, have := amounts(core.ResourceName(r), pod, others, node)

@@ -9,6 +9,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/kubelet/cri"
+	"proa.dev/kubelet/observe"
+	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
 )
 
@@ -26,6 +28,10 @@ type Resources interface {
 	Prepare(context.Context, *core.Pod) error
 	// Add completes the configuration of each instance of a container of any pod.
 	Add(context.Context, *core.Pod, *core.Container, *runtimeapi.ContainerConfig) error
+	// Fixed is why what a running pod asks for cannot change so; "" is that it can.
+	Fixed(before, now *core.Pod) string
+	// Place says on which CPUs, and with memory of which NUMA nodes, a container runs now; "" is any. Add has said the same.
+	Place(*core.Pod, *core.Container) (cpus, mems string)
 	// Release takes back what a pod has, after its containers have ended. It is tried again after an error, and may come more than once.
 	Release(context.Context, types.UID) error
 	// Keep takes back what other pods than these have.
@@ -37,6 +43,7 @@ type Resources interface {
 // Host is what Resources knows of those who run the pods.
 type Host interface {
 	Touch(types.UID) // look at the pod again: its status may have changed
+	Repin()          // what Place says of containers may have changed
 	Pods() []*core.Pod
 }
 
@@ -77,4 +84,39 @@ func (w *worker) prepare(ctx context.Context, pod *core.Pod) error {
 		w.Events.Event(pod, core.EventTypeWarning, "FailedPrepareDynamicResources", "Failed to prepare dynamic resources: %s", cri.Message(err))
 	}
 	return err
+}
+
+// Repin moves running containers to the CPUs that they may have now.
+func (ws *Workers) Repin() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.live {
+		w.post(w.repin)
+	}
+}
+
+func (w *worker) repin() {
+	for i := range w.s.Runtime.Containers {
+		o := &w.s.Runtime.Containers[i]
+		c, _ := spec.FindContainer(w.s.Pod, o.Name)
+		if o.State != observe.Running || c == nil || w.s.End != nil {
+			continue
+		}
+		cpus, mems := w.Resources.Place(w.s.Pod, c)
+		if cpus == "" || w.pinned[o.ID] == cpus {
+			continue
+		}
+		id, ctx, pod := o.ID, w.starts, w.s.Pod
+		w.pinned[id] = cpus
+		want := &runtimeapi.LinuxContainerResources{CpusetCpus: cpus, CpusetMems: mems}
+		w.step(func() error {
+			_, err := w.Runtime.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: id, Linux: want})
+			return err
+		}, func(err error) {
+			if err != nil && ctx.Err() == nil && !cri.NotFound(err) {
+				delete(w.pinned, id)
+				w.Log.Warn("container not moved to its CPUs", "ns", pod.Namespace, "name", pod.Name, "cpus", cpus, "err", err)
+			}
+		})
+	}
 }

@@ -51,6 +51,7 @@ type worker struct {
 	waiters  map[string][]chan struct{}           // by container id: closed when it has ended
 	evicted  []chan struct{}                      // closed when no container runs any more
 	applied  map[string]core.ResourceRequirements // by container id: what it was made with, or got later
+	pinned   map[string]string                    // by container id: the CPUs that Repin put it on last
 	podGiven *runtimeapi.LinuxContainerResources  // what the pod as a whole has; nil: not known
 	pending  *pending                             // a resize that has to wait
 	resizing *resizing                            // one under way
@@ -60,7 +61,7 @@ func newWorker(d *Deps, pod *core.Pod) *worker {
 	w := &worker{
 		Deps: d, uid: pod.UID, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		unread: map[string]bool{}, kills: map[string]context.CancelFunc{}, moaned: map[string]status.Reason{}, waiters: map[string][]chan struct{}{},
-		applied: map[string]core.ResourceRequirements{},
+		applied: map[string]core.ResourceRequirements{}, pinned: map[string]string{},
 	}
 	held := allocated(pod)
 	w.held.Store(held)

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -11,13 +12,17 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/cpuset"
 
 	"proa.dev/client"
 	"proa.dev/kit/run"
+	"proa.dev/kubelet/cpu"
 	"proa.dev/kubelet/device"
 	"proa.dev/kubelet/dra"
+	"proa.dev/kubelet/memory"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
 	"proa.dev/kubelet/topology"
 )
@@ -30,6 +35,20 @@ type Config struct {
 	Plugins *plugin.Watcher // finds plugins by their sockets; nil: they register themselves only
 	Machine *topology.Machine
 	Log     *slog.Logger
+	Policies
+}
+
+// Policies are how CPUs and memory are given, with Kubernetes' names and meanings. The zero value gives nothing.
+type Policies struct {
+	CPU             string
+	CPUOptions      map[string]string
+	ReservedCPUs    cpuset.CPUSet
+	ReservedCount   int // how many CPUs, where ReservedCPUs does not say which
+	Memory          string
+	ReservedMemory  map[int]core.ResourceList
+	Topology        string
+	TopologyScope   string
+	TopologyOptions map[string]string
 }
 
 // Manager is what of a node is given to single pods. It implements pod.Resources and node.Devices.
@@ -37,6 +56,9 @@ type Manager struct {
 	Config
 	devices *device.Manager
 	claims  *dra.Manager
+	cpus    *cpu.Manager
+	memory  *memory.Manager
+	align   topology.Policy
 	tasks   sync.WaitGroup // what Keep leaves to be done; Run waits for it
 
 	admitting sync.Mutex // held while one pod is given all that it asks for
@@ -57,6 +79,19 @@ func New(c Config) (*Manager, error) {
 	m.claims, err = dra.New(dra.Config{Client: c.Client, Node: c.Node, Root: c.Root, Renew: m.renew, Log: c.Log})
 	if err != nil {
 		return nil, fmt.Errorf("resources: %w", err)
+	}
+	if m.align, err = topology.NewPolicy(c.Topology, c.TopologyScope, c.TopologyOptions, c.Machine); err != nil {
+		return nil, fmt.Errorf("topology manager: %w", err)
+	}
+	m.cpus, err = cpu.New(cpu.Config{
+		Policy: c.CPU, Options: c.CPUOptions, Reserved: c.ReservedCPUs, ReservedCount: c.ReservedCount, Machine: c.Machine, Topology: c.Topology, Root: c.Root, Log: c.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("CPU manager: %w", err)
+	}
+	m.memory, err = memory.New(memory.Config{Policy: c.Memory, Reserved: c.ReservedMemory, Machine: c.Machine, Root: c.Root, Log: c.Log})
+	if err != nil {
+		return nil, fmt.Errorf("memory manager: %w", err)
 	}
 	if c.Plugins != nil {
 		c.Plugins.Handle(plugin.Device, m.devices.Handler())
@@ -98,6 +133,7 @@ func (m *Manager) renew(uid types.UID) {
 func (m *Manager) Wants(p *core.Pod) bool {
 	wants := false
 	each(p, func(c *core.Container) {
+		wants = wants || m.cpus.Wants(p, c) || m.memory.Wants(p, c)
 		for name := range c.Resources.Limits {
 			wants = wants || m.devices.Handles(name)
 		}
@@ -122,20 +158,113 @@ func each(p *core.Pod, fn func(*core.Container)) {
 func (m *Manager) Admit(ctx context.Context, p *core.Pod) *status.Reason {
 	m.admitting.Lock()
 	defer m.admitting.Unlock()
-	var no error
-	each(p, func(c *core.Container) {
-		if no == nil {
-			no = m.devices.Allocate(ctx, p, c, topology.Hint{Any: true})
-		}
-	})
+	no := m.allocate(ctx, p)
 	if no == nil {
+		m.repin()
 		return nil
 	}
-	m.devices.Release(p.UID)
+	m.free(p.UID)
+	var why interface{ Reason() string }
+	if errors.As(no, &why) {
+		return &status.Reason{Reason: why.Reason(), Message: "Pod was rejected: " + no.Error()}
+	}
 	return &status.Reason{
 		Reason:  "UnexpectedAdmissionError",
 		Message: fmt.Sprintf("Pod was rejected: Allocate failed due to %v, which is unexpected", no),
 	}
+}
+
+// affinityError is that what the parts have does not go together as the policy wants it.
+type affinityError struct{}
+
+// Error implements error.
+func (affinityError) Error() string { return "Resources cannot be allocated with Topology locality" }
+
+// Reason is that of a pod that fails for it.
+func (affinityError) Reason() string { return "TopologyAffinityError" }
+
+// allocate gives all containers what they ask for, as near to each other as the topology policy wants it.
+func (m *Manager) allocate(ctx context.Context, p *core.Pod) (no error) {
+	hint, in := topology.Hint{Any: true}, true
+	if m.align.Name != topology.None && m.align.Scope == topology.ByPod {
+		if hint, in = m.align.Merge(m.hints(p, nil)); !in {
+			return affinityError{}
+		}
+	}
+	each(p, func(c *core.Container) {
+		if no != nil {
+			return
+		}
+		if m.align.Name != topology.None && m.align.Scope == topology.ByContainer {
+			if hint, in = m.align.Merge(m.hints(p, c)); !in {
+				no = affinityError{}
+				return
+			}
+		}
+		if no = m.devices.Allocate(ctx, p, c, hint); no == nil {
+			no = m.cpus.Allocate(p, c, hint)
+		}
+		if no == nil {
+			no = m.memory.Allocate(p, c, hint)
+		}
+	})
+	return no
+}
+
+func (m *Manager) hints(p *core.Pod, c *core.Container) []topology.Hints {
+	return []topology.Hints{m.devices.Hints(p, c), m.cpus.Hints(p, c), m.memory.Hints(p, c)}
+}
+
+// free takes back what can be had again at once.
+func (m *Manager) free(uid types.UID) {
+	m.devices.Release(uid)
+	m.memory.Release(uid)
+	if m.cpus.Release(uid) {
+		m.repin()
+	}
+}
+
+// repin has those who share CPUs told which are left.
+func (m *Manager) repin() {
+	m.mu.Lock()
+	h := m.host
+	m.mu.Unlock()
+	if h != nil && m.cpus.Policy == cpu.Static {
+		h.Repin()
+	}
+}
+
+// Fixed is why what a pod asks for cannot change: what a guaranteed pod was given for itself was measured by that.
+func (m *Manager) Fixed(before, now *core.Pod) string {
+	if spec.QOS(now) != core.PodQOSGuaranteed {
+		return ""
+	}
+	changes := func(name core.ResourceName) (yes bool) {
+		each(now, func(c *core.Container) {
+			if old, _ := spec.FindContainer(before, c.Name); old != nil {
+				a, b := old.Resources.Requests[name], c.Resources.Requests[name]
+				yes = yes || a.Cmp(b) != 0
+			}
+		})
+		return yes
+	}
+	const no = "Resize is infeasible for Guaranteed Pods alongside %s Manager policy %q"
+	switch {
+	case m.cpus.Policy == cpu.Static && changes(core.ResourceCPU):
+		return fmt.Sprintf(no, "CPU", cpu.Static)
+	case m.memory.Policy == memory.Static && changes(core.ResourceMemory):
+		return fmt.Sprintf(no, "Memory", memory.Static)
+	}
+	return ""
+}
+
+// Place says on which CPUs and with memory of which NUMA nodes a container runs; "" is any.
+func (m *Manager) Place(p *core.Pod, c *core.Container) (cpus, mems string) {
+	cpus, _ = m.cpus.Set(p.UID, c.Name)
+	if m.memory.Policy == memory.Static {
+		mems = m.memory.Set(p.UID, c.Name)
+	}
+	return cpus, mems
 }
 
 // Prepare makes ready what the pod was given.
@@ -146,18 +275,27 @@ func (m *Manager) Add(ctx context.Context, p *core.Pod, c *core.Container, confi
 	if err := m.devices.Add(ctx, p, c, config); err != nil {
 		return err
 	}
+	if l := config.GetLinux().GetResources(); l != nil {
+		l.CpusetCpus, l.CpusetMems = m.Place(p, c)
+		if _, own := m.cpus.Set(p.UID, c.Name); own {
+			l.CpuQuota = -1 // its CPUs are the limit; a quota would only interrupt it
+		}
+	}
 	return m.claims.Add(p, c, config)
 }
 
 // Release takes back what a pod had, whose containers have ended.
 func (m *Manager) Release(ctx context.Context, uid types.UID) error {
-	m.devices.Release(uid)
+	m.free(uid)
 	return m.claims.Release(ctx, uid)
 }
 
 // Keep takes back what pods had that are not live any more.
 func (m *Manager) Keep(live func(types.UID) bool) {
 	m.devices.Keep(live)
+	m.cpus.Keep(live)
+	m.memory.Keep(live)
+	m.repin()
 	stale := m.claims.Stale(live)
 	m.mu.Lock()
 	life := m.life

@@ -1,0 +1,356 @@
+package memory
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+
+	"proa.dev/kit/atomicfile"
+	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/topology"
+)
+
+// The policies.
+const (
+	None   = "None"
+	Static = "Static"
+)
+
+// stateFile is below the kubelet's directory.
+const stateFile = "memory_manager_state"
+
+// Config is what a Manager starts from.
+type Config struct {
+	Policy   string                    // default None
+	Reserved map[int]core.ResourceList // by NUMA node: not for pods
+	Machine  *topology.Machine
+	Root     string // the kubelet's directory
+	Log      *slog.Logger
+}
+
+// Manager knows on which nodes containers have their memory. With the policy None it says nothing.
+type Manager struct {
+	Config
+	room room
+
+	mu    sync.Mutex // guards given
+	given map[types.UID]map[string][]block
+}
+
+// New reads what an earlier process gave.
+func New(c Config) (*Manager, error) {
+	m := &Manager{Config: c, given: map[types.UID]map[string][]block{}, room: room{}}
+	switch c.Policy {
+	case "", None:
+		m.Policy = None
+		return m, nil
+	case Static:
+	default:
+		return nil, fmt.Errorf("unknown policy: %q", c.Policy)
+	}
+	if len(c.Reserved) == 0 {
+		return nil, errors.New("the static policy needs reserved memory on at least one NUMA node")
+	}
+	for _, n := range c.Machine.Nodes {
+		have := map[core.ResourceName]uint64{core.ResourceMemory: n.Memory}
+		for size, pages := range n.Huge {
+			have[core.ResourceName(core.ResourceHugePagesPrefix+resource.NewQuantity(int64(size), resource.BinarySI).String())] = size * pages
+			have[core.ResourceMemory] -= min(have[core.ResourceMemory], size*pages)
+		}
+		for name, q := range c.Reserved[n.ID] {
+			have[name] -= min(have[name], uint64(q.Value()))
+		}
+		m.room[n.ID] = have
+	}
+	for n := range c.Reserved {
+		if m.room[n] == nil {
+			return nil, fmt.Errorf("memory is reserved on NUMA node %d, which is not there", n)
+		}
+	}
+	if err := m.load(); err != nil {
+		return nil, fmt.Errorf("could not restore state from checkpoint: %w, please drain this node and delete the memory manager checkpoint file %q before restarting Kubelet",
+			err, filepath.Join(c.Root, stateFile))
+	}
+	return m, nil
+}
+
+// Wants says whether a container has its memory on certain nodes.
+func (m *Manager) Wants(pod *core.Pod, c *core.Container) bool {
+	return m.Policy == Static && len(asks(pod, c)) > 0
+}
+
+// asks is what a container of a guaranteed pod asks for.
+func asks(pod *core.Pod, c *core.Container) ask {
+	if spec.QOS(pod) != core.PodQOSGuaranteed || pod.Spec.Resources != nil {
+		return nil
+	}
+	out := ask{}
+	for name, q := range c.Resources.Limits { // equal to the requests, in this class
+		if (name == core.ResourceMemory || strings.HasPrefix(string(name), core.ResourceHugePagesPrefix)) && !q.IsZero() {
+			out[name] = uint64(q.Value())
+		}
+	}
+	return out
+}
+
+// podAsks is what the containers of a pod have at one time.
+func podAsks(pod *core.Pod) ask {
+	most, sidecars, sum := ask{}, ask{}, ask{}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		for t, n := range asks(pod, c) {
+			if spec.Sidecar(c) {
+				sidecars[t] += n
+			} else {
+				most[t] = max(most[t], sidecars[t]+n)
+			}
+		}
+	}
+	for i := range pod.Spec.Containers {
+		for t, n := range asks(pod, &pod.Spec.Containers[i]) {
+			sum[t] += n
+		}
+	}
+	for t, n := range sidecars {
+		sum[t] += n
+	}
+	for t, n := range most {
+		sum[t] = max(sum[t], n)
+	}
+	return sum
+}
+
+// Hints says from which nodes the memory of a container, or of a pod as a whole (c is nil), could come.
+func (m *Manager) Hints(pod *core.Pod, c *core.Container) topology.Hints {
+	if m.Policy != Static {
+		return nil
+	}
+	a := podAsks(pod)
+	if c != nil {
+		a = asks(pod, c)
+	}
+	if len(a) == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := m.room.hints(m.Machine.NodeIDs(), m.blocks(), a, m.reusable(pod))
+	if have := m.has(pod, c); len(have) > 0 { // it has it already, from an earlier process
+		list = []topology.Hint{{Nodes: have[0].mask(), Preferred: true}}
+	}
+	out := topology.Hints{}
+	for t := range a {
+		out[string(t)] = list
+	}
+	return out
+}
+
+func (m *Manager) has(pod *core.Pod, c *core.Container) (out []block) {
+	for name, list := range m.given[pod.UID] {
+		if c == nil || c.Name == name {
+			out = append(out, list...)
+		}
+	}
+	return out
+}
+
+// blocks are all that is given. m.mu is held.
+func (m *Manager) blocks() (out []block) {
+	for _, containers := range m.given {
+		for _, list := range containers {
+			out = append(out, list...)
+		}
+	}
+	return out
+}
+
+// reusable is the memory of init containers of the pod that have ended when its next container runs. m.mu is held.
+func (m *Manager) reusable(pod *core.Pod) ask {
+	out := ask{}
+	m.ended(pod, func(b *block) { out[b.Type] += b.Size })
+	return out
+}
+
+func (m *Manager) ended(pod *core.Pod, fn func(*block)) {
+	for i := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[i]; !spec.Sidecar(c) {
+			for j := range m.given[pod.UID][c.Name] {
+				fn(&m.given[pod.UID][c.Name][j])
+			}
+		}
+	}
+}
+
+// Allocate gives a container its memory, from the nodes of the hint and as few others as it takes. Containers of a pod come in the order that
+// they run.
+func (m *Manager) Allocate(pod *core.Pod, c *core.Container, hint topology.Hint) error {
+	a := asks(pod, c)
+	if m.Policy != Static || len(a) == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.given[pod.UID][c.Name]) > 0 {
+		return nil
+	}
+	reuse := m.reusable(pod)
+	h, err := m.choose(a, reuse, hint)
+	if err != nil {
+		return err
+	}
+	var list []block
+	for _, t := range slices.Sorted(maps.Keys(a)) {
+		b := block{Nodes: h.Nodes.Nodes(), Type: t, Size: a[t]}
+		left := b.Size
+		m.ended(pod, func(old *block) { // taken over, as far as it is of the same nodes
+			if old.Type == t && old.mask() == h.Nodes {
+				n := min(left, old.Size)
+				old.Size, left = old.Size-n, left-n
+			}
+		})
+		list = append(list, b)
+	}
+	if m.given[pod.UID] == nil {
+		m.given[pod.UID] = map[string][]block{}
+	}
+	m.given[pod.UID][c.Name] = list
+	return m.save()
+}
+
+func (m *Manager) choose(a, reuse ask, hint topology.Hint) (topology.Hint, error) {
+	all := m.room.hints(m.Machine.NodeIDs(), m.blocks(), a, reuse)
+	if hint.Any || hint.Nodes == 0 {
+		h, ok := best(all, 0)
+		switch {
+		case !ok:
+			return h, errors.New("[memorymanager] failed to get the default NUMA affinity, no NUMA nodes with enough memory is available")
+		case hint.Preferred && !h.Preferred:
+			return h, errors.New("[memorymanager] failed to find the default preferred hint")
+		}
+		return h, nil
+	}
+	if i := slices.IndexFunc(all, func(h topology.Hint) bool { return h.Nodes == hint.Nodes }); i >= 0 {
+		return hint, nil
+	}
+	h, ok := best(all, hint.Nodes)
+	switch {
+	case !allowed(m.blocks(), hint.Nodes) && !ok:
+		return h, errors.New("[memorymanager] preferred hint violates NUMA node allocation")
+	case !ok:
+		return h, errors.New("[memorymanager] failed to find NUMA nodes to extend the current topology hint")
+	case hint.Preferred && !h.Preferred:
+		return h, errors.New("[memorymanager] failed to find the extended preferred hint")
+	}
+	return h, nil
+}
+
+// Release takes back what a pod had.
+func (m *Manager) Release(uid types.UID) { m.Keep(func(other types.UID) bool { return other != uid }) }
+
+// Keep takes back what pods had that are not live any more.
+func (m *Manager) Keep(live func(types.UID) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := len(m.given)
+	maps.DeleteFunc(m.given, func(uid types.UID, _ map[string][]block) bool { return !live(uid) })
+	if len(m.given) == before {
+		return
+	}
+	if err := m.save(); err != nil {
+		m.Log.Warn("memory state not written", "err", err)
+	}
+}
+
+// Set are the nodes that a container's memory comes from, in the kernel's form; "" is any.
+func (m *Manager) Set(uid types.UID, container string) string {
+	var all topology.Mask
+	for _, b := range m.Of(uid, container) {
+		all |= topology.MaskOf(b.Nodes...)
+	}
+	return all.String()
+}
+
+// Block is memory that a container has, or that nodes can give.
+type Block struct {
+	Nodes []int
+	Type  core.ResourceName
+	Size  uint64
+}
+
+// Of is the memory of a container.
+func (m *Manager) Of(uid types.UID, container string) (out []Block) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range m.given[uid][container] {
+		out = append(out, Block(b))
+	}
+	return out
+}
+
+// Allocatable is what the nodes have for pods.
+func (m *Manager) Allocatable() (out []Block) {
+	for _, n := range slices.Sorted(maps.Keys(m.room)) {
+		for _, t := range slices.Sorted(maps.Keys(m.room[n])) {
+			out = append(out, Block{[]int{n}, t, m.room[n][t]})
+		}
+	}
+	return out
+}
+
+// state is the form of the file.
+type state struct {
+	PolicyName string                           `json:"policyName"`
+	Entries    map[types.UID]map[string][]block `json:"entries,omitempty"`
+}
+
+// save writes the state. m.mu is held.
+func (m *Manager) save() error {
+	b, err := json.Marshal(state{m.Policy, m.given})
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(m.Root, stateFile), b, 0o600)
+}
+
+// load reads the state. One without entries is started over: nobody depends on it.
+func (m *Manager) load() error {
+	b, err := os.ReadFile(filepath.Join(m.Root, stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var s state
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err != nil || len(s.Entries) == 0 {
+		return err
+	}
+	if s.PolicyName != m.Policy {
+		return fmt.Errorf("configured policy %q differs from state checkpoint policy %q", m.Policy, s.PolicyName)
+	}
+	for uid, containers := range s.Entries {
+		for name, list := range containers {
+			for _, b := range list {
+				for _, n := range b.Nodes {
+					if m.room[n] == nil {
+						return fmt.Errorf("container %q in pod %q has memory of NUMA node %d, which is not there", name, uid, n)
+					}
+				}
+			}
+		}
+	}
+	m.given = s.Entries
+	return nil
+}

@@ -1,0 +1,164 @@
+package resource
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	core "k8s.io/api/core/v1"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/cpuset"
+
+	"proa.dev/kubelet/topology"
+)
+
+// twoNodes is a machine of two sockets, a NUMA node of 4 GiB each, with two cores of two threads each.
+func twoNodes() *topology.Machine {
+	m := &topology.Machine{}
+	for id := range 8 {
+		core := id % 4
+		m.CPUs = append(m.CPUs, topology.CPU{ID: id, Socket: core / 2, Node: core / 2, Core: core, Cache: core / 2})
+	}
+	for n := range 2 {
+		m.Nodes = append(m.Nodes, topology.Node{ID: n, Memory: 4 << 30})
+	}
+	return m
+}
+
+// host counts what it is told.
+type host struct {
+	mu       sync.Mutex // guards repinned
+	repinned int
+}
+
+func (h *host) Touch(types.UID)   {}
+func (h *host) Pods() []*core.Pod { return nil }
+func (h *host) Repin() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.repinned++
+}
+
+func manager(t *testing.T, p Policies) (*Manager, *host) {
+	t.Helper()
+	p.ReservedCPUs = cpuset.New(0)
+	p.ReservedMemory = map[int]core.ResourceList{0: {core.ResourceMemory: quantity.MustParse("1Gi")}}
+	m, err := New(Config{Root: t.TempDir(), Machine: twoNodes(), Log: slog.New(slog.DiscardHandler), Policies: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{}
+	m.Bind(h)
+	return m, h
+}
+
+func guaranteed(uid, cpu, memory string) *core.Pod {
+	p := &core.Pod{}
+	p.UID = types.UID(uid)
+	list := core.ResourceList{core.ResourceCPU: quantity.MustParse(cpu), core.ResourceMemory: quantity.MustParse(memory)}
+	p.Spec.Containers = []core.Container{{Name: "c", Resources: core.ResourceRequirements{Requests: list, Limits: list}}}
+	return p
+}
+
+// places is the CPUs and nodes in the configuration of the pod's container, and the quota.
+func places(t *testing.T, m *Manager, p *core.Pod) string {
+	t.Helper()
+	config := &runtimeapi.ContainerConfig{Linux: &runtimeapi.LinuxContainerConfig{Resources: &runtimeapi.LinuxContainerResources{CpuQuota: 200000}}}
+	if err := m.Add(t.Context(), p, &p.Spec.Containers[0], config); err != nil {
+		t.Fatal(err)
+	}
+	r := config.Linux.Resources
+	out := r.CpusetCpus + " on " + r.CpusetMems
+	if r.CpuQuota < 0 {
+		out += " without quota"
+	}
+	return out
+}
+
+func TestNothingIsGivenByDefault(t *testing.T) {
+	m, h := manager(t, Policies{})
+	p := guaranteed("p", "2", "1Gi")
+	if m.Wants(p) {
+		t.Error("an ordinary pod has to be admitted")
+	}
+	if got := places(t, m, p); got != " on " || h.repinned > 0 {
+		t.Errorf("got %s, repinned %d times", got, h.repinned)
+	}
+	if no := m.Fixed(p, guaranteed("p", "3", "1Gi")); no != "" {
+		t.Errorf("resize: %s", no)
+	}
+}
+
+func TestCPUsAndMemoryTogether(t *testing.T) {
+	m, h := manager(t, Policies{CPU: "static", Memory: "Static", Topology: topology.SingleNUMA})
+	p := guaranteed("p", "4", "2Gi")
+	if !m.Wants(p) {
+		t.Fatal("the pod is not admitted here")
+	}
+	if no := m.Admit(t.Context(), p); no != nil {
+		t.Fatal(no)
+	}
+	if got, want := places(t, m, p), "2-3,6-7 on 1 without quota"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	shares := guaranteed("s", "500m", "1Gi")
+	if got, want := places(t, m, shares), "0-1,4-5 on "; got != want {
+		t.Errorf("who shares has %s, want %s", got, want)
+	}
+	if h.repinned != 1 {
+		t.Errorf("repinned %d times", h.repinned)
+	}
+	// Node 0 has three CPUs beside the reserved one, node 1 none: two are there, five are not on any node.
+	no := m.Admit(t.Context(), guaranteed("q", "5", "1Gi"))
+	if no == nil || no.Reason != "TopologyAffinityError" || no.Message != "Pod was rejected: Resources cannot be allocated with Topology locality" {
+		t.Errorf("got %+v", no)
+	}
+	if no := m.Admit(t.Context(), guaranteed("q", "2", "1Gi")); no != nil {
+		t.Errorf("got %+v", no)
+	}
+	if no := m.Fixed(p, guaranteed("p", "3", "2Gi")); !strings.HasPrefix(no, `Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"`) {
+		t.Errorf("resize: %q", no)
+	}
+	if err := m.Release(t.Context(), "p"); err != nil {
+		t.Fatal(err)
+	}
+	m.Keep(func(types.UID) bool { return false })
+	if got, want := places(t, m, shares), "0-7 on "; got != want {
+		t.Errorf("in the end who shares has %s, want %s", got, want)
+	}
+}
+
+// A pod that is refused for one thing keeps nothing of another.
+func TestRefusedPodsKeepNothing(t *testing.T) {
+	m, _ := manager(t, Policies{CPU: "static", CPUOptions: map[string]string{"full-pcpus-only": "true"}, Memory: "Static"})
+	if no := m.Admit(t.Context(), guaranteed("p", "3", "1Gi")); no == nil || no.Reason != "SMTAlignmentError" ||
+		no.Message != "Pod was rejected: SMT Alignment Error: requested 3 cpus not multiple cpus per core = 2" {
+		t.Errorf("got %+v", no)
+	}
+	no := m.Admit(t.Context(), guaranteed("p", "2", "8Gi"))
+	if no == nil || no.Reason != "UnexpectedAdmissionError" || !strings.HasPrefix(no.Message, "Pod was rejected: Allocate failed due to [memorymanager] failed to get") {
+		t.Errorf("got %+v", no)
+	}
+	if got := places(t, m, guaranteed("s", "500m", "1Gi")); got != "0-7 on " {
+		t.Errorf("after pods that were refused: %s", got)
+	}
+}
+
+func TestPodScope(t *testing.T) {
+	m, _ := manager(t, Policies{CPU: "static", Topology: topology.SingleNUMA, TopologyScope: topology.ByPod})
+	p := guaranteed("p", "2", "1Gi")
+	second := p.Spec.Containers[0]
+	second.Name = "d"
+	p.Spec.Containers = append(p.Spec.Containers, second)
+	if no := m.Admit(t.Context(), p); no != nil {
+		t.Fatal(no)
+	}
+	one, _ := m.Place(p, &p.Spec.Containers[0])
+	two, _ := m.Place(p, &p.Spec.Containers[1])
+	if got := one + " and " + two; got != "2,6 and 3,7" {
+		t.Errorf("got %s: both have to be on the node that has room for both", got)
+	}
+}
