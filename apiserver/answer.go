@@ -91,7 +91,10 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, code int, want cod
 		if pretty(r, q) && json.Indent(&out, body, "", "  ") == nil {
 			body = out.Bytes()
 		}
-		if !bytes.HasSuffix(body, []byte(newline)) { // lists have it
+		switch ended := bytes.HasSuffix(body, []byte(newline)); { // lists are
+		case isIndented(body): // which Kubernetes does not end
+			body = bytes.TrimSuffix(body, []byte(newline))
+		case !ended:
 			end = newline
 		}
 	}
@@ -152,16 +155,6 @@ func warn(h http.Header, q *request) {
 	for _, text := range q.notes.Warnings() {
 		h.Add("Warning", "299 - "+strconv.Quote(text))
 	}
-}
-
-// pretty says whether a human reads the answer.
-func pretty(r *http.Request, q *request) bool {
-	if v, ok := q.query["pretty"]; ok && len(v) > 0 {
-		yes, err := strconv.ParseBool(v[0])
-		return v[0] == "" || err == nil && yes
-	}
-	agent := r.UserAgent()
-	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
 }
 
 // object answers with what a verb has answered.

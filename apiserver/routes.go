@@ -24,7 +24,7 @@ const gitVersion = "v1.37.2+proa"
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	if s.deps.Discovery != nil {
-		h := s.deps.Discovery(s.Kinds)
+		h := prettily(s.deps.Discovery(s.Kinds))
 		for _, p := range []string{"/api", "/api/", "/apis", "/apis/"} {
 			mux.Handle(p, h)
 		}

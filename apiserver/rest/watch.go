@@ -36,8 +36,8 @@ func (a *API) Watch(ctx context.Context, s *Served, t client.Target, opt metav1.
 	initial := opt.ResourceVersion == "" || opt.ResourceVersion == "0"
 	if opt.SendInitialEvents != nil {
 		initial = *opt.SendInitialEvents
-		w.EndMark = initial && opt.AllowWatchBookmarks
 	}
+	w.EndMark = initial && opt.AllowWatchBookmarks
 	rev, err := parseRV(opt.ResourceVersion)
 	if err != nil {
 		return nil, err

@@ -40,6 +40,7 @@ func validatePodStatus(p, old *core.Pod) field.ErrorList {
 		e.Immutable(statusPath.Child("qosClass"), s.QOSClass, was.QOSClass)
 		restarts(e, &old.Spec, s, was)
 		claimStatuses(e, statusPath.Child("resourceClaimStatuses"), &p.Spec, s.ResourceClaimStatuses)
+		extendedStatus(e, statusPath.Child("extendedResourceClaimStatus"), &p.Spec, s.ExtendedResourceClaimStatus)
 		podIPs(e, s, was)
 		hostIPs(e, s, was)
 		containerStatuses(e, p)
@@ -142,6 +143,44 @@ func claimStatuses(e *check.Errors, p *field.Path, spec *core.PodSpec, list []co
 		if n := s.ResourceClaimName; n != nil {
 			e.Invalids(at, n, isSubdomain(*n))
 		}
+	}
+}
+
+// extendedStatus checks which claim gives the extended resources that containers ask for.
+func extendedStatus(e *check.Errors, p *field.Path, spec *core.PodSpec, s *core.PodExtendedResourceClaimStatus) {
+	if s == nil {
+		return
+	}
+	if len(s.RequestMappings) == 0 {
+		e.Required(p.Child("requestMappings"), "at least one request mapping is required")
+	}
+	seen := map[core.ContainerExtendedResourceRequest]bool{}
+	for i, m := range s.RequestMappings {
+		at := p.Child("requestMappings").Index(i)
+		var asked core.ResourceList
+		found := false
+		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+			if c.Name == m.ContainerName {
+				asked, found = c.Resources.Requests, true
+			}
+		}
+		if _, ok := asked[core.ResourceName(m.ResourceName)]; !found {
+			e.Invalid(at.Child("containerName"), m.ContainerName, "must match the name of an entry in spec.initContainers.name or spec.containers.name")
+		} else if !ok {
+			e.Invalid(at.Child("resourceName"), m.ResourceName, "must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests")
+		}
+		e.Label(p.Child("requestName"), m.RequestName)
+		if seen[m] {
+			e.Duplicate(at.Child("containerName"), m.ContainerName)
+			e.Duplicate(at.Child("resourceName"), m.ResourceName)
+			e.Duplicate(at.Child("requestName"), m.RequestName)
+		}
+		seen[m] = true
+	}
+	if s.ResourceClaimName == "" {
+		e.Required(p.Child("resourceClaimName"), "")
+	} else {
+		e.Subdomain(p.Child("resourceClaimName"), s.ResourceClaimName)
 	}
 }
 

@@ -165,3 +165,34 @@ func FuzzSubscript(f *testing.F) {
 		}
 	})
 }
+
+// A claim that the server has made for extended resources names containers that ask for them.
+func TestExtendedStatus(t *testing.T) {
+	old := &core.Pod{Spec: core.PodSpec{Containers: []core.Container{{Name: "c", Resources: core.ResourceRequirements{
+		Requests: core.ResourceList{"example.com/gpu": resource.MustParse("1")}}}}}}
+	mapped := func(container, res, request string) core.ContainerExtendedResourceRequest {
+		return core.ContainerExtendedResourceRequest{ContainerName: container, ResourceName: res, RequestName: request}
+	}
+	for _, c := range []struct {
+		claim string
+		list  []core.ContainerExtendedResourceRequest
+		want  string
+	}{
+		{"x", []core.ContainerExtendedResourceRequest{mapped("c", "example.com/gpu", "r")}, ""},
+		{"", nil, "status.extendedResourceClaimStatus.requestMappings status.extendedResourceClaimStatus.resourceClaimName "},
+		{"Bad_", []core.ContainerExtendedResourceRequest{mapped("d", "example.com/gpu", "r")},
+			"status.extendedResourceClaimStatus.requestMappings[0].containerName status.extendedResourceClaimStatus.resourceClaimName "},
+		{"x", []core.ContainerExtendedResourceRequest{mapped("c", "example.com/tpu", "None")},
+			"status.extendedResourceClaimStatus.requestMappings[0].resourceName status.extendedResourceClaimStatus.requestName "},
+	} {
+		p := old.DeepCopy()
+		p.Status.ExtendedResourceClaimStatus = &core.PodExtendedResourceClaimStatus{ResourceClaimName: c.claim, RequestMappings: c.list}
+		got := ""
+		for _, err := range validatePodStatus(p, old) {
+			got += err.Field + " "
+		}
+		if got != c.want {
+			t.Errorf("%+v: got %s, want %s", c, got, c.want)
+		}
+	}
+}
