@@ -82,6 +82,11 @@ func TestDirectoryComesWithTheFirstPod(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(read, "g"), nil, 0o600); !errors.Is(err, unix.EROFS) {
 		t.Errorf("writing to a volume that may only be read: %v", err)
 	}
+	one := mode()
+	one.AccessMode.Mode = csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER
+	if _, err := d.NodePublishVolume(t.Context(), &csi.NodePublishVolumeRequest{VolumeId: "pvc-1", TargetPath: target + "2", VolumeCapability: one}); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("for one pod only, while two have it: %v", err)
+	}
 	for _, path := range []string{target, read, read} {
 		if _, err := d.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: "pvc-1", TargetPath: path}); err != nil {
 			t.Fatal(err)

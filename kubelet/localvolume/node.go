@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 
 	csi "github.com/container-storage-interface/spec/lib/go/csi"
@@ -49,6 +50,15 @@ func (d *Driver) NodePublishVolume(_ context.Context, q *csi.NodePublishVolumeRe
 		}
 		if _, err := d.store.make(q.GetVolumeId(), bytes, q.GetVolumeContext()[kinds.LocalEnforce] == "true"); err != nil {
 			return nil, failure(err)
+		}
+	}
+	if q.GetVolumeCapability().GetAccessMode().GetMode() == csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER {
+		have, err := d.store.targets(q.GetVolumeId())
+		if err != nil {
+			return nil, failure(err)
+		}
+		if slices.ContainsFunc(have, func(t string) bool { return t != q.GetTargetPath() }) {
+			return nil, status.Errorf(codes.FailedPrecondition, "volume %s is for one pod only, and in use", q.GetVolumeId())
 		}
 	}
 	return &csi.NodePublishVolumeResponse{}, failure(bind(d.store.path(q.GetVolumeId()), q.GetTargetPath(), q.GetReadonly()))
