@@ -287,7 +287,8 @@ func (c *Config) Complete() {
 
 // Places are the directories and files below which everything stands that proa writes on this machine, but for the kubeconfig.
 func (c *Config) Places() []string {
-	return []string{c.DataDir, c.RunDir, filepath.Join(c.KubeletDir, "pods"), filepath.Join(c.KubeletDir, "memory"), c.PodLogs, c.ContainerLogs}
+	kubelet := func(dir string) string { return filepath.Join(c.KubeletDir, dir) }
+	return []string{c.DataDir, c.RunDir, kubelet("pods"), kubelet("memory"), kubelet("plugins/kubernetes.io"), c.PodLogs, c.ContainerLogs}
 }
 
 // Enabled says whether a part of Parts is not switched off.

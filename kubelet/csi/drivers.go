@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -72,8 +74,11 @@ type driver struct {
 	can  map[csi.NodeServiceCapability_RPC_Type]bool
 }
 
-// New reads from disk what earlier processes have made, and starts nothing.
+// New reads from disk what earlier processes have made, and starts nothing. It makes the folder that drivers put their sockets in.
 func New(d Deps) (*Drivers, error) {
+	if err := os.MkdirAll(filepath.Join(d.Root, "plugins"), 0o750); err != nil {
+		return nil, fmt.Errorf("folder of CSI drivers: %w", err)
+	}
 	s := &Drivers{Deps: d, drivers: map[string]*driver{}, devices: map[device]*use{}, inUse: map[core.UniqueVolumeName]int{}}
 	s.news.c = make(chan struct{})
 	return s, s.recover()
