@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -156,6 +157,9 @@ func (v *Volumes) Devices(pod *core.Pod, c *core.Container) ([]*runtimeapi.Devic
 		}
 		path, readOnly, err := v.Path(pod, vol)
 		if err != nil {
+			return nil, err
+		}
+		if path, err = filepath.EvalSymlinks(path); err != nil { // what a runtime takes for a device is a device
 			return nil, err
 		}
 		permissions := "mrw"

@@ -47,6 +47,14 @@ func (v *Volumes) Mounts(pod *core.Pod, c *core.Container, env []spec.Var) ([]*r
 		}
 		mount.HostPath = path
 		mount.Readonly = mount.Readonly || readOnly
+		if mount.Propagation == runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL {
+			switch made, err := share(path); {
+			case err != nil:
+				return nil, err
+			case made:
+				v.Log.Info("mount is shared from now on: a container mounts for the node", "ns", pod.Namespace, "name", pod.Name, "container", c.Name, "path", path)
+			}
+		}
 		if sub != "" {
 			target := filepath.Join(v.Node.PodDir(pod.UID), "volume-subpaths", vol.Name, c.Name, strconv.Itoa(i))
 			if mount.HostPath, err = bindSubPath(path, sub, target); err != nil {

@@ -418,3 +418,31 @@ func TestTeardownKeepsToItsPod(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestShare(t *testing.T) {
+	roottest.Need(t, "mounts")
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	sub := filepath.Join(dir, "a b")
+	if err := os.Mkdir(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{true, false} {
+		if made, err := share(sub); err != nil || made != want {
+			t.Errorf("%d: %v, %v", i, made, err)
+		}
+	}
+	if point, shared, err := mountOf(sub); err != nil || point != dir || !shared {
+		t.Errorf("%s, %v, %v", point, shared, err)
+	}
+}
