@@ -3,13 +3,8 @@ package apiserver
 import (
 	"cmp"
 	"net/http"
-	"os"
-	"runtime"
 	"strconv"
-	"strings"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -127,38 +122,5 @@ func (m *metrics) writeProcess(p *prom.Page) {
 	p.Head("kubernetes_build_info", "gauge", "[BETA] 1, with the version that is served.")
 	p.Value(prom.Labels("build_date", v.BuildDate, "compiler", v.Compiler, "git_commit", v.GitCommit, "git_tree_state", v.GitTreeState, "git_version", v.GitVersion,
 		"go_version", v.GoVersion, "major", v.Major, "minor", v.Minor, "platform", v.Platform), 1)
-	p.Head("go_goroutines", "gauge", "Goroutines.")
-	p.Value("", float64(runtime.NumGoroutine()))
-	p.Head("go_info", "gauge", "1, with the version of Go.")
-	p.Value(prom.Labels("version", runtime.Version()), 1)
-	p.Head("process_start_time_seconds", "gauge", "When the process began, in seconds since 1970.")
-	p.Value("", float64(m.started.UnixNano())/float64(time.Second))
-	var used syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) == nil {
-		p.Head("process_cpu_seconds_total", "counter", "Seconds of processor time.")
-		p.Value("", time.Duration(used.Utime.Nano()+used.Stime.Nano()).Seconds())
-	}
-	if size, resident, ok := memory(); ok {
-		p.Head("process_resident_memory_bytes", "gauge", "Memory in use.")
-		p.Value("", resident)
-		p.Head("process_virtual_memory_bytes", "gauge", "Address space in use.")
-		p.Value("", size)
-	}
-	if files, err := os.ReadDir("/proc/self/fd"); err == nil {
-		p.Head("process_open_fds", "gauge", "Open files.")
-		p.Value("", float64(len(files)))
-	}
-}
-
-// memory is what the kernel counts, in bytes.
-func memory() (size, resident float64, ok bool) {
-	text, err := os.ReadFile("/proc/self/statm")
-	parts := strings.Fields(string(text))
-	if err != nil || len(parts) < 2 {
-		return 0, 0, false
-	}
-	page := float64(os.Getpagesize())
-	a, err1 := strconv.ParseFloat(parts[0], 64)
-	b, err2 := strconv.ParseFloat(parts[1], 64)
-	return a * page, b * page, err1 == nil && err2 == nil
+	p.Process(m.started)
 }

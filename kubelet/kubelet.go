@@ -130,6 +130,8 @@ type Kubelet struct {
 	objects *source.Objects
 	events  pod.Recorder
 	upkeep  *upkeep.Upkeep
+	calls   cri.Calls
+	relists relists
 	pods    *pod.Workers // made by Run, once the runtime has said its name
 }
 
@@ -249,7 +251,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Serve.Listener != nil {
 		srv, err := serve.New(serve.Deps{
 			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec, Probes: k.probes.Page,
-			Stats: k.upkeep.Stats(), Config: k.settings(), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
+			Stats: k.upkeep.Stats(), Config: k.settings(), Metrics: k.metrics(), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
 			Listener: k.deps.Serve.Listener, TLS: k.deps.Serve.TLS, CAs: k.deps.Serve.CAs, Log: k.deps.Log,
 		})
 		if err != nil {
@@ -304,9 +306,11 @@ func (k *Kubelet) follow(ctx context.Context, events <-chan *runtimeapi.Containe
 			}
 		}
 		events = k.deps.Runtime.Events(ctx)
+		began = time.Now()
 		if err := k.pods.Relist(ctx); err != nil && ctx.Err() == nil {
 			k.deps.Log.Warn("containers not listed", "err", err)
 		}
+		k.relists.add(began)
 	}
 }
 

@@ -43,7 +43,8 @@ type Deps struct {
 	Runtime  cri.Runtime
 	Host     Host
 	Stats    *stats.Collector
-	Probes   func() *prom.Page // results of probes
+	Probes   func() *prom.Page  // results of probes
+	Metrics  []func(*prom.Page) // what others have for the kubelet's page
 	Node     *spec.Node
 	Listener net.Listener
 	TLS      *tls.Config           // certificates; client certificates are asked for and verified here
@@ -59,8 +60,10 @@ type Deps struct {
 // Server is the node's API.
 type Server struct {
 	Deps
-	gate *gate
-	http *http.Server
+	gate  *gate
+	asked asked
+	began time.Time
+	http  *http.Server
 }
 
 // New starts nothing.
@@ -71,7 +74,7 @@ func New(d Deps) (*Server, error) {
 	if d.Journal == "" {
 		d.Journal = "journalctl"
 	}
-	s := &Server{Deps: d, gate: newGate(d.Client, d.Node.Name, d.CAs)}
+	s := &Server{Deps: d, gate: newGate(d.Client, d.Node.Name, d.CAs), began: time.Now()}
 	s.http = &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: 30 * time.Second,
@@ -139,7 +142,7 @@ func (s *Server) Handler() http.Handler {
 	m.Handle("GET /logs/", s.systemLogs())
 	m.HandleFunc("POST /checkpoint/{ns}/{pod}/{container}", s.checkpoint)
 	s.profiles(m)
-	return s.gate.guard(m)
+	return s.gate.guard(s.asked.count(m))
 }
 
 func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {

@@ -97,9 +97,10 @@ func setup(t *testing.T) (*Server, *host, *int) {
 	node := &spec.Node{Name: "n1"}
 	s, err := New(Deps{
 		Client: reviewer{asked: &asked}, View: controltest.New(t).View(), Runtime: rt, Host: h, Node: node, Logs: t.TempDir(),
-		Stats:  stats.New(stats.Deps{Runtime: rt, Host: h, Node: node}),
-		Probes: func() *prom.Page { return &prom.Page{} },
-		Log:    slog.New(slog.DiscardHandler),
+		Stats:   stats.New(stats.Deps{Runtime: rt, Host: h, Node: node}),
+		Probes:  func() *prom.Page { return &prom.Page{} },
+		Metrics: []func(*prom.Page){func(p *prom.Page) { p.Head("extra", "gauge", "Extra."); p.Value("", 7) }},
+		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +135,16 @@ func TestGate(t *testing.T) {
 		{"GET", "/pods", "bob", 403, "Forbidden (user=bob, verb=get, resource=nodes, subresource(s)=[pods proxy])"},
 		{"POST", "/run/ns/web/c?cmd=id", "bob", 403, "verb=create, resource=nodes, subresource(s)=[proxy]"},
 		{"GET", "/metrics", "alice", 200, "kubelet_running_pods 1\n"},
+		{"GET", "/metrics", "alice", 200, `kubelet_running_containers{container_state="running"} 1`},
+		{"GET", "/metrics", "alice", 200, `kubelet_desired_pods{static=""} 1`},
+		{"GET", "/metrics", "alice", 200, `kubelet_node_name{node="n1"} 1`},
+		{"GET", "/metrics", "alice", 200, "extra 7\n"},
+		{"GET", "/metrics", "alice", 200, "process_start_time_seconds"},
+		{"GET", "/wild/a", "alice", 404, ""},
+		{"BREW", "/wild/b", "alice", 404, ""},
+		{"GET", "/metrics", "alice", 200, `kubelet_http_inflight_requests{long_running="false",method="GET",path="metrics",server_type="readwrite"} 1`},
+		{"GET", "/metrics", "alice", 200, `kubelet_http_requests_total{long_running="false",method="GET",path="other",server_type="readwrite"} 1`},
+		{"GET", "/metrics", "alice", 200, `kubelet_http_requests_total{long_running="false",method="other",path="other",server_type="readwrite"} 1`},
 		{"GET", "/metrics/resource", "alice", 200, "# TYPE node_memory_working_set_bytes gauge"},
 		{"GET", "/logs/../../etc/passwd", "alice", 307, ""},
 		{"GET", "/nothing", "alice", 404, ""},

@@ -147,8 +147,9 @@ func (c *Collector) Cadvisor(ctx context.Context) (*prom.Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	images := map[string]string{}
+	images, pods := map[string]string{}, map[string]*core.Pod{}
 	for _, pod := range c.Host.Pods() {
+		pods[string(pod.UID)] = pod
 		for _, name := range containerNames(pod) {
 			images[string(pod.UID)+"/"+name[0]] = name[1]
 		}
@@ -157,6 +158,7 @@ func (c *Collector) Cadvisor(ctx context.Context) (*prom.Page, error) {
 	for _, f := range families() {
 		p.family(s, f, images)
 	}
+	p.specs(s, pods, time.Now())
 	p.Head("machine_memory_bytes", "gauge", "Memory of the machine, in bytes.")
 	p.Value("", float64(c.Node.Memory))
 	p.Head("machine_cpu_cores", "gauge", "Processors of the machine.")

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/kubelet/cri"
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/spec"
 )
@@ -58,7 +60,7 @@ func setup(t *testing.T, used time.Duration) (*Collector, *figures) {
 		t.Fatal(err)
 	}
 	h := &host{pod: &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u"}, Spec: core.PodSpec{
-		Containers: []core.Container{{Name: "c", Image: "img:1"}},
+		Containers: []core.Container{{Name: "c", Image: "img:1", Resources: core.ResourceRequirements{Limits: core.ResourceList{"cpu": resource.MustParse("250m"), "memory": resource.MustParse("1Ki")}}}},
 		Volumes:    []core.Volume{{Name: "v", VolumeSource: core.VolumeSource{EmptyDir: &core.EmptyDirVolumeSource{}}}},
 	}}}
 	started := time.Unix(1_700_000_100, 0)
@@ -171,6 +173,27 @@ func TestRate(t *testing.T) {
 	})
 }
 
+func TestClaims(t *testing.T) {
+	c, _ := setup(t, 0)
+	pod := c.Host.Pods()[0]
+	claim := func(name string) core.VolumeSource {
+		return core.VolumeSource{PersistentVolumeClaim: &core.PersistentVolumeClaimVolumeSource{ClaimName: name}}
+	}
+	pod.Spec.Volumes = append(pod.Spec.Volumes, core.Volume{Name: "a", VolumeSource: claim("data")}, core.Volume{Name: "b", VolumeSource: claim("data")},
+		core.Volume{Name: "e", VolumeSource: core.VolumeSource{Ephemeral: &core.EphemeralVolumeSource{}}})
+	var p prom.Page
+	c.WriteClaims(&p)
+	text := p.String()
+	for name, want := range map[string]int{"data": 6, "web-e": 6, "web-v": 0} {
+		if got := strings.Count(text, `{namespace="ns",persistentvolumeclaim="`+name+`"} `); got != want {
+			t.Errorf("%d figures of %s, want %d in\n%s", got, name, want, text)
+		}
+	}
+	if !strings.Contains(text, "# TYPE kubelet_volume_stats_capacity_bytes gauge\n") {
+		t.Errorf("no capacity in\n%s", text)
+	}
+}
+
 func TestPages(t *testing.T) {
 	c, f := setup(t, 5*time.Second)
 	page, err := c.Resource(t.Context())
@@ -194,6 +217,9 @@ func TestPages(t *testing.T) {
 		"\ncontainer_cpu_usage_seconds_total{container=\"c\",image=\"img:1\",namespace=\"ns\",pod=\"web\",cpu=\"total\"} 5 ",
 		"\ncontainer_network_receive_bytes_total{interface=\"eth0\",namespace=\"ns\",pod=\"web\"} 7 ",
 		"\nmachine_memory_bytes 1.073741824e+09\n",
+		"\n# TYPE container_spec_cpu_quota gauge\ncontainer_spec_cpu_quota{container=\"c\",image=\"img:1\",namespace=\"ns\",pod=\"web\"} 25000\n",
+		"\ncontainer_spec_cpu_shares{container=\"c\",image=\"img:1\",namespace=\"ns\",pod=\"web\"} 256\n",
+		"\ncontainer_spec_memory_limit_bytes{container=\"c\",image=\"img:1\",namespace=\"ns\",pod=\"web\"} 1024\n",
 	} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in\n%s", want, page)

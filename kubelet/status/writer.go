@@ -31,14 +31,17 @@ type Writer struct {
 	log  *slog.Logger
 	due  *queue.Queue[types.UID]
 
-	mu   sync.Mutex // guards want and its entries
-	want map[types.UID]*wanted
+	mu    sync.Mutex // guards all below
+	want  map[types.UID]*wanted
+	waits map[types.UID]time.Time // pods that do not run yet, and since when they are known
+	times times
 }
 
 type wanted struct {
 	pod    *core.Pod // as the worker last saw it
 	status core.PodStatus
-	final  bool // afterwards the object may go
+	final  bool      // afterwards the object may go
+	since  time.Time // of the first status that was not written yet
 }
 
 // New starts nothing.
@@ -46,7 +49,7 @@ func New(api client.Client, view client.View, log *slog.Logger) *Writer {
 	return &Writer{
 		api: api, view: view, log: log,
 		due:  queue.New[types.UID](retryMin, retryMax),
-		want: map[types.UID]*wanted{},
+		want: map[types.UID]*wanted{}, waits: map[types.UID]time.Time{}, times: newTimes(),
 	}
 }
 
@@ -60,8 +63,14 @@ func (w *Writer) Set(pod *core.Pod, s core.PodStatus, hold time.Duration) {
 func (w *Writer) Finish(pod *core.Pod, s core.PodStatus) { w.put(pod, s, true, 0) }
 
 func (w *Writer) put(pod *core.Pod, s core.PodStatus, final bool, hold time.Duration) {
+	now := time.Now()
 	w.mu.Lock()
-	w.want[pod.UID] = &wanted{pod, s, final}
+	next := &wanted{pod, s, final, now}
+	if old := w.want[pod.UID]; old != nil {
+		next.since = old.since
+	}
+	w.want[pod.UID] = next
+	w.follow(pod, s.Phase, now)
 	w.mu.Unlock()
 	w.due.AddAfter(pod.UID, hold)
 }
@@ -70,6 +79,7 @@ func (w *Writer) put(pod *core.Pod, s core.PodStatus, final bool, hold time.Dura
 func (w *Writer) Forget(uid types.UID) {
 	w.mu.Lock()
 	delete(w.want, uid)
+	delete(w.waits, uid)
 	w.mu.Unlock()
 	w.due.Forget(uid)
 }
@@ -116,6 +126,7 @@ func (w *Writer) one(ctx context.Context, uid types.UID) {
 		return // shutting down
 	}
 	w.due.Forget(uid)
+	w.times.written.Add(int64(time.Since(want.since)))
 	w.mu.Lock()
 	if w.want[uid] == want {
 		delete(w.want, uid)
