@@ -147,8 +147,8 @@ type Kubelet struct {
 	SystemReserved map[string]string `yaml:"systemReserved"`
 	KubeReserved   map[string]string `yaml:"kubeReserved"`
 	// EvictionHard ends pods at once when less is left: signal (memory.available, nodefs.available, nodefs.inodesFree, imagefs.available,
-	// imagefs.inodesFree, pid.available) to a quantity or a percentage. Default 100Mi of memory, 10% of the disk (15% of that of images),
-	// 5% of inodes, 10% of process ids. A map replaces them all.
+	// imagefs.inodesFree, pid.available) to a quantity or a percentage. Default 100Mi of memory, 5% of disks and
+	// their inodes, 10% of process ids. A map replaces them all.
 	EvictionHard map[string]string `yaml:"evictionHard"`
 	// EvictionSoft ends them when that lasts for EvictionSoftGracePeriod, and gives them up to EvictionMaxPodGracePeriod seconds.
 	EvictionSoft              map[string]string `yaml:"evictionSoft"`

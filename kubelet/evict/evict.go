@@ -69,6 +69,7 @@ type Deps struct {
 type Evictor struct {
 	Deps
 	watch *watch
+	said  core.ResourceName // what was last said to run short
 
 	mu         sync.Mutex // guards conditions
 	conditions []core.NodeConditionType
@@ -158,11 +159,15 @@ func (e *Evictor) look(ctx context.Context) (again bool, err error) {
 		return e.await(ctx, ended), err
 	}
 	if len(act) == 0 {
+		e.said = ""
 		return false, nil
 	}
 	t := act[0]
 	m, _ := meaningOf(t.Signal)
-	e.Log.Warn("the node runs short", "of", m.short, "available", r[t.Signal].Available)
+	if e.said != m.short {
+		e.said = m.short
+		e.Log.Warn("the node runs short", "of", m.short, "signal", t.Signal, "available", r[t.Signal].Available, "capacity", r[t.Signal].Capacity)
+	}
 	if n := e.Node(); n != nil {
 		e.Events.Event(n, core.EventTypeWarning, "EvictionThresholdMet", "Attempting to reclaim %s", m.short)
 	}
@@ -238,8 +243,7 @@ func (e *Evictor) one(ctx context.Context, pods []*core.Pod, t Threshold, l Leve
 		message := because(p, of(p), t, l)
 		return e.await(ctx, []<-chan struct{}{e.evict(p, message, pod.Disrupted(message), grace)}), nil
 	}
-	e.Log.Warn("no pod can be ended")
-	return false, nil
+	return false, nil // nothing runs that could go
 }
 
 func (e *Evictor) evict(p *core.Pod, message string, condition *core.PodCondition, grace *int64) <-chan struct{} {

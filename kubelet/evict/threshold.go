@@ -84,11 +84,13 @@ type Config struct {
 	Transition time.Duration // for how long a condition stays after it was last seen; default 5 min
 }
 
-// DefaultHard are the thresholds of who configures none. That of process ids is ours: a node without any left can not even evict.
+// DefaultHard are the thresholds of who configures none. Kubernetes' own are 10% of the disk, 15% for images: on the large, shared disk
+// of a workstation that is a lot that pods may not use, and a node that refuses all pods there at its first start. That of process ids is
+// ours: a node without any left can not even evict.
 func DefaultHard() map[string]string {
 	return map[string]string{
-		string(MemoryAvailable): "100Mi", string(NodeFSAvailable): "10%", string(NodeFSInodesFree): "5%",
-		string(ImageFSAvailable): "15%", string(ImageFSInodesFree): "5%", string(PIDAvailable): "10%",
+		string(MemoryAvailable): "100Mi", string(NodeFSAvailable): "5%", string(NodeFSInodesFree): "5%",
+		string(ImageFSAvailable): "5%", string(ImageFSInodesFree): "5%", string(PIDAvailable): "10%",
 	}
 }
 

@@ -27,6 +27,7 @@ func (w *worker) do(ctx context.Context, p *Plan) {
 		w.ends.Store(true)
 		p.wake(w.s.Now)
 	}
+	w.resets(p)
 	if p.Cancel {
 		w.cancel()
 		w.starts, w.cancel = context.WithCancel(ctx)
@@ -48,7 +49,11 @@ func (w *worker) do(ctx context.Context, p *Plan) {
 	}
 	for _, id := range p.Remove {
 		o := *w.s.Runtime.ByID(id)
-		w.remove(ctx, id, func(pod *core.Pod) error { return w.removeContainer(ctx, pod, &o) })
+		w.remove(ctx, id, func(pod *core.Pod) error { return w.removeContainer(ctx, pod, &o, false) })
+	}
+	for _, id := range p.Purge {
+		o := *w.s.Runtime.ByID(id)
+		w.remove(ctx, id, func(pod *core.Pod) error { return w.removeContainer(ctx, pod, &o, true) })
 	}
 	for _, id := range p.Drop {
 		w.remove(ctx, id, func(*core.Pod) error {
@@ -350,13 +355,14 @@ func (w *worker) complain(p *Plan) {
 	}
 }
 
-func (d *Deps) removeContainer(ctx context.Context, pod *core.Pod, o *observe.Container) error {
+// removeContainer removes a container and what belongs to it. Logs that are kept count the restarts, until the pod goes.
+func (d *Deps) removeContainer(ctx context.Context, pod *core.Pod, o *observe.Container, keepLog bool) error {
 	_, err := d.Runtime.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: o.ID})
 	if err != nil && !cri.NotFound(err) {
 		return err
 	}
 	errs := []error{os.Remove(d.logLink(pod, o.Name, o.ID))}
-	if o.LogPath != "" {
+	if o.LogPath != "" && !keepLog {
 		errs = append(errs, os.Remove(o.LogPath))
 	}
 	if o.MessageFile != "" {
@@ -418,7 +424,7 @@ func (d *Deps) clean(ctx context.Context, pod *core.Pod, have *observe.Pod, to C
 	}
 	if to == Removed {
 		for i := range have.Containers {
-			if err := d.removeContainer(ctx, pod, &have.Containers[i]); err != nil {
+			if err := d.removeContainer(ctx, pod, &have.Containers[i], false); err != nil {
 				return fmt.Errorf("remove container %s: %w", have.Containers[i].Name, err)
 			}
 		}

@@ -19,6 +19,9 @@ func next(s *State) Plan {
 		end(s, &p)
 		return p
 	}
+	if resetAll(s, &p) {
+		return p
+	}
 	advance(s, &p)
 	if p.End != nil { // its containers are done
 		end(s, &p)
@@ -298,14 +301,15 @@ func start(s *State, p *Plan, c *core.Container, o *observe.Container) {
 			return
 		}
 	}
+	if at, waits := waitsForReset(s, c, o); waits {
+		p.Waiting[c.Name] = backingOff(s, c, s.Back[resetBack].Delay)
+		p.wake(at)
+		return
+	}
 	if o != nil && o.State == observe.Exited {
 		at := s.Back[c.Name].until(o.Finished, observe.Hash(c))
 		if s.Now.Before(at) {
-			p.Waiting[c.Name] = status.Reason{
-				Reason: "CrashLoopBackOff",
-				Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s",
-					s.Back[c.Name].Delay, c.Name, spec.Name(s.Pod)),
-			}
+			p.Waiting[c.Name] = backingOff(s, c, s.Back[c.Name].Delay)
 			p.wake(at)
 			return
 		}

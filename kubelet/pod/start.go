@@ -19,6 +19,7 @@ import (
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
+	"proa.dev/kubelet/volume"
 )
 
 // job is the start, or the stop, of one container instance. It works on what it was given: the worker's state moves on meanwhile.
@@ -116,6 +117,16 @@ func (j *job) run(ctx, want context.Context) error {
 	return nil
 }
 
+// envSources adds the files in volumes to the objects of the API.
+type envSources struct {
+	volume.Sources
+	volumes *volume.Volumes
+}
+
+func (s envSources) File(pod *core.Pod, volume, path string) ([]byte, error) {
+	return s.volumes.File(pod, volume, path)
+}
+
 // config puts the configuration together; what is wrong here is wrong with the pod or the objects that it names.
 func (j *job) config(ctx context.Context, image spec.Image) (*runtimeapi.ContainerConfig, *runtimeapi.PodSandboxConfig, error) {
 	box, err := spec.Sandbox(j.Node, j.pod, j.sandbox.Attempt)
@@ -127,7 +138,7 @@ func (j *job) config(ctx context.Context, image spec.Image) (*runtimeapi.Contain
 			return nil, nil, err
 		}
 	}
-	env, err := spec.Env(j.Node, j.Sources, j.pod, j.c, j.ips)
+	env, err := spec.Env(j.Node, envSources{j.Sources, j.Volumes}, j.pod, j.c, j.ips)
 	if err != nil {
 		return nil, nil, err
 	}

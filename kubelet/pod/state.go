@@ -24,6 +24,7 @@ type State struct {
 	Stale   time.Time // when they have to be brought up to date; zero: nothing is known to change
 	Busy    Busy      // what is under way
 
+	Reset   bool                   // all containers are on their way out, to start anew
 	Restart map[string]bool        // by container id: it has to be started anew, for other resources
 	Probes  map[string]probe.State // by container id
 	Back    map[string]BackOff     // by container name
@@ -80,6 +81,8 @@ type Plan struct {
 	Start   []string
 	Kill    []Kill
 	Remove  []string // ids of old containers
+	Purge   []string // ids of containers to remove so that all start anew; their logs stay
+	Reset   bool     // that is under way
 	Drop    []string // ids of old sandboxes, which hold no container any more
 	Cleanup Cleanup  // to come to this
 	End     *End

@@ -75,6 +75,9 @@ func newWorker(d *Deps, pod *core.Pod) *worker {
 		Busy: Busy{Start: map[string]bool{}, Kill: map[string]int64{}, Remove: map[string]bool{}},
 	}
 	w.told = *pod.Status.DeepCopy()
+	for _, c := range pod.Status.Conditions {
+		w.s.Reset = w.s.Reset || c.Type == core.AllContainersRestarting && c.Status == core.ConditionTrue
+	}
 	return w
 }
 
@@ -274,7 +277,7 @@ func (w *worker) tell(p *Plan) {
 			st := w.s.Probes[id]
 			return status.Probed{Started: st.Started, Ready: st.Ready}
 		},
-		Starting: w.s.Busy.Start, Waiting: p.Waiting, Ending: w.s.End != nil, Applied: w.appliedTo, Resize: w.resizeConditions(),
+		Starting: w.s.Busy.Start, Waiting: p.Waiting, Ending: w.s.End != nil, Resetting: w.s.Reset, Applied: w.appliedTo, Resize: w.resizeConditions(),
 	}
 	if w.s.End != nil {
 		in.Fail, in.Disrupted = w.s.End.Why, w.s.End.Condition

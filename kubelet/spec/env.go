@@ -14,7 +14,7 @@ type Var struct{ Name, Value string }
 
 // Env is the environment of a container, without the image's: first the services that it can see, then envFrom, then env. A later
 // variable of the same name replaces an earlier one. References in values see what stands before them.
-func Env(n *Node, src Sources, pod *core.Pod, c *core.Container, podIPs []netip.Addr) ([]Var, error) {
+func Env(n *Node, src EnvSources, pod *core.Pod, c *core.Container, podIPs []netip.Addr) ([]Var, error) {
 	e := env{at: map[string]int{}}
 	links := pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks
 	for _, v := range ServiceEnv(src.Services, pod.Namespace, links) {
@@ -82,7 +82,7 @@ func Lookup(vars []Var) func(string) (string, bool) {
 
 // lookups are the objects of one namespace.
 type lookups struct {
-	src Sources
+	src EnvSources
 	ns  string
 }
 
@@ -161,6 +161,8 @@ func valueFrom(n *Node, refs *lookups, pod *core.Pod, c *core.Container, from *c
 		r := from.SecretKeyRef
 		data, found, err := refs.secret(r.Name, r.Optional)
 		return key(data, found, err, r.Key, r.Optional, "Secret "+refs.ns+"/"+r.Name)
+	case from.FileKeyRef != nil:
+		return fromFile(refs.src, pod, from.FileKeyRef)
 	}
 	return "", true, nil
 }

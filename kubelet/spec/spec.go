@@ -37,6 +37,13 @@ type Sources interface {
 	Services(namespace string) []*core.Service
 }
 
+// EnvSources finds what environments are made of.
+type EnvSources interface {
+	Sources
+	// File is a file in one of the pod's volumes, whose path does not lead out of it; fs.ErrNotExist if there is none.
+	File(pod *core.Pod, volume, path string) ([]byte, error)
+}
+
 // PodDir is where the kubelet keeps what belongs to one pod.
 func (n *Node) PodDir(uid types.UID) string { return filepath.Join(n.Root, "pods", string(uid)) }
 

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -37,6 +38,8 @@ func (o *objects) Secret(_, name string) (*core.Secret, error) {
 	}
 	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, name)
 }
+
+func (o *objects) File(*core.Pod, string, string) ([]byte, error) { return nil, fs.ErrNotExist }
 
 func (o *objects) Services(ns string) (out []*core.Service) {
 	for _, s := range o.services {

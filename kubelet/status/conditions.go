@@ -15,7 +15,7 @@ import (
 // owned are the conditions that the kubelet writes; all others stay as others wrote them.
 var owned = []core.PodConditionType{
 	core.PodReadyToStartContainers, core.PodInitialized, core.PodReady, core.ContainersReady, core.PodScheduled,
-	core.PodResizePending, core.PodResizeInProgress,
+	core.PodResizePending, core.PodResizeInProgress, core.AllContainersRestarting,
 }
 
 func conditions(in Input, s *core.PodStatus) []core.PodCondition {
@@ -29,6 +29,9 @@ func conditions(in Input, s *core.PodStatus) []core.PodCondition {
 		{Type: core.PodScheduled, Status: core.ConditionTrue},
 	}
 	mine = append(mine, in.Resize...)
+	if MayRestartAll(in.Pod) {
+		mine = append(mine, restartingAll(in, s.Phase))
+	}
 	if in.Disrupted != nil {
 		mine = append(mine, *in.Disrupted)
 	}
@@ -166,6 +169,19 @@ func initialized(pod *core.Pod, statuses []core.ContainerStatus, phase core.PodP
 	case len(unknown)+len(incomplete) > 0:
 		c.Status, c.Reason = core.ConditionFalse, "ContainersNotInitialized"
 		c.Message = sentence("containers with unknown status", unknown, "containers with incomplete status", incomplete)
+	}
+	return c
+}
+
+func restartingAll(in Input, phase core.PodPhase) core.PodCondition {
+	c := core.PodCondition{Type: core.AllContainersRestarting, Status: core.ConditionFalse}
+	switch {
+	case phase == core.PodSucceeded:
+		c.Reason = "PodCompleted"
+	case phase == core.PodFailed:
+		c.Reason = "PodFailed"
+	case in.Resetting:
+		c.Status, c.Reason, c.Message = core.ConditionTrue, "RestartAllContainersStarted", "container exited with restart policy rule"
 	}
 	return c
 }

@@ -46,7 +46,15 @@ func container(in Input, c *core.Container, old *core.ContainerStatus, hasInit, 
 		if old != nil && now.State == observe.Unknown && old.State.Running != nil {
 			s.State = core.ContainerState{Terminated: lost("The container could not be located when the pod was terminated")}
 		}
-	case old != nil && old.State.Terminated != nil:
+	case in.Resetting && old != nil && old.State.Waiting == nil: // removed, to start anew
+		const message = "The container is removed because RestartAllContainers in place"
+		s = *old
+		s.State = core.ContainerState{Waiting: &core.ContainerStateWaiting{Reason: RestartingAllContainers, Message: message}}
+		s.LastTerminationState = core.ContainerState{Terminated: &core.ContainerStateTerminated{
+			Reason: RestartingAllContainers, Message: message, ExitCode: 137,
+		}}
+		s.RestartCount++
+	case old != nil && old.State.Terminated != nil, old != nil && reset(old):
 		s = *old
 	default:
 		s = waiting(in, c, old, hasInit, init)
@@ -112,6 +120,11 @@ func fromRuntime(in Input, c *core.Container, o *observe.Container) core.Contain
 		s.State.Waiting = &core.ContainerStateWaiting{}
 	}
 	return s
+}
+
+// reset says whether a container was removed so that all start anew, and has not started yet.
+func reset(s *core.ContainerStatus) bool {
+	return s.State.Waiting != nil && s.State.Waiting.Reason == RestartingAllContainers
 }
 
 // waiting is the status of a container that the runtime does not have.

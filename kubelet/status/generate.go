@@ -41,6 +41,8 @@ type Input struct {
 	Fail *Reason
 	// Applied is what a running container has of resources; nil, as a function or an answer: what the pod says.
 	Applied func(id string) *core.ResourceRequirements
+	// Resetting: all containers are on their way out, to start anew.
+	Resetting bool
 	// Resize are the conditions of a resize.
 	Resize []core.PodCondition
 	// Disrupted is a condition to show beside the kubelet's own; nil is none.

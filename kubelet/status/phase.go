@@ -62,7 +62,7 @@ func (n *tally) add(pod *core.Pod, c *core.Container, s *core.ContainerStatus) {
 		if t.ExitCode == 0 {
 			n.succeeded++
 		}
-		if ShouldRestart(pod, c, t.ExitCode) {
+		if ShouldRestart(pod, c, t.ExitCode) || t.Reason == RestartingAllContainers {
 			n.restartable++
 		}
 	}
@@ -104,7 +104,7 @@ func initProgress(pod *core.Pod, statuses []core.ContainerStatus) (pending, fail
 			pending = true
 		case t.ExitCode != 0:
 			pending = true
-			failed = failed || !ShouldRestart(pod, c, t.ExitCode)
+			failed = failed || !ShouldRestart(pod, c, t.ExitCode) && t.Reason != RestartingAllContainers
 		}
 	}
 	return pending, failed
@@ -120,19 +120,50 @@ func regularStarted(pod *core.Pod, statuses []core.ContainerStatus) bool {
 	return false
 }
 
+// RestartingAllContainers is the reason of containers that were removed so that all containers of their pod start anew.
+const RestartingAllContainers = "RestartingAllContainers"
+
+// ruleFor is the first restart rule of a container for this exit code; nil if there is none.
+func ruleFor(c *core.Container, code int32) *core.ContainerRestartRule {
+	for i := range c.RestartPolicyRules {
+		r := &c.RestartPolicyRules[i]
+		if r.ExitCodes == nil {
+			continue
+		}
+		if in := slices.Contains(r.ExitCodes.Values, code); in == (r.ExitCodes.Operator == core.ContainerRestartRuleOnExitCodesOpIn) {
+			return r
+		}
+	}
+	return nil
+}
+
+// RestartsAll says whether the end of a container with this code has all containers of its pod start anew (KEP-5532).
+func RestartsAll(c *core.Container, code int32) bool {
+	r := ruleFor(c, code)
+	return c.RestartPolicy != nil && r != nil && r.Action == core.ContainerRestartRuleActionRestartAllContainers
+}
+
+// MayRestartAll says whether any container of a pod has a rule for that.
+func MayRestartAll(pod *core.Pod) bool {
+	for _, list := range [][]core.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			for _, r := range list[i].RestartPolicyRules {
+				if r.Action == core.ContainerRestartRuleActionRestartAllContainers {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // ShouldRestart says whether a container that ended with this code runs again: by its own rules and policy if it has any, else by
 // the pod's policy (KEP-5307).
 func ShouldRestart(pod *core.Pod, c *core.Container, code int32) bool {
 	policy := pod.Spec.RestartPolicy
 	if c.RestartPolicy != nil {
-		for _, r := range c.RestartPolicyRules {
-			if r.ExitCodes == nil || r.Action != core.ContainerRestartRuleActionRestart {
-				continue
-			}
-			in := slices.Contains(r.ExitCodes.Values, code)
-			if in == (r.ExitCodes.Operator == core.ContainerRestartRuleOnExitCodesOpIn) {
-				return true
-			}
+		if ruleFor(c, code) != nil { // both actions start it again
+			return true
 		}
 		policy = core.RestartPolicy(*c.RestartPolicy)
 	} else if policy == core.RestartPolicyAlways && isInit(pod, c) {
