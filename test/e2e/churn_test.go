@@ -79,7 +79,8 @@ func (c *cluster) holdsOnly(uids []string) {
 // expected is what there is of pods that each have one container and an address of their own.
 func (c *cluster) expected(uids []string) map[string]any {
 	return map[string]any{
-		"directories": uids, "cgroups": uids, "containers": len(uids), "links": len(uids), "network namespaces": len(uids), "layers": len(uids),
+		"directories": uids, "cgroups": uids, "containers": len(uids), "links": len(uids), "network namespaces": len(uids),
+		"sandboxes": len(uids), "keepers": len(uids), "shared memories": len(uids),
 	}
 }
 
@@ -121,19 +122,10 @@ func (c *cluster) held() map[string]any {
 			containers++
 		}
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	layers := 0
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, " - overlay ") && strings.Contains(line, c.Dir) {
-			layers++
-		}
-	}
 	return map[string]any{
 		"directories": names(c.Dir + "/kubelet/pods"), "cgroups": slices.Sorted(maps.Keys(groups)), "containers": containers, "links": links,
-		"network namespaces": len(names(c.Run + "/netns")), "layers": layers,
+		"network namespaces": len(names(c.Run + "/netns")), "sandboxes": len(names(c.Dir + "/data/runtime/sandboxes")),
+		"keepers": len(names(c.Run + "/keepers")), "shared memories": len(names(c.Run + "/shm")),
 	}
 }
 
