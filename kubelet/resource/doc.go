@@ -3,5 +3,7 @@
 // (kubelet/memory), near to each other where that is wanted (kubelet/topology). It is what
 // kubelet/pod asks before a pod's first container (Admit, Prepare), for each instance of a container (Add), and when a pod is over (Release).
 //
+// What they have is told on a socket (kubelet/podresources).
+//
 // Nothing here costs a pod that asks for nothing of it. It imports the kubelet packages that hand things out, and object. Read resource.go.
 package resource

@@ -22,6 +22,7 @@ import (
 	"proa.dev/kubelet/memory"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/podresources"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
 	"proa.dev/kubelet/topology"
@@ -109,6 +110,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	return run.All(ctx,
 		run.Component{Name: "device plugins", Run: m.devices.Run},
 		run.Component{Name: "claims of pods", Run: m.claims.Run},
+		run.Component{Name: "pod-resources API", Run: func(ctx context.Context) error { return podresources.Serve(ctx, m.Root, m) }},
 	)
 }
 

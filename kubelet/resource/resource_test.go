@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -112,6 +113,10 @@ func TestCPUsAndMemoryTogether(t *testing.T) {
 		t.Errorf("repinned %d times", h.repinned)
 	}
 	// Node 0 has three CPUs beside the reserved one, node 1 none: two are there, five are not on any node.
+	has := m.Has(p, &p.Spec.Containers[0])
+	if got := fmt.Sprint(has.GetCpuIds(), has.GetMemory()[0].GetSize()>>30, has.GetMemory()[0].GetTopology().GetNodes()[0].GetID()); got != "[2 3 6 7] 2 1" {
+		t.Errorf("the pod-resources API tells %s", got)
+	}
 	no := m.Admit(t.Context(), guaranteed("q", "5", "1Gi"))
 	if no == nil || no.Reason != "TopologyAffinityError" || no.Message != "Pod was rejected: Resources cannot be allocated with Topology locality" {
 		t.Errorf("got %+v", no)
