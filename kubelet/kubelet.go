@@ -15,6 +15,7 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"proa.dev/client"
 	"proa.dev/client/record"
@@ -161,6 +162,7 @@ func New(d Deps) (*Kubelet, error) {
 			return n
 		},
 		Volume: func(p *core.Pod, v *core.Volume) (string, bool) { return k.volumes.Counted(p, v) }, Events: k.events, Log: d.Log,
+		Fill: func(p *core.Pod, v *core.Volume) *statsapi.FsStats { return k.volumes.Fill(p, v) },
 	})
 	if err != nil {
 		return nil, err

@@ -72,6 +72,7 @@ type driver struct {
 	conn *grpc.ClientConn
 	node csi.NodeClient
 	can  map[csi.NodeServiceCapability_RPC_Type]bool
+	gone context.CancelFunc // ends what follows the driver
 }
 
 // New reads from disk what earlier processes have made, and starts nothing. It makes the folder that drivers put their sockets in.
@@ -134,14 +135,17 @@ func (s *Drivers) Register(ctx context.Context, i plugin.Info) error {
 	if err != nil {
 		return errors.Join(err, d.conn.Close())
 	}
+	var live context.Context
+	live, d.gone = context.WithCancel(context.Background())
 	s.mu.Lock()
 	old := s.drivers[i.Name]
 	s.drivers[i.Name] = d
 	wake := s.wake
 	s.mu.Unlock()
 	if old != nil {
-		old.conn.Close() // calls on it fail and are made again on the new one
+		old.close() // calls on it fail and are made again on the new one
 	}
+	s.followLimit(live, d)
 	s.news.tell()
 	s.sweep(i.Name)
 	if wake != nil {
@@ -160,12 +164,45 @@ func (s *Drivers) Deregister(i plugin.Info) {
 	}
 	delete(s.drivers, i.Name)
 	s.mu.Unlock()
-	d.conn.Close()
+	d.close()
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	if err := s.uninstall(ctx, i.Name); err != nil {
 		s.Log.Warn("driver not taken from the node's objects", "driver", i.Name, "err", err)
 	}
+}
+
+func (d *driver) close() {
+	d.gone()
+	d.conn.Close()
+}
+
+// followLimit asks the driver again and again how many volumes the node may have, if its CSIDriver wants that (nodeAllocatableUpdatePeriodSeconds).
+func (s *Drivers) followLimit(ctx context.Context, d *driver) {
+	about, err := s.Sources.Driver(d.Name)
+	if err != nil || about.Spec.NodeAllocatableUpdatePeriodSeconds == nil || *about.Spec.NodeAllocatableUpdatePeriodSeconds < 1 {
+		return
+	}
+	every := time.NewTicker(time.Duration(*about.Spec.NodeAllocatableUpdatePeriodSeconds) * time.Second)
+	go func() { // ends with the driver, at the latest with the process: it holds nothing
+		defer every.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+			}
+			call, cancel := context.WithTimeout(ctx, callTimeout)
+			info, err := d.node.NodeGetInfo(call, &csi.NodeGetInfoRequest{})
+			if err == nil {
+				err = s.install(call, d.Name, info)
+			}
+			cancel()
+			if err != nil && ctx.Err() == nil {
+				s.Log.Warn("the driver's limit of volumes is not known anew", "driver", d.Name, "err", err)
+			}
+		}
+	}()
 }
 
 func dial(i plugin.Info) (*driver, error) {

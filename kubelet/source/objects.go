@@ -28,13 +28,19 @@ func find[T any, P object.Ptr[T]](o *Objects, namespace, name string) (P, error)
 	if found, ok := client.Lookup[T, P](o.View, key); ok {
 		return found, nil
 	}
-	r := object.ResourceOf[T, P]()
-	for _, carried := range o.View.Resources() {
-		if carried.GroupVersionResource == r {
-			return nil, apierrors.NewNotFound(r.GroupResource(), name)
-		}
+	if r := object.ResourceOf[T, P](); o.carries(r) {
+		return nil, apierrors.NewNotFound(r.GroupResource(), name)
 	}
 	return client.Get[T, P](context.Background(), o.Client, key)
+}
+
+func (o *Objects) carries(r client.Resource) bool {
+	return slices.ContainsFunc(o.View.Resources(), func(c object.Resource) bool { return c.GroupVersionResource == r })
+}
+
+// FollowsClaims says whether the View carries claims: then Pods.Objects tells of their changes.
+func (o *Objects) FollowsClaims() bool {
+	return o.carries(object.ResourceOf[core.PersistentVolumeClaim]())
 }
 
 // ConfigMap finds one ConfigMap.

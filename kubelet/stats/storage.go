@@ -49,9 +49,14 @@ func (c *Collector) storage(p *podReading) {
 				continue
 			}
 			var f *stats.FsStats
-			if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
+			if c.Fill != nil {
+				f = c.Fill(p.pod, v)
+			}
+			switch {
+			case f != nil:
+			case v.PersistentVolumeClaim != nil || v.Ephemeral != nil:
 				f = fileSystem(path, time.Now()) // one of its own, as a rule
-			} else {
+			default:
 				f = c.files(path)
 			}
 			if f == nil {

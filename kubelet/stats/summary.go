@@ -35,7 +35,9 @@ type Deps struct {
 	Node    *spec.Node
 	// Volume says where a volume of a pod lies; ok is false for those that have no directory of their own. Nil: none has.
 	Volume func(pod *core.Pod, v *core.Volume) (path string, ok bool)
-	Proc   string // default "/proc"
+	// Fill is what others say of the fill of a volume: bytes and inodes; nil where they do not. Nil: nobody does.
+	Fill func(pod *core.Pod, v *core.Volume) *stats.FsStats
+	Proc string // default "/proc"
 }
 
 // Collector takes readings when asked.

@@ -38,6 +38,7 @@ type Deps struct {
 	Node     func() *core.Node // this node's object; nil before it is registered
 	Changed  func()            // the node's conditions are others now
 	Volume   func(pod *core.Pod, v *core.Volume) (path string, ok bool)
+	Fill     func(pod *core.Pod, v *core.Volume) *statsapi.FsStats // nil: nobody says
 	Events   evict.Recorder
 	Log      *slog.Logger
 }
@@ -96,7 +97,7 @@ func (u *Upkeep) Stats() *stats.Collector { return u.stats }
 // Components are what has to run for pods.
 func (u *Upkeep) Components(ctx context.Context, pods *pod.Workers) []run.Component {
 	u.pods.Store(pods)
-	u.stats = stats.New(stats.Deps{Runtime: u.Runtime, Images: u.Images, Host: pods, Node: u.Spec, Volume: u.Volume})
+	u.stats = stats.New(stats.Deps{Runtime: u.Runtime, Images: u.Images, Host: pods, Node: u.Spec, Volume: u.Volume, Fill: u.Fill})
 	r, err := u.Images.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
 	if err == nil && len(r.GetImageFilesystems()) > 0 {
 		u.disk = r.GetImageFilesystems()[0].GetFsId().GetMountpoint()

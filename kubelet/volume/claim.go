@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"proa.dev/kubelet/csi"
 )
@@ -46,7 +47,13 @@ func (v *Volumes) claimed(ctx context.Context, pod *core.Pod, vol *core.Volume) 
 			return renew, err
 		}
 		v.grow(ctx, c, claim)
+		if again := time.Now().Add(lookAgain); !v.Sources.FollowsClaims() && (renew.IsZero() || again.Before(renew)) {
+			renew = again // it may be asked to grow
+		}
 		return renew, nil
+	}
+	if pv.Spec.NFS != nil {
+		return time.Time{}, v.nfs(ctx, v.nfsDir(pod, pv.Name), pv.Spec.NFS, pv.Spec.MountOptions)
 	}
 	path, _, err := v.claim(pod, vol)
 	if err != nil || pv.Spec.Local == nil || isBlock(pv) {
@@ -54,6 +61,9 @@ func (v *Volumes) claimed(ctx context.Context, pod *core.Pod, vol *core.Volume) 
 	}
 	return time.Time{}, setOwnership(path, pod, false)
 }
+
+// lookAgain is how often a claim is read that nobody tells of.
+const lookAgain = 2 * time.Minute
 
 func (v *Volumes) csiVolume(pod *core.Pod, vol *core.Volume, pv *core.PersistentVolume) *csi.Volume {
 	return &csi.Volume{Pod: pod, PV: pv, Name: pv.Name, ReadOnly: vol.PersistentVolumeClaim != nil && vol.PersistentVolumeClaim.ReadOnly}
@@ -108,6 +118,8 @@ func (v *Volumes) claim(pod *core.Pod, vol *core.Volume) (string, bool, error) {
 	switch src := pv.Spec.PersistentVolumeSource; {
 	case src.CSI != nil && v.Drivers != nil:
 		return v.Drivers.Path(v.csiVolume(pod, vol, pv)), readOnly, nil
+	case src.NFS != nil:
+		return v.nfsDir(pod, pv.Name), readOnly || src.NFS.ReadOnly, nil
 	case src.HostPath != nil:
 		return src.HostPath.Path, readOnly, checkHostPath(src.HostPath.Path, src.HostPath.Type)
 	case src.Local != nil && isBlock(pv):
@@ -117,7 +129,44 @@ func (v *Volumes) claim(pod *core.Pod, vol *core.Volume) (string, bool, error) {
 		directory := core.HostPathDirectory
 		return src.Local.Path, readOnly, checkHostPath(src.Local.Path, &directory)
 	}
-	return "", false, errors.New("no volume plugin matched")
+	return "", false, unknown(nil, &pv.Spec.PersistentVolumeSource)
+}
+
+// usageWithin bounds the question how full a volume is.
+const usageWithin = 2 * time.Second
+
+// Fill is what a volume's CSI driver says of its fill; nil where there is none, or where it does not say.
+func (v *Volumes) Fill(pod *core.Pod, vol *core.Volume) *stats.FsStats {
+	if v.Drivers == nil || vol.CSI == nil && vol.PersistentVolumeClaim == nil && vol.Ephemeral == nil {
+		return nil
+	}
+	c := &csi.Volume{Pod: pod, Source: vol.CSI, Name: vol.Name}
+	if vol.CSI == nil {
+		pv, _, err := v.bound(pod, vol)
+		if err != nil || pv.Spec.CSI == nil {
+			return nil
+		}
+		c = v.csiVolume(pod, vol, pv)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), usageWithin)
+	defer cancel()
+	u, err := v.Drivers.Usage(ctx, c)
+	if err != nil {
+		v.Log.Debug("volume not measured", "ns", pod.Namespace, "name", pod.Name, "volume", c.Name, "err", err)
+	}
+	if u == nil {
+		return nil
+	}
+	unsigned := func(n *int64) *uint64 {
+		if n == nil || *n < 0 {
+			return nil
+		}
+		return new(uint64(*n))
+	}
+	return &stats.FsStats{
+		Time: metav1.NewTime(u.At), CapacityBytes: unsigned(u.Total), UsedBytes: unsigned(u.Used), AvailableBytes: unsigned(u.Free),
+		Inodes: unsigned(u.Inodes), InodesUsed: unsigned(u.InodesUsed), InodesFree: unsigned(u.InodesFree),
+	}
 }
 
 // bound is the volume of a claim, and the claim.

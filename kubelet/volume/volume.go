@@ -48,6 +48,8 @@ type Sources interface {
 	// Token asks for a token of the pod's service account, bound to the pod, for one audience ("" is the API server's), valid about
 	// so many seconds.
 	Token(ctx context.Context, pod *core.Pod, audience string, seconds int64) (string, error)
+	// FollowsClaims says whether a pod is told when a claim of it changes.
+	FollowsClaims() bool
 	// Resized says in the claim's status that its volume has become as large as size.
 	Resized(ctx context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error
 }
@@ -110,16 +112,23 @@ func (v *Volumes) one(ctx context.Context, pod *core.Pod, vol *core.Volume, now 
 		return v.claimed(ctx, pod, vol)
 	case vol.CSI != nil:
 		return v.publish(ctx, pod, &csi.Volume{Pod: pod, Source: vol.CSI, Name: vol.Name})
+	case vol.NFS != nil:
+		return time.Time{}, v.nfs(ctx, v.nfsDir(pod, vol.Name), vol.NFS, nil)
 	case vol.Image != nil:
 		return time.Time{}, nil // the runtime mounts it
 	}
-	return time.Time{}, errors.New("no volume plugin matched")
+	return time.Time{}, unknown(&vol.VolumeSource, nil)
 }
 
 // Counted is where a volume lies whose size is the pod's business: not a directory of the host's, nor an image.
 func (v *Volumes) Counted(pod *core.Pod, vol *core.Volume) (path string, ok bool) {
 	if vol.HostPath != nil || vol.Image != nil {
 		return "", false
+	}
+	if vol.PersistentVolumeClaim != nil || vol.Ephemeral != nil {
+		if pv, _, err := v.bound(pod, vol); err != nil || isBlock(pv) {
+			return "", false
+		}
 	}
 	path, _, err := v.Path(pod, vol)
 	return path, err == nil
@@ -140,6 +149,8 @@ func (v *Volumes) Path(pod *core.Pod, vol *core.Volume) (path string, readOnly b
 		return filepath.Join(v.memoryDir(), string(pod.UID), vol.Name), true, nil
 	case vol.PersistentVolumeClaim != nil, vol.Ephemeral != nil:
 		return v.claim(pod, vol)
+	case vol.NFS != nil:
+		return v.nfsDir(pod, vol.Name), vol.NFS.ReadOnly, nil
 	case vol.CSI != nil && v.Drivers != nil:
 		return v.Drivers.Path(&csi.Volume{Pod: pod, Source: vol.CSI, Name: vol.Name}), vol.CSI.ReadOnly != nil && *vol.CSI.ReadOnly, nil
 	}
@@ -195,11 +206,16 @@ func (v *Volumes) emptyDir(pod *core.Pod, vol *core.Volume) error {
 	switch err := os.Mkdir(dir, 0o777); {
 	case err == nil:
 	case errors.Is(err, os.ErrExist):
-		if vol.EmptyDir.Medium != core.StorageMediumMemory || isMountPoint(dir) {
+		if vol.EmptyDir.Medium != core.StorageMediumMemory && !isHuge(vol.EmptyDir.Medium) || isMountPoint(dir) {
 			return nil
 		}
 	default:
 		return err
+	}
+	if isHuge(vol.EmptyDir.Medium) {
+		if err := mountHuge(pod, vol.EmptyDir.Medium, dir); err != nil {
+			return errors.Join(err, os.Remove(dir))
+		}
 	}
 	if vol.EmptyDir.Medium == core.StorageMediumMemory {
 		opts := "mode=0777"

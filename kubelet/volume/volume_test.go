@@ -63,6 +63,8 @@ func (o *objects) Token(_ context.Context, _ *core.Pod, audience string, seconds
 	return "h." + base64.RawURLEncoding.EncodeToString([]byte(body)) + ".s", nil
 }
 
+func (o *objects) FollowsClaims() bool { return true }
+
 func (o *objects) Resized(_ context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error {
 	c := object.Clone(claim)
 	c.Status.Capacity = core.ResourceList{core.ResourceStorage: size}
@@ -324,8 +326,8 @@ func TestClaim(t *testing.T) {
 		t.Errorf("%s, %v", path, err)
 	}
 	pv.Spec.Local = nil
-	pv.Spec.NFS = &core.NFSVolumeSource{}
-	expect("no volume plugin matched")
+	pv.Spec.FC = &core.FCVolumeSource{}
+	expect("volumes of type fc are mounted by a CSI driver")
 }
 
 // TestHostileSubPaths has a container's owner prepare its volume so that a subPath would lead out of it.
@@ -444,5 +446,47 @@ func TestShare(t *testing.T) {
 	}
 	if point, shared, err := mountOf(sub); err != nil || point != dir || !shared {
 		t.Errorf("%s, %v, %v", point, shared, err)
+	}
+}
+
+func TestTypesThatNobodyMounts(t *testing.T) {
+	v, _ := setup(t)
+	for want, src := range map[string]core.VolumeSource{
+		"CSI driver ebs.csi.aws.com":    {AWSElasticBlockStore: &core.AWSElasticBlockStoreVolumeSource{}},
+		"type iscsi are mounted by":     {ISCSI: &core.ISCSIVolumeSource{}},
+		"flexVolumes are not supported": {FlexVolume: &core.FlexVolumeSource{}},
+	} {
+		_, err := v.Sync(t.Context(), podWith(core.Volume{Name: "v", VolumeSource: src}), time.Now())
+		if err == nil || !strings.Contains(err.Error(), "no volume plugin matched") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+func TestSizeOfHugePages(t *testing.T) {
+	asks := func(sizes ...string) *core.Pod {
+		p := podWith()
+		for _, s := range sizes {
+			r := core.ResourceList{core.ResourceName(core.ResourceHugePagesPrefix + s): resource.MustParse(s)}
+			p.Spec.Containers = append(p.Spec.Containers, core.Container{Resources: core.ResourceRequirements{Requests: r}})
+		}
+		return p
+	}
+	for _, c := range []struct {
+		pod    *core.Pod
+		medium core.StorageMedium
+		want   string // "" is an error
+	}{
+		{asks("2Mi"), core.StorageMediumHugePages, "2Mi"},
+		{asks("2Mi", "2Mi"), core.StorageMediumHugePages, "2Mi"},
+		{asks("2Mi", "1Gi"), core.StorageMediumHugePages, ""},
+		{asks(), core.StorageMediumHugePages, ""},
+		{asks("2Mi", "1Gi"), core.StorageMediumHugePagesPrefix + "1Gi", "1Gi"},
+		{asks(), core.StorageMediumHugePagesPrefix + "x", ""},
+	} {
+		got, err := hugePageSize(c.pod, c.medium)
+		if (err == nil) != (c.want != "") || err == nil && got.String() != c.want {
+			t.Errorf("%s: %v, %v, want %q", c.medium, got, err, c.want)
+		}
 	}
 }
