@@ -213,9 +213,6 @@ func devices(s *specs.Spec, in Input) error {
 		}
 		s.Linux.Devices = append(s.Linux.Devices, nodes...)
 	}
-	if len(in.Config.CDIDevices) > 0 {
-		return errors.New("CDI devices are not supported yet")
-	}
 	return nil
 }
 

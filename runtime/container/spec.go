@@ -11,6 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/runtime/cdi"
 	"proa.dev/runtime/cgroup"
 	"proa.dev/runtime/keeper/wire"
 	"proa.dev/runtime/sandbox"
@@ -74,6 +75,19 @@ func Spec(in Input) (*specs.Spec, wire.User, error) {
 	}
 	if err := devices(s, in); err != nil {
 		return nil, user, err
+	}
+	if names := in.Config.CDIDevices; len(names) > 0 {
+		list := make([]string, len(names))
+		for i, d := range names {
+			list[i] = d.Name
+		}
+		groups, err := cdi.Apply(s, list)
+		if err != nil {
+			return nil, user, err
+		}
+		for _, g := range groups {
+			user.Groups = append(user.Groups, uint64(g))
+		}
 	}
 	namespaces(s, in)
 	return s, user, secure(s, in)

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -74,6 +75,9 @@ func (b *Builtin) Delete(context.Context, *Container) error { return nil }
 // launch translates a specification.
 func (b *Builtin) launch(c *Container) (wire.Launch, error) {
 	s := c.Spec
+	if s.Hooks != nil {
+		return wire.Launch{}, errors.New("hooks need another OCI runtime: name one as the handler of a RuntimeClass")
+	}
 	l := wire.Launch{
 		Root: wire.Root{Lower: c.Root.Lower, Upper: c.Root.Upper, Work: c.Root.Work, Dir: c.Root.Dir, At: b.at,
 			ReadOnly: s.Root != nil && s.Root.Readonly},

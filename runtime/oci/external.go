@@ -163,6 +163,12 @@ func said(log string) string {
 			last = entry.Msg
 		}
 	}
+	// crun says it in other words than the ones that users know.
+	if name, ok := strings.CutPrefix(last, "executable file `"); ok {
+		if name, ok = strings.CutSuffix(name, "` not found in $PATH: No such file or directory"); ok {
+			return fmt.Sprintf("exec: %q: executable file not found in $PATH", name)
+		}
+	}
 	return last
 }
 
