@@ -292,7 +292,7 @@ func (n *Node) fill(ctx context.Context, o *core.Node) {
 	}
 	s.Addresses = append(s.Addresses, core.NodeAddress{Type: core.NodeHostName, Address: n.Spec.Name})
 	s.DaemonEndpoints.KubeletEndpoint.Port = n.Port
-	notReady := n.runtimeState(ctx)
+	notReady := n.runtimeState(ctx, s)
 	if down := n.Down(); down != "" && notReady != "" {
 		notReady = "[" + notReady + ", " + down + "]"
 	} else if down != "" {
@@ -313,8 +313,8 @@ func overlay(have, mine core.ResourceList) core.ResourceList {
 	return out
 }
 
-// runtimeState asks the runtime how it is; the answer is why the node is not ready, "" if it is.
-func (n *Node) runtimeState(ctx context.Context) string {
+// runtimeState asks the runtime how it is, and what it can, which goes into s; the answer is why the node is not ready, "" if it is.
+func (n *Node) runtimeState(ctx context.Context, s *core.NodeStatus) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if n.version == "" {
@@ -328,6 +328,10 @@ func (n *Node) runtimeState(ctx context.Context) string {
 	if err != nil {
 		return "container runtime is down: " + cri.Message(err)
 	}
+	s.RuntimeHandlers, s.Features = handlers(r), nil
+	if f := r.GetFeatures(); f != nil {
+		s.Features = &core.NodeFeatures{SupplementalGroupsPolicy: &f.SupplementalGroupsPolicy}
+	}
 	for _, c := range r.GetStatus().GetConditions() {
 		if !c.GetStatus() {
 			what := map[string]string{"RuntimeReady": "container runtime", "NetworkReady": "container runtime network"}[c.GetType()]
@@ -337,6 +341,16 @@ func (n *Node) runtimeState(ctx context.Context) string {
 		}
 	}
 	return ""
+}
+
+// handlers are those of RuntimeClasses, and what pods with them may ask for.
+func handlers(r *runtimeapi.StatusResponse) (out []core.NodeRuntimeHandler) {
+	for _, h := range r.GetRuntimeHandlers() {
+		out = append(out, core.NodeRuntimeHandler{Name: h.GetName(), Features: &core.NodeRuntimeHandlerFeatures{
+			RecursiveReadOnlyMounts: new(h.GetFeatures().GetRecursiveReadOnlyMounts()), UserNamespaces: new(h.GetFeatures().GetUserNamespaces()),
+		}})
+	}
+	return out
 }
 
 func (n *Node) listImages(ctx context.Context) []core.ContainerImage {
