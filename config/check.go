@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -41,6 +42,7 @@ func (c *Config) Check() error {
 	}
 	c.checkRanges(bad)
 	c.checkShutdown(bad)
+	c.checkImages(bad)
 	if len(c.Etcd.Servers) > 0 && (c.Etcd.Cert == "") != (c.Etcd.Key == "") {
 		bad("etcd", "cert and key go together")
 	}
@@ -74,6 +76,30 @@ func (c *Config) Check() error {
 		bad("log.format", "%q is not text or json", c.Log.Format)
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Config) checkImages(bad func(key, format string, args ...any)) {
+	k := &c.Kubelet
+	high, low := cmp.Or(k.ImageGCHighThresholdPercent, 85), cmp.Or(k.ImageGCLowThresholdPercent, 80)
+	if high < 0 || high > 100 || low < 0 || low > 100 {
+		bad("kubelet.imageGCHighThresholdPercent", "%d and imageGCLowThresholdPercent %d are not both 0 to 100", high, low)
+	} else if low >= high {
+		bad("kubelet.imageGCLowThresholdPercent", "%d is not less than imageGCHighThresholdPercent, %d", low, high)
+	}
+	if least, most := k.ImageMinimumGCAge, k.ImageMaximumGCAge; least < 0 || most < 0 || most != 0 && most <= least {
+		bad("kubelet.imageMaximumGCAge", "%v is neither 0 nor more than imageMinimumGCAge, %v", most, least)
+	}
+	if k.MaxParallelImagePulls < 0 {
+		bad("kubelet.maxParallelImagePulls", "%d is less than 0", k.MaxParallelImagePulls)
+	}
+	if (k.ImageCredentialProviderConfig == "") != (k.ImageCredentialProviderBinDir == "") {
+		bad("kubelet.imageCredentialProviderConfig", "it goes together with imageCredentialProviderBinDir")
+	}
+	for name, r := range c.Runtime.Registries {
+		if (r.Cert == "") != (r.Key == "") {
+			bad("runtime.registries."+name, "cert and key go together")
+		}
+	}
 }
 
 func (c *Config) checkShutdown(bad func(key, format string, args ...any)) {

@@ -180,6 +180,19 @@ type Kubelet struct {
 	TopologyManagerPolicy        string            `yaml:"topologyManagerPolicy"`
 	TopologyManagerScope         string            `yaml:"topologyManagerScope"`
 	TopologyManagerPolicyOptions map[string]string `yaml:"topologyManagerPolicyOptions"`
+	// ImageGCHighThresholdPercent of the disk used begins to remove unused images, until ImageGCLowThresholdPercent are left. Defaults 85, 80.
+	// ImageMinimumGCAge protects younger ones (default 2m); ImageMaximumGCAge removes those unused for longer whatever is free (default
+	// 0: never).
+	ImageGCHighThresholdPercent int           `yaml:"imageGCHighThresholdPercent"`
+	ImageGCLowThresholdPercent  int           `yaml:"imageGCLowThresholdPercent"`
+	ImageMinimumGCAge           time.Duration `yaml:"imageMinimumGCAge"`
+	ImageMaximumGCAge           time.Duration `yaml:"imageMaximumGCAge"`
+	// MaxParallelImagePulls bounds the images that are pulled at the same time. Default 0: no bound.
+	MaxParallelImagePulls int `yaml:"maxParallelImagePulls"`
+	// ImageCredentialProviderConfig is a CredentialProviderConfig file, and ImageCredentialProviderBinDir where its plugins are, which are
+	// asked for the credentials of images.
+	ImageCredentialProviderConfig string `yaml:"imageCredentialProviderConfig"`
+	ImageCredentialProviderBinDir string `yaml:"imageCredentialProviderBinDir"`
 	// EnableSystemLogHandler shows the node's logs at /logs/ of its API. Default true.
 	EnableSystemLogHandler *bool `yaml:"enableSystemLogHandler"`
 	// EnableSystemLogQuery lets /logs/?query= ask the journal and files by the name of a service.
@@ -216,6 +229,8 @@ type Runtime struct {
 type Registry struct {
 	Mirrors  []string `yaml:"mirrors"` // tried before the registry itself, as URLs
 	CA       string   `yaml:"ca"`      // a PEM file trusted besides the system's
+	Cert     string   `yaml:"cert"`    // a PEM file with the certificate that a registry wants of its clients
+	Key      string   `yaml:"key"`     // and its key
 	Insecure bool     `yaml:"insecure"`
 	HTTP     bool     `yaml:"http"`
 	Username string   `yaml:"username"`

@@ -58,6 +58,8 @@ type Deps struct {
 	Node    NodeConfig
 	Serve   ServeConfig
 	Log     *slog.Logger
+	// Credentials are those of plugins for image registries; nil: none.
+	Credentials pod.Credentials
 	// Resources may be nil: then nothing of the node is given to single pods. Somebody else runs it.
 	Resources Resources
 }
@@ -88,6 +90,9 @@ type NodeConfig struct {
 	StaticPods    string // directory of manifests of pods to run whatever the API says; "" is none
 	Eviction      upkeep.Eviction
 	Shutdown      upkeep.Shutdown
+	ImageGC       upkeep.ImageGC
+	// MaxPulls bounds how many images are pulled at the same time; 0: as many as are wanted.
+	MaxPulls int
 	// NoSystemLogs hides the machine's logs; SystemLogQuery lets them be asked for by the name of a service.
 	NoSystemLogs, SystemLogQuery bool
 	// SeccompUnconfined leaves containers that ask for no profile without one.
@@ -156,7 +161,7 @@ func New(d Deps) (*Kubelet, error) {
 		SeccompUnconfined: d.Node.SeccompUnconfined, Memory: k.machine.Memory,
 	}
 	k.upkeep, err = upkeep.New(upkeep.Deps{
-		Runtime: d.Runtime, Images: d.Images, Spec: k.spec, Eviction: d.Node.Eviction, Shutdown: d.Node.Shutdown, Changed: func() { k.node.Kick() },
+		Runtime: d.Runtime, Images: d.Images, Spec: k.spec, Eviction: d.Node.Eviction, Shutdown: d.Node.Shutdown, ImageGC: d.Node.ImageGC, Changed: func() { k.node.Kick() },
 		Node: func() *core.Node {
 			n, _ := client.Lookup[core.Node](d.View, object.Key{Name: d.Node.Name})
 			return n
@@ -221,6 +226,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Resources != nil {
 		deps.Resources = k.deps.Resources
 	}
+	deps.MaxPulls, deps.Credentials = k.deps.Node.MaxPulls, k.deps.Credentials
 	if k.pods, err = pod.New(deps); err != nil {
 		return err
 	}

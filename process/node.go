@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -167,6 +168,13 @@ func openImages(c *config.Config, log *slog.Logger) (*image.Store, error) {
 			}
 			host.CA = pem
 		}
+		if r.Cert != "" {
+			pair, err := tls.LoadX509KeyPair(r.Cert, r.Key)
+			if err != nil {
+				return nil, fmt.Errorf("runtime.registries.%s.cert: %w", name, err)
+			}
+			host.Cert = &pair
+		}
 		hosts[name] = host
 	}
 	return image.Open(image.Config{Root: filepath.Join(c.DataDir, "images"), Log: log, Registry: registry.Config{Hosts: hosts}})
@@ -235,9 +243,12 @@ func (n *node) buildKubelet() (err error) {
 			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
 			ClusterDomain: c.Network.Domain, MaxPods: c.Kubelet.MaxPods, Version: Kubernetes, Port: int32(port),
 			Reserved: reserved, StaticPods: c.Kubelet.StaticPods, Eviction: evictionOf(c.Kubelet),
-			Shutdown: shutdownOf(c.Kubelet), SystemLogQuery: c.Kubelet.EnableSystemLogQuery,
+			Shutdown: shutdownOf(c.Kubelet), ImageGC: imageGCOf(c.Kubelet), MaxPulls: c.Kubelet.MaxParallelImagePulls, SystemLogQuery: c.Kubelet.EnableSystemLogQuery,
 			NoSystemLogs: c.Kubelet.EnableSystemLogHandler != nil && !*c.Kubelet.EnableSystemLogHandler,
 		},
+	}
+	if deps.Credentials, err = n.credentials(); err != nil {
+		return err
 	}
 	if n.conn != nil {
 		deps.Runtime, deps.Images = foreignRuntime{n.conn, c}, n.conn.Images()

@@ -9,6 +9,7 @@ import (
 
 	"proa.dev/config"
 	"proa.dev/kubelet/evict"
+	"proa.dev/kubelet/imagegc"
 	"proa.dev/kubelet/shutdown"
 )
 
@@ -46,6 +47,11 @@ func evictionOf(c config.Kubelet) evict.Config {
 		Hard: c.EvictionHard, Soft: c.EvictionSoft, SoftGrace: c.EvictionSoftGracePeriod, MinimumReclaim: c.EvictionMinimumReclaim,
 		MaxGrace: time.Duration(c.EvictionMaxPodGracePeriod) * time.Second, Transition: c.EvictionPressureTransitionPeriod,
 	}
+}
+
+// imageGCOf is when images are removed.
+func imageGCOf(c config.Kubelet) imagegc.Policy {
+	return imagegc.Policy{High: c.ImageGCHighThresholdPercent, Low: c.ImageGCLowThresholdPercent, MinAge: c.ImageMinimumGCAge, MaxAge: c.ImageMaximumGCAge}
 }
 
 // shutdownOf is how long pods have when the machine goes down.

@@ -15,18 +15,28 @@ import (
 	"proa.dev/kubelet/cri"
 )
 
-// When to begin, when to stop, and what is too young, as Kubernetes' defaults have them.
-const (
-	High     = 85 // percent
-	Low      = 80
-	MinAge   = 2 * time.Minute
-	interval = 5 * time.Minute
-)
+// Policy says when images are removed. Zero values are Kubernetes' defaults.
+type Policy struct {
+	High   int           // percent of the disk that are used when it begins; 100: never; default 85
+	Low    int           // and when it stops; default 80
+	MinAge time.Duration // younger ones stay; default 2 minutes
+	MaxAge time.Duration // those that nobody used for so long go, however much room there is; 0: they stay
+}
+
+// Complete fills the defaults in.
+func (p Policy) Complete() Policy {
+	p.High, p.Low, p.MinAge = cmp.Or(p.High, 85), cmp.Or(p.Low, 80), cmp.Or(p.MinAge, 2*time.Minute)
+	return p
+}
+
+// interval is how often the disk is looked at.
+const interval = 5 * time.Minute
 
 // Collector removes unused images.
 type Collector struct {
 	runtime cri.Runtime
 	images  cri.Images
+	policy  Policy
 	log     *slog.Logger
 	disk    func(path string) (total, free int64, err error)
 	seen    map[string]times // by image id
@@ -36,8 +46,8 @@ type Collector struct {
 type times struct{ found, used time.Time }
 
 // New starts nothing.
-func New(rt cri.Runtime, images cri.Images, log *slog.Logger) *Collector {
-	return &Collector{runtime: rt, images: images, log: log, disk: disk, seen: map[string]times{}}
+func New(rt cri.Runtime, images cri.Images, p Policy, log *slog.Logger) *Collector {
+	return &Collector{runtime: rt, images: images, policy: p.Complete(), log: log, disk: disk, seen: map[string]times{}}
 }
 
 // Run looks every 5 minutes until ctx ends.
@@ -68,12 +78,12 @@ func (c *Collector) Collect(ctx context.Context, now time.Time) error {
 	}
 	c.note(list.GetImages(), used, now)
 	need, err := c.excess(ctx)
-	if err != nil || need <= 0 {
+	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, i := range plan(list.GetImages(), used, c.seen, need, now) {
-		c.log.Info("removing an unused image to free the disk", "image", i.GetId(), "bytes", i.GetSize())
+	for _, i := range c.policy.plan(list.GetImages(), used, c.seen, need, now) {
+		c.log.Info("removing an unused image", "image", i.GetId(), "bytes", i.GetSize())
 		_, err := c.images.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: i.GetId()}})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove image %s: %w", i.GetId(), err))
@@ -133,17 +143,18 @@ func (c *Collector) excess(ctx context.Context) (int64, error) {
 	if err != nil || total == 0 {
 		return 0, err
 	}
-	if (total-free)*100/total < High {
+	if c.policy.High >= 100 || (total-free)*100/total < int64(c.policy.High) {
 		return 0, nil
 	}
-	return total*(100-Low)/100 - free, nil
+	return total*(100-int64(c.policy.Low))/100 - free, nil
 }
 
-// plan picks images to remove: unused, not pinned, not new, the longest unused first, until need bytes are free.
-func plan(images []*runtimeapi.Image, used map[string]bool, seen map[string]times, need int64, now time.Time) []*runtimeapi.Image {
+// plan picks images to remove: unused, not pinned, not new, the longest unused first; those that are too old, and then until need bytes
+// are free.
+func (p Policy) plan(images []*runtimeapi.Image, used map[string]bool, seen map[string]times, need int64, now time.Time) []*runtimeapi.Image {
 	var can []*runtimeapi.Image
 	for _, i := range images {
-		if !inUse(i, used) && !i.GetPinned() && now.Sub(seen[i.GetId()].found) >= MinAge {
+		if !inUse(i, used) && !i.GetPinned() && now.Sub(seen[i.GetId()].found) >= p.MinAge {
 			can = append(can, i)
 		}
 	}
@@ -152,9 +163,11 @@ func plan(images []*runtimeapi.Image, used map[string]bool, seen map[string]time
 		return cmp.Or(x.used.Compare(y.used), x.found.Compare(y.found), cmp.Compare(a.GetId(), b.GetId()))
 	})
 	for n, i := range can {
-		if need -= int64(i.GetSize()); need <= 0 {
-			return can[:n+1]
+		old := p.MaxAge > 0 && now.Sub(seen[i.GetId()].used) > p.MaxAge
+		if need <= 0 && !old {
+			return can[:n]
 		}
+		need -= int64(i.GetSize())
 	}
 	return can
 }

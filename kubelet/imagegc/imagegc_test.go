@@ -23,11 +23,31 @@ func TestPlan(t *testing.T) {
 	used := map[string]bool{"b:1": true}
 	for need, want := range map[int64][]string{5: {"f"}, 15: {"f", "d"}, 1000: {"f", "d", "a"}} {
 		var got []string
-		for _, i := range plan(images, used, seen, need, now) {
+		for _, i := range (Policy{}).Complete().plan(images, used, seen, need, now) {
 			got = append(got, i.Id)
 		}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("need %d: %s", need, d)
+		}
+	}
+	// By age alone, by age and more, and what is younger than allowed.
+	for _, c := range []struct {
+		policy Policy
+		need   int64
+		want   []string
+	}{
+		{Policy{}, 0, nil},
+		{Policy{MaxAge: 15 * time.Minute}, 0, []string{"f", "d"}},
+		{Policy{MaxAge: 15 * time.Minute}, 25, []string{"f", "d", "a"}},
+		{Policy{MaxAge: 15 * time.Minute, MinAge: 55 * time.Minute}, 0, []string{"f"}},
+		{Policy{MinAge: time.Second}, 1000, []string{"f", "d", "a", "e"}},
+	} {
+		var got []string
+		for _, i := range c.policy.Complete().plan(images, used, seen, c.need, now) {
+			got = append(got, i.Id)
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%+v, need %d: %s", c.policy, c.need, d)
 		}
 	}
 }

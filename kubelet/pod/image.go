@@ -37,8 +37,17 @@ func (j *job) ensureImage(ctx context.Context, name string, policy core.PullPoli
 
 func (j *job) pull(ctx context.Context, image *runtimeapi.ImageSpec) (spec.Image, error) {
 	j.event(core.EventTypeNormal, "Pulling", "Pulling image %q", image.UserSpecifiedImage)
+	asked := time.Now()
+	if j.pulls != nil {
+		select {
+		case j.pulls <- struct{}{}:
+			defer func() { <-j.pulls }()
+		case <-ctx.Done():
+			return spec.Image{}, ctx.Err()
+		}
+	}
 	began := time.Now()
-	auths := j.credentials(image.Image)
+	auths := j.credentials(ctx, image.Image)
 	if len(auths) == 0 {
 		auths = []*runtimeapi.AuthConfig{nil}
 	}
@@ -55,14 +64,9 @@ func (j *job) pull(ctx context.Context, image *runtimeapi.ImageSpec) (spec.Image
 		}
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return spec.Image{}, ctx.Err()
-		}
-		j.event(core.EventTypeWarning, "Failed", "Failed to pull image %q: %s", image.UserSpecifiedImage, cri.Message(err))
-		j.event(core.EventTypeWarning, "Failed", "Error: ErrImagePull")
-		return spec.Image{}, &startError{status.Reason{Reason: "ErrImagePull", Message: cri.Message(err)}, image.UserSpecifiedImage}
+		return spec.Image{}, j.pullFailed(ctx, image, err)
 	}
-	took := time.Since(began).Truncate(time.Millisecond)
+	took, waited := time.Since(began).Truncate(time.Millisecond), time.Since(asked).Truncate(time.Millisecond)
 	have, err := j.imageStatus(ctx, image)
 	if err != nil || have == nil { // the runtime knows it under the reference that it gave
 		have, err = j.imageStatus(ctx, &runtimeapi.ImageSpec{Image: pulled.GetImageRef()})
@@ -74,8 +78,18 @@ func (j *job) pull(ctx context.Context, image *runtimeapi.ImageSpec) (spec.Image
 		return spec.Image{Ref: pulled.GetImageRef()}, nil
 	}
 	j.event(core.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
-		image.UserSpecifiedImage, took, took, have.GetSize())
+		image.UserSpecifiedImage, took, waited, have.GetSize())
 	return describe(have), nil
+}
+
+// pullFailed tells why an image did not come. A pull that is not wanted any more is no failure.
+func (j *job) pullFailed(ctx context.Context, image *runtimeapi.ImageSpec, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	j.event(core.EventTypeWarning, "Failed", "Failed to pull image %q: %s", image.UserSpecifiedImage, cri.Message(err))
+	j.event(core.EventTypeWarning, "Failed", "Error: ErrImagePull")
+	return &startError{status.Reason{Reason: "ErrImagePull", Message: cri.Message(err)}, image.UserSpecifiedImage}
 }
 
 // volumeImages makes the images present that the container mounts, by their reference.
@@ -128,9 +142,12 @@ func withTag(image string) string {
 	return image + ":latest"
 }
 
-// credentials are those of the pod's pull secrets that fit the image's registry, the closest match first.
-func (j *job) credentials(image string) []*runtimeapi.AuthConfig {
+// credentials are those of the pod's pull secrets that fit the image's registry, the closest match first, then those of plugins.
+func (j *job) credentials(ctx context.Context, image string) []*runtimeapi.AuthConfig {
 	var out []*runtimeapi.AuthConfig
+	add := func(e dockerauth.Entry) {
+		out = append(out, &runtimeapi.AuthConfig{Username: e.Username, Password: e.Password, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken})
+	}
 	for _, ref := range j.pod.Spec.ImagePullSecrets {
 		s, err := j.Sources.Secret(j.pod.Namespace, ref.Name)
 		if err != nil {
@@ -144,7 +161,12 @@ func (j *job) credentials(image string) []*runtimeapi.AuthConfig {
 			continue
 		}
 		if e, ok := dockerauth.Best(auths, image); ok {
-			out = append(out, &runtimeapi.AuthConfig{Username: e.Username, Password: e.Password, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken})
+			add(e)
+		}
+	}
+	if j.Credentials != nil {
+		for _, e := range j.Credentials.For(ctx, image, j.pod) {
+			add(e)
 		}
 	}
 	return out

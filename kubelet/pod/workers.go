@@ -17,6 +17,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/client"
+	"proa.dev/kit/dockerauth"
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/csi"
 	"proa.dev/kubelet/observe"
@@ -34,6 +35,12 @@ type Recorder interface {
 	Field(o object.Object, fieldPath, eventtype, reason, format string, args ...any)
 }
 
+// Credentials finds what image registries want to know.
+type Credentials interface {
+	// For are the credentials for an image, the best match first. pod is who wants it.
+	For(ctx context.Context, image string, pod *core.Pod) []dockerauth.Entry
+}
+
 // Deps are what the workers share.
 type Deps struct {
 	Node        *spec.Node
@@ -48,6 +55,8 @@ type Deps struct {
 	Events      Recorder
 	LogLinks    string // "/var/log/containers"; "" is none
 	MaxPods     int
+	MaxPulls    int         // pulls of images at the same time; 0: any number
+	Credentials Credentials // nil: only what pods bring
 	// Allocatable is what the node has for pods now.
 	Allocatable func() core.ResourceList
 	// Refuse says why the node takes no such pod now; nil: it does.
@@ -59,6 +68,7 @@ type Deps struct {
 	fit   func(*worker, *core.Pod) *status.Reason
 	freed func()
 	users *userns.Users // of pods that have their own
+	pulls chan struct{} // one element for each pull under way; nil: they are not counted
 
 	Log *slog.Logger
 }
@@ -105,6 +115,9 @@ func New(d Deps) (*Workers, error) {
 	d.Index = &Index{}
 	d.users = userns.New(filepath.Join(d.Node.Root, "pods"))
 	d.Node.Users = d.users.Of
+	if d.MaxPulls > 0 {
+		d.pulls = make(chan struct{}, d.MaxPulls)
+	}
 	ws := &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}, complete: make(chan struct{})}
 	d.fit, d.freed = ws.fit, func() {
 		ws.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"proa.dev/kubelet/evict"
-	"proa.dev/kubelet/imagegc"
 	"proa.dev/kubelet/logs"
 )
 
@@ -16,8 +15,10 @@ func (u *Upkeep) Settings() map[string]any {
 	if len(hard) == 0 {
 		hard = evict.DefaultHard()
 	}
+	images := u.ImageGC.Complete()
 	out := map[string]any{
-		"imageGCHighThresholdPercent": imagegc.High, "imageGCLowThresholdPercent": imagegc.Low, "imageMinimumGCAge": imagegc.MinAge.String(),
+		"imageGCHighThresholdPercent": images.High, "imageGCLowThresholdPercent": images.Low, "imageMinimumGCAge": images.MinAge.String(),
+		"imageMaximumGCAge":   images.MaxAge.String(),
 		"containerLogMaxSize": fmt.Sprintf("%dMi", logs.MaxSize>>20), "containerLogMaxFiles": logs.MaxFiles,
 		"evictionHard": hard, "evictionPressureTransitionPeriod": cmp.Or(u.Eviction.Transition, 5*time.Minute).String(),
 		"evictionMaxPodGracePeriod": int(u.Eviction.MaxGrace / time.Second),

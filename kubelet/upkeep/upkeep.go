@@ -22,10 +22,11 @@ import (
 	"proa.dev/kubelet/status"
 )
 
-// Eviction is how evictions are configured, Shutdown how long pods have when the machine goes down.
+// Eviction is how evictions are configured, Shutdown how long pods have when the machine goes down, ImageGC when images go.
 type (
 	Eviction = evict.Config
 	Shutdown = shutdown.Config
+	ImageGC  = imagegc.Policy
 )
 
 // Deps are what an Upkeep needs.
@@ -35,6 +36,7 @@ type Deps struct {
 	Spec     *spec.Node
 	Eviction Eviction
 	Shutdown Shutdown
+	ImageGC  ImageGC
 	Node     func() *core.Node // this node's object; nil before it is registered
 	Changed  func()            // the node's conditions are others now
 	Volume   func(pod *core.Pod, v *core.Volume) (path string, ok bool)
@@ -57,7 +59,7 @@ type Upkeep struct {
 
 // New fails for a configuration that can not be.
 func New(d Deps) (*Upkeep, error) {
-	u := &Upkeep{Deps: d, images: imagegc.New(d.Runtime, d.Images, d.Log)}
+	u := &Upkeep{Deps: d, images: imagegc.New(d.Runtime, d.Images, d.ImageGC, d.Log)}
 	var err error
 	u.evict, err = evict.New(evict.Deps{
 		Config: d.Eviction, Machine: evict.Machine{Root: d.Spec.Root, Images: func() string { return u.disk }}, Node: d.Node,

@@ -33,11 +33,12 @@ type Config struct {
 
 // Host is what is special about one registry.
 type Host struct {
-	Mirrors    []string // base URLs asked first: "https://mirror.lan:5000", or with a path before "/v2"
-	PlainHTTP  bool     // http instead of https
-	SkipVerify bool     // any certificate will do
-	CA         []byte   // PEM certificates trusted besides the system's
-	Auth       *Auth    // used when a pull brings no credentials
+	Mirrors    []string         // base URLs asked first: "https://mirror.lan:5000", or with a path before "/v2"
+	PlainHTTP  bool             // http instead of https
+	SkipVerify bool             // any certificate will do
+	CA         []byte           // PEM certificates trusted besides the system's
+	Cert       *tls.Certificate // shown to a registry that asks for one
+	Auth       *Auth            // used when a pull brings no credentials
 }
 
 // Auth is credentials for one registry, as pull secrets and CRI have them. Which fields are set decides.
@@ -169,6 +170,9 @@ func (c *Client) client(name string) *http.Client {
 		}
 		pool.AppendCertsFromPEM(h.CA)
 		conf.RootCAs = pool
+	}
+	if h.Cert != nil {
+		conf.Certificates = []tls.Certificate{*h.Cert}
 	}
 	dialer := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	hc := &http.Client{Transport: &http.Transport{
