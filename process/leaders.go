@@ -15,6 +15,7 @@ import (
 	"proa.dev/control/csr"
 	"proa.dev/control/daemonset"
 	"proa.dev/control/deployment"
+	"proa.dev/control/devicetaint"
 	"proa.dev/control/disruption"
 	"proa.dev/control/endpointslice"
 	"proa.dev/control/ephemeral"
@@ -61,6 +62,7 @@ func (s *server) controllers() []struct {
 		{"cronjob", func(d control.Deps) (runner, error) { return cronjob.New(d) }},
 		{"volumebind", func(d control.Deps) (runner, error) { return volumebind.New(d) }},
 		{"claim", func(d control.Deps) (runner, error) { return claim.New(d) }},
+		{"devicetaint", func(d control.Deps) (runner, error) { return devicetaint.New(d) }},
 		{"attach", func(d control.Deps) (runner, error) { return attach.New(d) }},
 		{"localvolume", func(d control.Deps) (runner, error) { return localvolume.New(d) }},
 		{"ephemeral", func(d control.Deps) (runner, error) { return ephemeral.New(d) }},
@@ -139,6 +141,8 @@ func sourceOf(controller string) string {
 	switch controller {
 	case "volumebind":
 		return "persistentvolume-controller"
+	case "devicetaint":
+		return "device-taint-eviction"
 	case "claim":
 		return "resource_claim"
 	case "attach":

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	core "k8s.io/api/core/v1"
+	devices "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/resource"
 	schedule "k8s.io/component-helpers/scheduling/corev1"
@@ -78,6 +79,9 @@ func overbooked(pod *core.Pod, others []*core.Pod, node *core.Node) string {
 
 // extended says whether a resource is none of Kubernetes' own.
 func extended(name core.ResourceName) bool {
+	if strings.HasPrefix(string(name), devices.ResourceDeviceClassPrefix) { // claimed by the scheduler
+		return true
+	}
 	return strings.Contains(string(name), "/") && !strings.Contains(string(name), "kubernetes.io/") && !strings.HasPrefix(string(name), "requests.")
 }
 

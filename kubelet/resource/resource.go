@@ -297,7 +297,7 @@ func (m *Manager) Keep(live func(types.UID) bool) {
 	m.devices.Keep(live)
 	m.cpus.Keep(live)
 	m.memory.Keep(live)
-	m.repin()
+	m.tasks.Go(m.repin) // whoever calls may hold what Repin needs
 	stale := m.claims.Stale(live)
 	m.mu.Lock()
 	life := m.life

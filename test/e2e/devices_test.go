@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -193,4 +194,50 @@ spec: {driver: gpu.example.com, nodeName: box, pool: {name: box, generation: 1, 
 	c.eventually(20*time.Second, "the first claim is gone", func() bool {
 		return !strings.Contains(c.kubectl("get", "resourceclaims", "-o", "name"), claim)
 	})
+}
+
+// TestExclusiveCPUs has a CPU for one container alone, from which the others are moved away, and back.
+func TestExclusiveCPUs(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Fatal("one CPU is reserved and one is given away: the machine needs two")
+	}
+	c := newCluster(t, "  cpuManagerPolicy: static\n  reservedSystemCPUs: \"0\"\n")
+	c.up()
+	pod := func(name, resources string) string {
+		return `{apiVersion: v1, kind: Pod, metadata: {name: ` + name + `}, spec: {terminationGracePeriodSeconds: 1, containers: [
+			{name: web, image: docker.io/proa/shop-web:v1, env: [{name: STORE_PASSWORD, value: x}], resources: ` + resources + `}]}}`
+	}
+	on := func(name string) string {
+		pid := c.containerProcess(c.kubectl("get", "pod", name, "-o", "jsonpath={.metadata.uid}"))
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(b), "Cpus_allowed_list:")
+		list, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+		return list
+	}
+	all := fmt.Sprintf("0-%d", runtime.NumCPU()-1)
+	c.apply(pod("shares", "{}"))
+	c.kubectl("wait", "pod/shares", "--for=condition=Ready", "--timeout=60s")
+	if got := on("shares"); got != all {
+		t.Errorf("at first the pod that shares is on %s, want %s", got, all)
+	}
+	c.apply(pod("own", "{limits: {cpu: 1, memory: 100Mi}}"))
+	c.kubectl("wait", "pod/own", "--for=condition=Ready", "--timeout=60s")
+	own := on("own")
+	if own == "0" || strings.ContainsAny(own, "-,") {
+		t.Errorf("the container that asks for a CPU is on %s", own)
+	}
+	c.eventually(10*time.Second, "the other is moved away", func() bool { return on("shares") != all })
+	if got := on("shares"); strings.Contains(","+got+",", ","+own+",") {
+		t.Errorf("it is on %s, the other one on %s", own, got)
+	}
+	c.killDaemon()
+	c.proa("up")
+	if got := on("own"); got != own {
+		t.Errorf("after a restart of the daemon it is on %s, before on %s", got, own)
+	}
+	c.kubectl("delete", "pod", "own", "--timeout=60s")
+	c.eventually(10*time.Second, "the CPU is shared again", func() bool { return on("shares") == all })
 }

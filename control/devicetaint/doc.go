@@ -1,0 +1,5 @@
+// Package devicetaint deletes pods whose devices have a taint with the effect NoExecute that their claims do not tolerate, or not for that long
+// (KEP-5055). Taints stand in ResourceSlices; what is tolerated, in the allocation of each device.
+//
+// A pod without claims costs nothing here. It imports control. Read controller.go.
+package devicetaint
