@@ -31,7 +31,7 @@ func TestCallsAreCounted(t *testing.T) {
 	}
 	var p prom.Page
 	k.Page(&p)
-	text := string(p.Bytes())
+	text := p.String()
 	for _, line := range []string{
 		`kubelet_runtime_operations_total{operation_type="version"} 3`, `kubelet_runtime_operations_total{operation_type="list_images"} 1`,
 		`kubelet_runtime_operations_errors_total{operation_type="container_status"} 1`, `kubelet_runtime_operations_duration_seconds_count{operation_type="version"} 3`,

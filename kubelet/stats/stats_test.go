@@ -16,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"proa.dev/kubelet/cri"
 	"proa.dev/kit/prom"
+	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/spec"
 )

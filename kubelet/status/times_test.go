@@ -40,7 +40,7 @@ func TestTimes(t *testing.T) {
 		time.Sleep(time.Second)
 		var p prom.Page
 		w.Page(&p)
-		text := string(p.Bytes())
+		text := p.String()
 		for _, line := range []string{
 			`kubelet_pod_start_duration_seconds_bucket{le="1"} 0`, `kubelet_pod_start_duration_seconds_bucket{le="2"} 1`, "kubelet_pod_start_duration_seconds_sum 1.5",
 			"kubelet_pod_start_duration_seconds_count 1", "kubelet_pod_start_total_duration_seconds_sum 2.5", `kubelet_pod_status_sync_duration_seconds_bucket{le="0.01"} 6`,
