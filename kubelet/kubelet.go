@@ -150,7 +150,9 @@ func New(d Deps) (*Kubelet, error) {
 	if err := os.MkdirAll(d.Node.Root, 0o755); err != nil {
 		return nil, fmt.Errorf("kubelet: %w", err)
 	}
-	k := &Kubelet{deps: d, events: recorder(d.Events)}
+	k := &Kubelet{events: recorder(d.Events)}
+	d.Runtime, d.Images = k.calls.Runtime(d.Runtime), k.calls.Images(d.Images)
+	k.deps = d
 	var err error
 	if k.machine, err = node.Look(d.Node.Root, d.Node.MaxPods); err != nil {
 		return nil, fmt.Errorf("kubelet: %w", err)

@@ -31,6 +31,7 @@ func TestKubectl(t *testing.T) {
 	t.Run("port-forward", c.forwards)
 	t.Run("explain", c.explains)
 	t.Run("top", c.tops)
+	t.Run("pages of the node", c.nodePages)
 }
 
 // tops looks at what is used, which nobody has asked for before: nodes, pods and the containers of one pod.
@@ -39,6 +40,30 @@ func (c *cluster) tops(t *testing.T) {
 		out, err := c.Command("kubectl", append([]string{"top"}, strings.Fields(words)...)...).CombinedOutput()
 		if !regexp.MustCompile(`(?m)\b`+want+`.*\s\d+m\s.*\b\d+Mi\b`).Match(out) || err != nil {
 			t.Errorf("kubectl top %s: %v\n%s", words, err, out)
+		}
+	}
+}
+
+// nodePages reads what a node says of itself.
+func (c *cluster) nodePages(t *testing.T) {
+	for page, words := range map[string][]string{
+		"metrics": {"kubelet_running_pods ", `kubelet_node_name{node="box"} 1`, `kubelet_runtime_operations_total{operation_type="run_podsandbox"} `, "kubelet_pod_start_duration_seconds_count ",
+			`kubelet_http_requests_total{long_running="true",method="POST",path="exec"`, "kubelet_graceful_shutdown_start_time_seconds 0", "process_resident_memory_bytes "},
+		"metrics/cadvisor": {`container_cpu_usage_seconds_total{container="web"`, `container_spec_memory_limit_bytes{container="web"`, "container_last_seen{"},
+		"configz":          {`"kind":"KubeletConfiguration"`, `"maxPods":110`, `"evictionHard":{`, `"clusterDomain":"cluster.local"`, `"enableSystemLogHandler":true`},
+		"healthz?verbose":  {"[+]ping ok", "[+]syncloop ok", "healthz check passed"},
+		"logs/":            {"<pre>"},
+		"debug/pprof/":     {"goroutine"},
+	} {
+		c.says(t, []string{"get", "--raw", "/api/v1/nodes/box/proxy/" + page}, words...)
+	}
+	out, err := c.Command("kubectl", "get", "--raw", "/api/v1/nodes/box/proxy/metrics").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(out), "\n") {
+		if line != "" && line[0] != '#' && !regexp.MustCompile(`^[a-z_]+(\{[^}]*\})? [0-9.e+-]+$`).MatchString(line) {
+			t.Errorf("no line of metrics: %q", line)
 		}
 	}
 }
