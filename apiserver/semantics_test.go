@@ -717,3 +717,18 @@ func TestIdentity(t *testing.T) {
 		t.Errorf("bob as eve: %d %s", code, text)
 	}
 }
+
+// Of several objects that cannot be deleted, the first one is told of.
+func TestDeleteCollectionFailsInOrder(t *testing.T) {
+	s := apitest.Start(t)
+	for i := range 20 {
+		mustCall(t, s, 201, "POST", cms, "", newConfigMap(fmt.Sprintf("m%02d", i), ""), nil)
+	}
+	for range 5 {
+		var st metav1.Status
+		mustCall(t, s, 409, "DELETE", cms, "", `{"kind":"DeleteOptions","apiVersion":"v1","preconditions":{"uid":"another"}}`, &st)
+		if !strings.Contains(st.Message, `"m00"`) {
+			t.Errorf("got %s", st.Message)
+		}
+	}
+}

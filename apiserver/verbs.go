@@ -206,6 +206,7 @@ func (s *Server) do(ctx context.Context, r *http.Request, q *request) (code int,
 		var opt metav1.ListOptions
 		if opt, err = listOptions(q.query); err == nil {
 			l, err = s.rest.List(ctx, q.served, q.about(), opt)
+			err = q.served.Uncached(err)
 		}
 	case "create":
 		a, err = s.create(ctx, r, q)

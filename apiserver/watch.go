@@ -43,7 +43,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q *request) {
 		return
 	}
 	rw, err := s.rest.Watch(r.Context(), q.served, q.about(), opt)
-	if err != nil {
+	if err = q.served.Uncached(err); err != nil {
 		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 			s.expired(w, r, q, err)
 			return

@@ -314,8 +314,14 @@ func TestConversionWebhook(t *testing.T) {
 	if n := len(l["items"].([]any)); n != 2 || calls != 1 {
 		t.Errorf("%d objects by %d calls, want 2 by 1", n, calls)
 	}
+	w.want(201, `"via":"hook"`, "POST", at+"?dryRun=All", js, gadget("c", `{"size":3}`)) // as it would come back from the store
 	refuse = true
-	w.want(500, "conversion webhook for example.com/v1, Kind=Gadget failed: no way", "GET", v2+"/a", js, "")
+	const failed = "conversion webhook for example.com/v1, Kind=Gadget failed: no way"
+	w.want(500, failed, "GET", v2+"/a", js, "")
+	w.want(500, failed, "POST", at+"?dryRun=All", js, gadget("c", `{"size":3}`))
+	for _, path := range []string{v2, v2 + "?watch=1"} {
+		w.want(429, "storage is (re)initializing: failed to list example.com/v2, Kind=Gadget: "+failed, "GET", path, js, "")
+	}
 }
 
 // TestEndsWatchesOfWhatIsGone checks that a watch ends with the definition.

@@ -225,9 +225,9 @@ func TestFieldsThatCannotBeConverted(t *testing.T) {
 	if got := next(); !strings.HasPrefix(got, "end") {
 		t.Errorf("the watch goes on: %q", got)
 	}
-	w.want(500, failure, "GET", hostsV2+"?fieldSelector=host%3Dh1", js, "")
-	w.want(500, failure, "GET", hostsV2+"?fieldSelector=host%3Dh1&watch=1", js, "")
-	w.want(500, failure, "GET", hostsV2+"?fieldSelector=metadata.name%3Da,host%3Dh1", js, "")
+	w.want(429, failure, "GET", hostsV2+"?fieldSelector=host%3Dh1", js, "")
+	w.want(429, failure, "GET", hostsV2+"?fieldSelector=host%3Dh1&watch=1", js, "")
+	w.want(429, failure, "GET", hostsV2+"?fieldSelector=metadata.name%3Da,host%3Dh1", js, "")
 	w.want(200, `"items":[]`, "GET", hostsV2+"?fieldSelector=metadata.name%3Db,host%3Dh1", js, "")
 }
 

@@ -209,7 +209,8 @@ func (a *API) changeOnce(ctx context.Context, s *Served, c change, old *cache.It
 		return Answer{Item: old}, nil
 	}
 	if r.DryRun {
-		return Answer{Item: cache.Loose(s.Kind, o)}, nil
+		it, err := s.dryItem(ctx, o)
+		return Answer{Item: it}, err
 	}
 	it, err := a.write(ctx, s, old.Key, o, old.Rev)
 	return Answer{Item: it}, err

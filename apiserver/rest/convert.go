@@ -3,6 +3,8 @@ package rest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -126,6 +128,32 @@ func (s *Served) pageItems(ctx context.Context, sel *cache.Selection, kvs []stor
 		err = s.keep(ctx, out)
 	}
 	return out, err
+}
+
+// dryItem is what write would answer, if it did.
+func (s *Served) dryItem(ctx context.Context, o object.Object) (*cache.Item, error) {
+	c := s.Kind.Custom
+	if c == nil || c.Stored == s.Kind {
+		return cache.Loose(s.Kind, o), nil
+	}
+	out, err := c.Stored.Custom.Convert(ctx, []object.Object{o})
+	if err == nil {
+		out, err = c.Convert(ctx, out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cache.Loose(s.Kind, out[0]), nil
+}
+
+// Uncached is what Kubernetes says, whose cache of each version does not begin as long as an object cannot be converted, where err has
+// come of that.
+func (s *Served) Uncached(err error) error {
+	status := apierrors.APIStatus(nil)
+	if err == nil || s.Kind.Custom == nil || !errors.As(err, &status) || status.Status().Code != http.StatusInternalServerError || status.Status().Reason != "" {
+		return err
+	}
+	return apierrors.NewTooManyRequests(fmt.Sprintf("storage is (re)initializing: failed to list %v: %v", s.GVK(), err), 1)
 }
 
 // write stores o, in the version that s works with, and returns it in that version.

@@ -138,7 +138,7 @@ func (a *API) create(ctx context.Context, s *Served, o object.Object, opt metav1
 		if _, ok := s.Shelf.Get(r.Key); ok {
 			return nil, taken(s, r.Key)
 		}
-		return cache.Loose(s.Kind, o), nil
+		return s.dryItem(ctx, o)
 	}
 	it, err := a.write(ctx, s, r.Key, o, store.Absent)
 	if _, lost := cache.ErrConflict(err); lost {

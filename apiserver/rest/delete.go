@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -281,20 +282,29 @@ func (a *API) DeleteCollection(ctx context.Context, s *Served, t client.Target, 
 	if err != nil {
 		return nil, err
 	}
-	// Side by side: a write waits for the disk, and the disk takes many at once.
-	g, gctx := errgroup.WithContext(ctx)
+	// Side by side: a write waits for the disk, and the disk takes many at once. The first one that fails, in their order, is told of.
+	var g errgroup.Group
 	g.SetLimit(deletesAtOnce)
-	for _, it := range l.Items {
+	errs := make([]error, len(l.Items))
+	var failed atomic.Bool
+	for i, it := range l.Items {
+		if failed.Load() {
+			break
+		}
 		g.Go(func() error {
-			_, err := a.delete(gctx, s, client.Target{Resource: t.Resource, Key: it.Key}, opt, a.admitCollected)
-			if apierrors.IsNotFound(err) {
-				return nil // somebody was faster
+			_, err := a.delete(ctx, s, client.Target{Resource: t.Resource, Key: it.Key}, opt, a.admitCollected)
+			if err != nil && !apierrors.IsNotFound(err) { // else somebody was faster
+				errs[i] = err
+				failed.Store(true)
 			}
-			return err
+			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
+	_ = g.Wait() // it has none
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
 	}
 	return l, nil
 }

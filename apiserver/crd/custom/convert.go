@@ -122,7 +122,7 @@ func (f *family) callWebhook(ctx context.Context, list []*unstructured.Unstructu
 	out := make([]*unstructured.Unstructured, len(list))
 	for i, raw := range made {
 		if out[i], err = accept(list[i], raw.Raw, to); err != nil {
-			return nil, fmt.Errorf("conversion webhook for %v returned invalid object at index %d: %w", kind, i, err)
+			return nil, err
 		}
 	}
 	return out, nil
@@ -145,25 +145,40 @@ func checkAnswer(asked, got *apiextensions.ConversionReview) error {
 	return nil
 }
 
-// accept is a converted object, if it is still the same one.
+// accept is a converted object, if it is still the same one. Errors say what Kubernetes says, which converts one object at a time.
 func accept(was *unstructured.Unstructured, raw []byte, to string) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	if err := u.UnmarshalJSON(raw); err != nil {
 		return nil, err
 	}
+	returned := func(what string, err error) error {
+		return fmt.Errorf("conversion webhook for %v returned invalid %s: %w", was.GroupVersionKind(), what, err)
+	}
 	switch {
 	case u.GetAPIVersion() != to:
-		return nil, fmt.Errorf("invalid groupVersion (expected %v, received %v)", to, u.GetAPIVersion())
+		return nil, returned("object at index 0", fmt.Errorf("invalid groupVersion (expected %v, received %v)", to, u.GetAPIVersion()))
 	case u.GetKind() != was.GetKind():
-		return nil, fmt.Errorf("invalid kind (expected %v, received %v)", was.GetKind(), u.GetKind())
-	case u.GetName() != was.GetName():
-		return nil, fmt.Errorf("must have the same name: %v != %v", was.GetName(), u.GetName())
-	case u.GetNamespace() != was.GetNamespace():
-		return nil, fmt.Errorf("must have the same namespace: %v != %v", was.GetNamespace(), u.GetNamespace())
-	case u.GetUID() != was.GetUID():
-		return nil, fmt.Errorf("must have the same UID: %v != %v", was.GetUID(), u.GetUID())
+		return nil, returned("object at index 0", fmt.Errorf("invalid kind (expected %v, received %v)", was.GetKind(), u.GetKind()))
 	}
-	return u, restoreMeta(was, u)
+	if err := sameObject(was, u); err != nil {
+		return nil, returned("object", err)
+	}
+	if err := restoreMeta(was, u); err != nil {
+		return nil, returned("metadata", err)
+	}
+	return u, nil
+}
+
+func sameObject(was, u *unstructured.Unstructured) error {
+	switch {
+	case u.GetName() != was.GetName():
+		return fmt.Errorf("must have the same name: %v != %v", was.GetName(), u.GetName())
+	case u.GetNamespace() != was.GetNamespace():
+		return fmt.Errorf("must have the same namespace: %v != %v", was.GetNamespace(), u.GetNamespace())
+	case u.GetUID() != was.GetUID():
+		return fmt.Errorf("must have the same UID: %v != %v", was.GetUID(), u.GetUID())
+	}
+	return nil
 }
 
 // restoreMeta gives u the metadata of the object that it was made of, but for labels and annotations, which a webhook may change.
