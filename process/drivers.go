@@ -28,6 +28,7 @@ func newLocalVolumes(d nodeDeps, kubelet localvolume.Registrar) (*localvolume.Dr
 		return nil, nil
 	}
 	return localvolume.New(localvolume.Deps{
-		Node: d.config.Node, Dir: filepath.Join(d.config.DataDir, "volumes"), Client: d.client, View: d.view, Kubelet: kubelet, Log: d.log,
+		Node: d.config.Node, Dir: filepath.Join(d.config.DataDir, "volumes"), Socket: filepath.Join(d.config.RunDir, "local-volumes.sock"),
+		Client: d.client, View: d.view, Kubelet: kubelet, Log: d.log,
 	})
 }

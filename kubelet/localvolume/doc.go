@@ -1,5 +1,5 @@
 // Package localvolume is the built-in CSI driver local.proa.dev: volumes that are directories on a node's own disk. Like any driver it
-// speaks CSI on a socket, <its directory>/csi.sock, and registers with the kubelet, but it lives in the same process.
+// speaks CSI on a socket, <run directory>/local-volumes.sock, and registers with the kubelet, but it lives in the same process.
 //
 //	<data directory>/volumes/pvc-123/         the files: what is bound into pods
 //	<data directory>/volumes/pvc-123.json     {"bytes":1073741824,"project":1048577}

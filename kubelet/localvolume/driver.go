@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	csi "github.com/container-storage-interface/spec/lib/go/csi"
@@ -32,6 +31,7 @@ type Registrar interface {
 type Deps struct {
 	Node    string // its name
 	Dir     string // of all volumes
+	Socket  string // where the driver is served
 	Client  client.Client
 	View    client.View
 	Kubelet Registrar
@@ -79,22 +79,20 @@ func (d *Driver) Run(ctx context.Context) error {
 	})
 }
 
-func (d *Driver) socket() string { return filepath.Join(d.Dir, "csi.sock") }
-
 func (d *Driver) listen() (net.Listener, error) {
-	if err := os.Remove(d.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(d.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", d.socket())
+	l, err := net.Listen("unix", d.Socket)
 	if err != nil {
 		return nil, fmt.Errorf("socket of local volumes: %w", err)
 	}
-	return l, os.Chmod(d.socket(), 0o600)
+	return l, os.Chmod(d.Socket, 0o600)
 }
 
 // register tries until the API takes the node's objects.
 func (d *Driver) register(ctx context.Context) error {
-	info := plugin.Info{Type: plugin.CSI, Name: Name, Endpoint: d.socket(), Versions: []string{"1.12.0"}}
+	info := plugin.Info{Type: plugin.CSI, Name: Name, Endpoint: d.Socket, Versions: []string{"1.12.0"}}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := d.Kubelet.Register(ctx, info)
 		if err == nil {

@@ -39,7 +39,7 @@ func newDriver(t *testing.T, dir string) *Driver {
 	if _, err := client.Create(t.Context(), api.Client(), &core.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}); err != nil {
 		t.Fatal(err)
 	}
-	d, err := New(Deps{Node: "n1", Dir: dir, Client: api.Client(), View: api.View(), Kubelet: kubelet{make(chan plugin.Info, 1)}, Log: slog.New(slog.DiscardHandler)})
+	d, err := New(Deps{Node: "n1", Dir: dir, Socket: filepath.Join(t.TempDir(), "csi.sock"), Client: api.Client(), View: api.View(), Kubelet: kubelet{make(chan plugin.Info, 1)}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestServesItsSocket(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
 	info := <-d.Kubelet.(kubelet).info
-	if info.Name != Name || info.Endpoint != filepath.Join(d.Dir, "csi.sock") {
+	if info.Name != Name || info.Endpoint != d.Socket {
 		t.Errorf("registered as %+v", info)
 	}
 	cancel()

@@ -63,7 +63,7 @@ func (s *store) path(id string) string { return filepath.Join(s.dir, id) }
 
 // valid says whether an id is one that this driver may have given.
 func valid(id string) bool {
-	return id != "" && len(id) <= 200 && !strings.ContainsAny(id, "/\x00") && !strings.HasPrefix(id, ".") && !strings.HasSuffix(id, ".json") && id != "csi.sock"
+	return id != "" && len(id) <= 200 && !strings.ContainsAny(id, "/\x00") && !strings.HasPrefix(id, ".") && !strings.HasSuffix(id, ".json")
 }
 
 func (s *store) find(id string) (*record, error) {
