@@ -20,7 +20,7 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "bin", "folder with proa, kubectl and images")
 	flag.StringVar(&b.out, "o", "bin/bench", "where to write, without .md and .json")
 	flag.IntVar(&b.runs, "runs", 5, "cold starts to take the median of")
-	only := flag.String("only", "start,pods,idle,load,wide,watch,stored,custom,nodes", "what to measure")
+	only := flag.String("only", "start,pods,node,idle,load,wide,watch,stored,custom,nodes", "what to measure")
 	hollowNodes := flag.Bool("simulate", false, "play simulated nodes for a running cluster (the benchmark starts itself so)")
 	flag.Parse()
 	if *hollowNodes {
@@ -64,6 +64,8 @@ func (b *bench) run(ctx context.Context, parts []string) error {
 			err = b.coldStarts(ctx)
 		case "pods":
 			err = b.with(ctx, "", b.pods)
+		case "node":
+			err = b.with(ctx, "", b.nodeRows)
 		case "idle":
 			err = b.with(ctx, "", b.idle)
 		case "load":
