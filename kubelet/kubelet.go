@@ -62,6 +62,8 @@ type Deps struct {
 	Credentials pod.Credentials
 	// Resources may be nil: then nothing of the node is given to single pods. Somebody else runs it.
 	Resources Resources
+	// Groups writes the cgroups above those of pods; nil: they stay as they are.
+	Groups upkeep.Groups
 }
 
 // ServeConfig is the node's API. Without a Listener it is not served.
@@ -170,6 +172,7 @@ func New(d Deps) (*Kubelet, error) {
 		},
 		Volume: func(p *core.Pod, v *core.Volume) (string, bool) { return k.volumes.Counted(p, v) }, Events: k.events, Log: d.Log,
 		Fill: func(p *core.Pod, v *core.Volume) *statsapi.FsStats { return k.volumes.Fill(p, v) },
+		Groups: d.Groups, Capacity: k.machine.Capacity(), Reserved: d.Node.Reserved,
 	})
 	if err != nil {
 		return nil, err
@@ -223,7 +226,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 		Node: k.spec, View: k.deps.View, Runtime: k.deps.Runtime, Images: k.deps.Images, RuntimeName: v.GetRuntimeName(),
 		Sources: k.objects, Volumes: k.volumes, Probes: k.probes, Status: k.status, Events: k.events,
 		LogLinks: k.deps.Node.LogLinks, MaxPods: k.deps.Node.MaxPods,
-		Allocatable: func() core.ResourceList { return k.spec.Allocatable }, Refuse: k.upkeep.Refuse, Log: k.deps.Log,
+		Allocatable: func() core.ResourceList { return k.spec.Allocatable }, Refuse: k.upkeep.Refuse, Changed: k.upkeep.PodsChanged, Log: k.deps.Log,
 	}
 	if k.deps.Resources != nil {
 		deps.Resources = k.deps.Resources

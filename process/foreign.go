@@ -105,10 +105,11 @@ func ownsSandbox(c *config.Config, s *runtimeapi.PodSandbox) bool {
 	return err == nil
 }
 
-// foreignRuntime takes away the cgroups of pods when their last sandbox goes: other runtimes know of containers only.
+// foreignRuntime makes the cgroups of pods, and takes them away when their last sandbox goes: other runtimes know of containers only.
 type foreignRuntime struct {
 	*kubeletcri.Conn
 	config *config.Config
+	groups groups
 }
 
 // RemovePodSandbox implements kubelet.Runtime.

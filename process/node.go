@@ -235,9 +235,13 @@ func (n *node) buildKubelet() (err error) {
 	if err != nil {
 		return err
 	}
+	groups, err := openGroups()
+	if err != nil {
+		return err
+	}
 	n.events = record.New(n.deps.client, "kubelet", c.Node)
 	deps := kubelet.Deps{
-		Client: n.deps.client, View: n.deps.view, Events: n.events, Serve: n.deps.serve, Log: n.deps.log,
+		Client: n.deps.client, View: n.deps.view, Events: n.events, Serve: n.deps.serve, Groups: groups, Log: n.deps.log,
 		Node: kubelet.NodeConfig{
 			Name: c.Node, IPs: []netip.Addr{n.deps.address}, Labels: c.Kubelet.Labels, Root: c.KubeletDir, PodLogs: c.PodLogs,
 			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
@@ -251,7 +255,7 @@ func (n *node) buildKubelet() (err error) {
 		return err
 	}
 	if n.conn != nil {
-		deps.Runtime, deps.Images = foreignRuntime{n.conn, c}, n.conn.Images()
+		deps.Runtime, deps.Images = foreignRuntime{n.conn, c, groups}, n.conn.Images()
 	} else {
 		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
 	}

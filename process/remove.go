@@ -94,7 +94,7 @@ func openRuntime(ctx context.Context, c *config.Config) (rt kubelet.Runtime, sto
 		if err != nil {
 			return nil, nil, err
 		}
-		return foreignRuntime{conn, c}, conn.Close, nil
+		return foreignRuntime{Conn: conn, config: c}, conn.Close, nil // which makes no pods
 	}
 	plugin, err := newPlugin(c, log)
 	if err != nil {

@@ -102,6 +102,7 @@ func (ws *Workers) fit(w *worker, pod *core.Pod) *status.Reason {
 			Message: fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", r, want, used, have)}
 	}
 	w.held.Store(pod)
+	ws.Changed()
 	return nil
 }
 

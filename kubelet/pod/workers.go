@@ -64,6 +64,9 @@ type Deps struct {
 	Index     *Index    // whose containers are whose; New makes one
 	Resources Resources // nil: the node gives nothing to single pods
 
+	// Changed is called whenever pods came, went, or were allocated other resources. It does not block.
+	Changed func()
+
 	// Set by New: fit allocates the resources of a pod that is resized, freed tells that there is more to be had.
 	fit   func(*worker, *core.Pod) *status.Reason
 	freed func()
@@ -191,6 +194,9 @@ func (ws *Workers) Set(pod *core.Pod) {
 		no := ws.Refuse(pod)
 		if no == nil {
 			no = admit(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods)
+			if no != nil && ws.preempt(pod, no) {
+				no = nil
+			}
 		}
 		if no != nil {
 			w.no, w.s.End = true, &End{Why: no, Since: time.Now()}
@@ -223,7 +229,7 @@ func (ws *Workers) node() *core.Node {
 func (ws *Workers) others(but types.UID) []*core.Pod {
 	var out []*core.Pod
 	for uid, w := range ws.live {
-		if p := ws.last[uid]; p != nil && uid != but && !w.no && !phaseIsFinal(p.Status.Phase) {
+		if p := ws.last[uid]; p != nil && uid != but && !w.no && !w.ends.Load() && !phaseIsFinal(p.Status.Phase) {
 			out = append(out, w.held.Load())
 		}
 	}
@@ -261,7 +267,9 @@ func (ws *Workers) launch(w *worker) {
 		delete(ws.live, w.uid)
 		delete(ws.last, w.uid)
 		ws.freed()
+		ws.Changed()
 	})
+	ws.Changed()
 }
 
 // Gone tells that the API has no such pod any more. A pod that still runs then was deleted by force, which its last state does not
@@ -381,7 +389,7 @@ func (ws *Workers) Active() []*core.Pod {
 	out := make([]*core.Pod, 0, len(ws.live))
 	for uid, w := range ws.live {
 		if p := ws.last[uid]; p != nil && !w.no && !w.ends.Load() && !phaseIsFinal(p.Status.Phase) {
-			out = append(out, p)
+			out = append(out, w.held.Load())
 		}
 	}
 	return out

@@ -52,7 +52,7 @@ func Resources(n *Node, pod *core.Pod, c *core.Container) *runtimeapi.LinuxConta
 		cpu = limits[core.ResourceCPU]
 	}
 	r := &runtimeapi.LinuxContainerResources{
-		CpuShares:          shares(cpu.MilliValue()),
+		CpuShares:          Shares(cpu.MilliValue()),
 		CpuPeriod:          quotaPeriod,
 		CpuQuota:           quota(limits.Cpu().MilliValue()),
 		MemoryLimitInBytes: limits.Memory().Value(),
@@ -75,7 +75,8 @@ func withDefaults(have, defaults core.ResourceList) core.ResourceList {
 	return out
 }
 
-func shares(milli int64) int64 { return min(max(milli*sharesPerCPU/1000, minShares), maxShares) }
+// Shares are those of a CPU for so many thousandths of one.
+func Shares(milli int64) int64 { return min(max(milli*sharesPerCPU/1000, minShares), maxShares) }
 
 func quota(milli int64) int64 {
 	if milli == 0 {
@@ -127,7 +128,7 @@ func PodResources(pod *core.Pod) *runtimeapi.LinuxContainerResources {
 		memLimited = memLimited || !r.Limits.Memory().IsZero()
 	}
 	limits := resource.PodLimits(pod, resource.PodResourcesOptions{})
-	r := &runtimeapi.LinuxContainerResources{CpuShares: shares(requests.Cpu().MilliValue())}
+	r := &runtimeapi.LinuxContainerResources{CpuShares: Shares(requests.Cpu().MilliValue())}
 	if cpuLimited {
 		r.CpuPeriod, r.CpuQuota = quotaPeriod, quota(limits.Cpu().MilliValue())
 	}
@@ -142,7 +143,7 @@ func overhead(pod *core.Pod) *runtimeapi.LinuxContainerResources {
 		return &runtimeapi.LinuxContainerResources{}
 	}
 	return &runtimeapi.LinuxContainerResources{
-		CpuShares:          shares(pod.Spec.Overhead.Cpu().MilliValue()),
+		CpuShares:          Shares(pod.Spec.Overhead.Cpu().MilliValue()),
 		CpuPeriod:          quotaPeriod,
 		CpuQuota:           quota(pod.Spec.Overhead.Cpu().MilliValue()),
 		MemoryLimitInBytes: pod.Spec.Overhead.Memory().Value(),

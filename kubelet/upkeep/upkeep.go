@@ -16,6 +16,7 @@ import (
 	"proa.dev/kubelet/imagegc"
 	"proa.dev/kubelet/logs"
 	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/qos"
 	"proa.dev/kubelet/shutdown"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/stats"
@@ -29,6 +30,9 @@ type (
 	ImageGC  = imagegc.Policy
 )
 
+// Groups writes cgroups.
+type Groups = qos.Groups
+
 // Deps are what an Upkeep needs.
 type Deps struct {
 	Runtime  cri.Runtime
@@ -39,6 +43,9 @@ type Deps struct {
 	ImageGC  ImageGC
 	Node     func() *core.Node // this node's object; nil before it is registered
 	Changed  func()            // the node's conditions are others now
+	Groups   Groups            // nil: nobody writes the cgroups above pods
+	Capacity core.ResourceList // of the machine
+	Reserved core.ResourceList // of it, kept from pods
 	Volume   func(pod *core.Pod, v *core.Volume) (path string, ok bool)
 	Fill     func(pod *core.Pod, v *core.Volume) *statsapi.FsStats // nil: nobody says
 	Events   evict.Recorder
@@ -50,6 +57,7 @@ type Upkeep struct {
 	Deps
 	images *imagegc.Collector
 	evict  *evict.Evictor
+	qos    *qos.Keeper // nil without Groups
 	end    *shutdown.Manager
 	disk   string // a directory on the file system of images; "" while it is not known
 
@@ -65,8 +73,18 @@ func New(d Deps) (*Upkeep, error) {
 		Config: d.Eviction, Machine: evict.Machine{Root: d.Spec.Root, Images: func() string { return u.disk }}, Node: d.Node,
 		Pods: late{u}, Stats: late{u}, Reclaim: u.images.Free, Changed: d.Changed, Events: d.Events, Log: d.Log,
 	})
+	if d.Groups != nil {
+		u.qos = qos.New(d.Groups, d.Spec, qos.Without(d.Capacity, d.Reserved), !d.Reserved.Memory().IsZero(), late{u}.Active, d.Log)
+	}
 	u.end = shutdown.New(shutdown.Deps{Config: d.Shutdown, Pods: late{u}, Changed: d.Changed, Note: u.note, Log: d.Log})
 	return u, err
+}
+
+// PodsChanged tells that pods came, went or have other resources. It never blocks.
+func (u *Upkeep) PodsChanged() {
+	if u.qos != nil {
+		u.qos.Changed()
+	}
 }
 
 // Kept is what pods can not have of a machine with so many bytes of memory and disk.
@@ -106,12 +124,16 @@ func (u *Upkeep) Components(ctx context.Context, pods *pod.Workers) []run.Compon
 	} else {
 		u.Log.Warn("the runtime does not say where images lie: their file system is not watched", "err", err)
 	}
-	return []run.Component{
+	parts := []run.Component{
 		{Name: "log rotation", Run: logs.NewRotator(pods, 0, 0, u.Log).Run},
 		{Name: "eviction", Run: u.evict.Run},
 		{Name: "image collection", Run: u.images.Run},
 		{Name: "shutdown of the machine", Run: u.end.Run},
 	}
+	if u.qos != nil {
+		parts = append(parts, run.Component{Name: "cgroups of classes", Run: u.qos.Run})
+	}
+	return parts
 }
 
 // late is what there is once Components was called.

@@ -195,6 +195,16 @@ func (g *Group) Escape() (string, error) {
 	return filepath.Join(dir, "cgroup.procs"), nil
 }
 
+// Exists says whether the group is there, in any hierarchy.
+func (g *Group) Exists() bool {
+	for _, dir := range g.dirs {
+		if _, err := os.Stat(dir); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Path returns the name of the group.
 func (g *Group) Path() string { return g.path }
 

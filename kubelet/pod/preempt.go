@@ -1,0 +1,76 @@
+package pod
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	core "k8s.io/api/core/v1"
+
+	"proa.dev/kubelet/spec"
+	"proa.dev/kubelet/status"
+)
+
+// critical says whether the node does not do without a pod: static ones, and those of the highest priorities.
+func critical(p *core.Pod) bool {
+	source := p.Annotations["kubernetes.io/config.source"]
+	return source != "" && source != "api" || status.MirrorOf(p) != "" || priority(p) >= 2_000_000_000
+}
+
+// victims are the pods that have to go so that a critical pod fits, as few and as unimportant as possible; nil if that is of no help.
+func victims(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, maxPods int) []*core.Pod {
+	var can []*core.Pod
+	for _, o := range others {
+		if !critical(o) && priority(o) < priority(pod) || !critical(o) && critical(pod) && priority(pod) < 2_000_000_000 {
+			can = append(can, o)
+		}
+	}
+	class := func(p *core.Pod) int {
+		return slices.Index([]core.PodQOSClass{core.PodQOSBestEffort, core.PodQOSBurstable, core.PodQOSGuaranteed}, spec.QOS(p))
+	}
+	slices.SortStableFunc(can, func(a, b *core.Pod) int {
+		return cmp.Or(cmp.Compare(priority(a), priority(b)), cmp.Compare(class(a), class(b)))
+	})
+	without := func(gone []*core.Pod) []*core.Pod {
+		return slices.DeleteFunc(slices.Clone(others), func(p *core.Pod) bool { return slices.Contains(gone, p) })
+	}
+	fits := func(gone []*core.Pod) bool {
+		no := admit(n, pod, without(gone), node, maxPods)
+		return no == nil || !outOf(no)
+	}
+	var gone []*core.Pod
+	for _, p := range can {
+		if gone = append(gone, p); fits(gone) {
+			break
+		}
+	}
+	if !fits(gone) {
+		return nil
+	}
+	for i := len(gone) - 1; i >= 0; i-- { // who need not go after all, the most important first
+		if less := slices.Delete(slices.Clone(gone), i, i+1); fits(less) {
+			gone = less
+		}
+	}
+	return gone
+}
+
+// outOf says whether a pod was refused because the node has too little of something.
+func outOf(r *status.Reason) bool { return strings.HasPrefix(r.Reason, "OutOf") }
+
+// preempt makes room for a critical pod. ws.mu is held. It is false if nothing could be done.
+func (ws *Workers) preempt(pod *core.Pod, no *status.Reason) bool {
+	if !critical(pod) || !outOf(no) {
+		return false
+	}
+	gone := victims(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods)
+	for _, p := range gone {
+		const message = "Preempted in order to admit critical pod"
+		ws.Events.Event(p, core.EventTypeWarning, "Preempting", message)
+		why := Eviction{Reason: status.Reason{Reason: "Preempting", Message: message}, Condition: Disrupted("Pod was preempted by Kubelet to accommodate a critical pod.")}
+		w := ws.live[p.UID]
+		w.ends.Store(true)
+		w.post(func() { w.evict(why, make(chan struct{})) })
+	}
+	return len(gone) > 0
+}
