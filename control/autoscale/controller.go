@@ -260,8 +260,13 @@ func (c *Controller) owners(namespace string, pods []*core.Pod) (out []string) {
 	return out
 }
 
+// patience is how long all metrics of one autoscaler may take: who serves them may hang, and others wait for their turn.
+const patience = 30 * time.Second
+
 // measure asks for all metrics.
 func (c *Controller) measure(ctx context.Context, hpa *autoscaling.HorizontalPodAutoscaler, sel labels.Selector) []reading {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	r := reader{Metrics: c.config.Metrics, namespace: hpa.Namespace, pods: sel, resources: c.resource,
 		used: sync.OnceValues(func() ([]*metrics.PodMetrics, error) { return c.config.Metrics.Pods(ctx, hpa.Namespace, sel) })}
 	out := make([]reading, len(hpa.Spec.Metrics))

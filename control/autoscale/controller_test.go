@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	apps "k8s.io/api/apps/v1"
@@ -294,6 +295,28 @@ func TestRun(t *testing.T) {
 	if got := len(w.metrics.asked); got != 1 {
 		t.Errorf("metrics were asked for %d times, want once", got)
 	}
+}
+
+// silent never answers.
+type silent struct{ fakeMetrics }
+
+func (silent) External(ctx context.Context, _, _ string, _ labels.Selector) ([]Value, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestMetricsThatNeverCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(control.Deps{}, Config{Metrics: &silent{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		got := c.measure(t.Context(), scaler(1, 10, externalSpec("1"), cpuSpec(50)), labels.Everything())
+		if took := time.Since(began); took != patience || !errors.Is(got[0].err, context.DeadlineExceeded) || got[1].err != nil {
+			t.Errorf("after %v: %v, %v", took, got[0].err, got[1].err)
+		}
+	})
 }
 
 func TestAPI(t *testing.T) {

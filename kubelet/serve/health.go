@@ -10,7 +10,7 @@ import (
 // checks are what /healthz looks at. Everything that may fail of the kubelet ends the process, so that whoever can ask is answered; what
 // may be slow to come is the list of pods.
 func (s *Server) checks() []check {
-	return []check{{"ping", func() error { return nil }}, {"syncloop", func() error {
+	return []check{{"ping", func() error { return nil }}, {"log", func() error { s.Log.Debug("asked whether lines can be written"); return nil }}, {"syncloop", func() error {
 		select {
 		case <-s.Host.Complete():
 			return nil

@@ -166,8 +166,8 @@ func TestHealthAndTheRest(t *testing.T) {
 		code         int
 		want         string
 	}{
-		{"GET", "/healthz?verbose", 200, "[+]ping ok\n[+]syncloop ok\nhealthz check passed\n"},
-		{"GET", "/healthz?verbose&exclude=syncloop", 200, "[+]ping ok\n[+]syncloop excluded: ok\nhealthz check passed\n"},
+		{"GET", "/healthz?verbose", 200, "[+]ping ok\n[+]log ok\n[+]syncloop ok\nhealthz check passed\n"},
+		{"GET", "/healthz?verbose&exclude=syncloop", 200, "[+]ping ok\n[+]log ok\n[+]syncloop excluded: ok\nhealthz check passed\n"},
 		{"GET", "/healthz/ping", 200, "ok"},
 		{"GET", "/healthz/syncloop", 200, "ok"},
 		{"GET", "/healthz/nothing", 404, "404 page not found\n"},
@@ -188,7 +188,7 @@ func TestHealthAndTheRest(t *testing.T) {
 	}
 	h.complete = make(chan struct{})
 	h.pod.UID = types.UID("other")
-	if code, body := ask(t, s, "GET", "/healthz", "alice"); code != 500 || body != "[+]ping ok\n[-]syncloop failed: reason withheld\nhealthz check failed\n" {
+	if code, body := ask(t, s, "GET", "/healthz", "alice"); code != 500 || body != "[+]ping ok\n[+]log ok\n[-]syncloop failed: reason withheld\nhealthz check failed\n" {
 		t.Errorf("just started: %d %q", code, body)
 	}
 }

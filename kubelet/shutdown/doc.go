@@ -4,7 +4,7 @@
 //
 //	the node is not ready, new pods are refused
 //	the pods end by their priority, the lowest first: each group has its seconds, and the next one begins when they are over, or when
-//	all of the group have ended
+//	all of the group have ended and have no volumes any more
 //	the lock is let go, and the machine goes down
 //
 // With shutdownGracePeriod 30s and shutdownGracePeriodCriticalPods 10s the groups are 0 for 20 s and 2000000000 for 10 s. If the shutdown

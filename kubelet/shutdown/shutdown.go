@@ -43,6 +43,7 @@ type Config struct {
 type Deps struct {
 	Config
 	Pods    Pods
+	Mounts  func(types.UID) bool // whether a pod has volumes still: drivers of volumes must not end before
 	Changed func()               // Down says something else
 	Note    func(message string) // an event about the node
 	Log     *slog.Logger
@@ -185,14 +186,34 @@ func (m *Manager) finish(ctx context.Context, g group) {
 		grace := g.Seconds
 		ended := m.Pods.Evict(p.UID, pod.Eviction{Reason: status.Reason{Reason: reason, Message: message}, Grace: &grace, Condition: pod.Disrupted(message)})
 		wg.Go(func() {
-			select {
-			case <-ended:
-			case <-ctx.Done():
+			if !m.over(ctx, p.UID, ended) {
 				m.Log.Warn("a pod has not ended in its time", "ns", p.Namespace, "name", p.Name, "seconds", g.Seconds)
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// lookEvery is how often it is looked whether volumes are still there, for the seconds that a shutdown takes.
+const lookEvery = 50 * time.Millisecond
+
+// over waits until nothing of a pod runs and its volumes are unmounted.
+func (m *Manager) over(ctx context.Context, uid types.UID, ended <-chan struct{}) bool {
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return false
+	}
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for m.Mounts(uid) {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // calledOff takes up work again, and returns the lock for the next time.

@@ -60,6 +60,7 @@ type node struct {
 	pods     []*core.Pod
 	stubborn string
 	story    []string
+	unmounts time.Time // before, pod "slow" has volumes
 }
 
 func (n *node) tell(format string, args ...any) {
@@ -89,7 +90,7 @@ func (n *node) Evict(uid types.UID, e pod.Eviction) <-chan struct{} {
 func start(t *testing.T, n *node, l *logindtest.Logind, periods ...Period) *Manager {
 	t.Helper()
 	var m *Manager
-	m = New(Deps{Config: Config{Periods: periods, Bus: l.Address, Conf: l.Conf}, Pods: n, Changed: func() { n.tell("node: %q", m.Down()) },
+	m = New(Deps{Config: Config{Periods: periods, Bus: l.Address, Conf: l.Conf}, Pods: n, Mounts: n.mounts, Changed: func() { n.tell("node: %q", m.Down()) },
 		Note: func(text string) { n.tell("event: %s", text) }, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -101,6 +102,12 @@ func start(t *testing.T, n *node, l *logindtest.Logind, periods ...Period) *Mana
 		}
 	})
 	return m
+}
+
+func (n *node) mounts(uid types.UID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return uid == "slow" && time.Now().Before(n.unmounts)
 }
 
 const words = ": Terminated, Pod was terminated in response to imminent node shutdown., DisruptionTarget TerminationByKubelet Pod was terminated in response to imminent node shutdown."
@@ -159,5 +166,20 @@ func TestLogindLearnsHowLongItMayTake(t *testing.T) {
 	l.Shutdown(true)
 	if l.Held(20 * time.Second) {
 		t.Error("the lock is held for 20 s, without pods")
+	}
+}
+
+// A group is over when its volumes are, too.
+func TestVolumesAreWaitedFor(t *testing.T) {
+	n := &node{pods: []*core.Pod{podOf("driver", critical, core.PodRunning), podOf("slow", 0, core.PodRunning)}, unmounts: time.Now().Add(time.Second)}
+	l := logindtest.New(t, time.Minute)
+	start(t, n, l, Period{0, 10}, Period{critical, 10})
+	l.Lock()
+	l.Shutdown(true)
+	if l.Held(30*time.Second) || time.Now().Before(n.unmounts) {
+		t.Error("it did not wait, or too long")
+	}
+	if got := n.told(); len(got) != 4 || !strings.HasPrefix(got[2], "slow") || !strings.HasPrefix(got[3], "driver") {
+		t.Errorf("%s", got)
 	}
 }

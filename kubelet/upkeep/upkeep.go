@@ -3,6 +3,8 @@ package upkeep
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 
 	core "k8s.io/api/core/v1"
@@ -76,7 +78,7 @@ func New(d Deps) (*Upkeep, error) {
 	if d.Groups != nil {
 		u.qos = qos.New(d.Groups, d.Spec, qos.Without(d.Capacity, d.Reserved), !d.Reserved.Memory().IsZero(), late{u}.Active, d.Log)
 	}
-	u.end = shutdown.New(shutdown.Deps{Config: d.Shutdown, Pods: late{u}, Changed: d.Changed, Note: u.note, Log: d.Log})
+	u.end = shutdown.New(shutdown.Deps{Config: d.Shutdown, Pods: late{u}, Mounts: u.mounts, Changed: d.Changed, Note: u.note, Log: d.Log})
 	return u, err
 }
 
@@ -102,6 +104,12 @@ func (u *Upkeep) Refuse(p *core.Pod) *status.Reason {
 		return no
 	}
 	return u.end.Refuse(p)
+}
+
+// mounts says whether a pod has volumes: their directory goes with the last one.
+func (u *Upkeep) mounts(uid types.UID) bool {
+	_, err := os.Lstat(filepath.Join(u.Spec.PodDir(uid), "volumes"))
+	return err == nil
 }
 
 // note tells an event of the node.
