@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"proa.dev/test/machine"
 )
 
 const storePod = `
@@ -231,4 +233,40 @@ func (d *driver) NodeUnpublishVolume(_ context.Context, q *csi.NodeUnpublishVolu
 // bind makes a directory and binds it to a target.
 func bind(dir, target string) error {
 	return errors.Join(os.MkdirAll(dir, 0o777), os.MkdirAll(target, 0o755), unix.Mount(dir, target, "", unix.MS_BIND, ""))
+}
+
+// TestLocalVolumeElsewhere has the pod, and so its volume, on a node that is no server: the agent makes and removes the files, with a node's
+// rights and no more.
+func TestLocalVolumeElsewhere(t *testing.T) {
+	c := newCluster(t, "")
+	boat := c.beside()
+	c.up()
+	file := filepath.Join(boat.Dir, "server.kubeconfig")
+	if err := os.WriteFile(file, []byte(c.proa("kubeconfig", "--node=boat", "--node-ip="+machine.PeerIP)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	boat.agent(file)
+	c.eventually(30*time.Second, "the agent registers", func() bool { return strings.Contains(c.kubectl("get", "nodes", "-o", "name"), "node/boat") })
+	c.kubectl("wait", "--for=condition=Ready", "node/boat", "--timeout=60s")
+	boat.proa("image", "import", c.Bin+"/images/shop-store.tar")
+	before := boat.inventory()
+	c.apply(`
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}`)
+	c.apply(fmt.Sprintf(strings.Replace(storePod, "  volumes:\n", "  nodeSelector: {kubernetes.io/hostname: boat}\n  volumes:\n", 1), "first", "persistentVolumeClaim: {claimName: data}"))
+	c.kubectl("wait", "--for=condition=Ready", "pod/first", "--timeout=60s")
+	volumes := filepath.Join(boat.Dir, "data", "volumes")
+	name := c.kubectl("get", "pvc", "data", "-o", "jsonpath={.spec.volumeName}")
+	if _, err := os.Stat(filepath.Join(volumes, name)); err != nil {
+		t.Error(err)
+	}
+	c.kubectl("delete", "pod", "first")
+	c.kubectl("delete", "pvc", "data")
+	c.eventually(30*time.Second, "the files go with the claim", func() bool {
+		left, err := os.ReadDir(volumes)
+		return err == nil && len(left) == 0 && c.kubectl("get", "pv", "-o", "name") == ""
+	})
+	boat.inventoryIs(before)
 }
