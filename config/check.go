@@ -46,7 +46,8 @@ func (c *Config) Check() error {
 	if len(c.Etcd.Servers) > 0 && (c.Etcd.Cert == "") != (c.Etcd.Key == "") {
 		bad("etcd", "cert and key go together")
 	}
-	for key, path := range map[string]string{"api.authentication": c.API.Authentication, "api.tokenWebhook": c.API.TokenWebhook, "api.authorization": c.API.Authorization} {
+	for key, path := range map[string]string{"api.authentication": c.API.Authentication, "api.tokenWebhook": c.API.TokenWebhook, "api.authorization": c.API.Authorization,
+		"api.podSecurity": c.API.PodSecurity} {
 		if path != "" && !filepath.IsAbs(path) {
 			bad(key, "%q is not an absolute path", path)
 		}

@@ -64,6 +64,9 @@ type API struct {
 	GoawayChance float64 `yaml:"goawayChance"`
 	// DisableAdmission names admission plugins that are left out, as Kubernetes names them: PodSecurity, ServiceAccount ...
 	DisableAdmission []string `yaml:"disableAdmission"`
+	// PodSecurity is a file with a PodSecurityConfiguration of pod-security.admission.config.k8s.io/v1: the levels that hold where the labels
+	// of a namespace say nothing, and which users, namespaces and runtime classes are exempt. Empty: all is allowed but what labels forbid.
+	PodSecurity string `yaml:"podSecurity"`
 	// Authentication is a file with an AuthenticationConfiguration of apiserver.config.k8s.io/v1: identity providers (OIDC), and who may
 	// be anonymous. It is read again when it changes. Empty: no providers, and what the roles of system:unauthenticated allow.
 	Authentication string `yaml:"authentication"`

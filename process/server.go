@@ -164,6 +164,10 @@ func (s *server) buildAPI() error {
 	if s.others, err = s.aggregator(); err != nil {
 		return err
 	}
+	parts, err := plugins(s.config)
+	if err != nil {
+		return err
+	}
 	var streams connector
 	s.api, err = apiserver.New(apiserver.Deps{
 		Store: s.store, Kinds: s.kinds(), Computed: s.computed(),
@@ -173,7 +177,7 @@ func (s *server) buildAPI() error {
 		Custom: func(a *rest.API, v client.View, self func() client.Client, log *slog.Logger) apiserver.Custom {
 			return crd.New(a, v, self, log)
 		},
-		Plugins:  plugins(),
+		Plugins:  parts,
 		Without:  s.config.API.DisableAdmission,
 		Services: apiserver.Services{Ranges: s.config.Network.Services, NodePorts: [2]int{first, last}, Advertise: advertise},
 		Begin: []apiserver.Begin{

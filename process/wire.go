@@ -126,7 +126,10 @@ func (s *server) kubelet(n *core.Node) (string, http.RoundTripper, error) {
 
 // serverTLS is the API's side of TLS: client certificates are asked for and checked against the cluster's authority, but not required.
 func (s *server) serverTLS() *tls.Config {
+	known := s.cluster.CAPool()
+	known.AppendCertsFromPEM(s.cluster.FrontProxyCAPEM())
 	return &tls.Config{
+		ClientCAs:  known, // what is told to clients that have several certificates
 		MinVersion: tls.VersionTLS12, GetCertificate: s.cert.GetCertificate, NextProtos: []string{"h2", "http/1.1"},
 		DynamicRecordSizingDisabled: true,                  // every record costs; who waits for the first byte waits for the last of an object
 		ClientAuth:                  tls.RequestClientCert, // authn.Cert verifies it, so that a stranger's certificate is a 401 and not a broken handshake

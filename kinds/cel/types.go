@@ -28,10 +28,15 @@ func requestType() *kcel.DeclType {
 	type fields = map[string]*kcel.DeclType
 	kind := objectType("kubernetes.GroupVersionKind", fields{"group": text, "version": text, "kind": text}, nil)
 	resource := objectType("kubernetes.GroupVersionResource", fields{"group": text, "version": text, "resource": text}, nil)
-	user := objectType("kubernetes.UserInfo", nil, fields{"username": text, "uid": text, "groups": texts, "extra": kcel.NewMapType(text, texts, -1)})
 	return objectType("kubernetes.AdmissionRequest",
-		fields{"kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource, "name": text, "operation": text, "userInfo": user},
+		fields{"kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource, "name": text, "operation": text, "userInfo": UserInfo()},
 		fields{"subResource": text, "requestSubResource": text, "namespace": text, "dryRun": kcel.BoolType, "options": kcel.DynType})
+}
+
+// UserInfo is who asks.
+func UserInfo() *kcel.DeclType {
+	return objectType("kubernetes.UserInfo", nil,
+		map[string]*kcel.DeclType{"username": text, "uid": text, "groups": texts, "extra": kcel.NewMapType(text, texts, -1)})
 }
 
 // namespaceType is what the variable namespaceObject is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	apps "k8s.io/api/apps/v1"
@@ -22,17 +23,22 @@ import (
 )
 
 // New makes the plugin. It starts nothing.
-func New(d admission.Deps) (admission.Part, error) {
-	p := &plugin{view: d.View, checks: sync.OnceValues(func() (policy.Evaluator, error) { return policy.NewEvaluator(policy.DefaultChecks(), nil) })}
-	return admission.Part{Steps: []admission.Step{{Name: "PodSecurity", Check: p.check}}}, nil
+func New(d admission.Deps) (admission.Part, error) { return made(d, &Config{}, open()), nil }
+
+func made(d admission.Deps, c *Config, open api.Policy) admission.Part {
+	p := &plugin{view: d.View, config: c, open: open,
+		checks: sync.OnceValues(func() (policy.Evaluator, error) { return policy.NewEvaluator(policy.DefaultChecks(), nil) })}
+	return admission.Part{Steps: []admission.Step{{Name: "PodSecurity", Check: p.check}}}
 }
 
 type plugin struct {
 	view   client.View
+	config *Config
+	open   api.Policy                       // what holds where labels say nothing
 	checks func() (policy.Evaluator, error) // made when a namespace first asks for a level
 }
 
-// open is what holds where labels say nothing: everything is allowed.
+// open is what holds where neither labels nor settings say anything: everything is allowed.
 func open() api.Policy {
 	lv := api.LevelVersion{Level: api.LevelPrivileged, Version: api.LatestVersion()}
 	return api.Policy{Enforce: lv, Audit: lv, Warn: lv}
@@ -53,6 +59,10 @@ func (p *plugin) check(ctx context.Context, r *admission.Request) error {
 	if r.Sub != "" && (!isPod || r.Sub == "status") {
 		return nil
 	}
+	if why := p.exempt(r.Key.Namespace, r.User.Name, spec.RuntimeClassName); why != "" {
+		annotate(ctx, api.ExemptionReasonAnnotationKey, func() string { return why })
+		return nil
+	}
 	ns, ok := client.Lookup[core.Namespace](p.view, object.Key{Name: r.Key.Namespace})
 	if !ok {
 		if isPod {
@@ -61,7 +71,7 @@ func (p *plugin) check(ctx context.Context, r *admission.Request) error {
 		return nil
 	}
 	// Labels that make no sense count as the strictest that they may mean, as the library has it.
-	want, errs := api.PolicyToEvaluate(ns.Labels, open())
+	want, errs := api.PolicyToEvaluate(ns.Labels, p.open)
 	if len(errs) == 0 && want.Warn.Level == api.LevelPrivileged && want.Audit.Level == api.LevelPrivileged && (!isPod || want.Enforce.Level == api.LevelPrivileged) {
 		if isPod {
 			annotate(ctx, api.EnforcedPolicyAnnotationKey, want.Enforce.String)
@@ -172,15 +182,18 @@ func (p *plugin) namespace(ctx context.Context, r *admission.Request, ns *core.N
 	if r.Sub != "" {
 		return nil
 	}
-	now, errs := api.PolicyToEvaluate(ns.Labels, open())
+	now, errs := api.PolicyToEvaluate(ns.Labels, p.open)
 	old, isUpdate := r.Old.(*core.Namespace)
 	if !isUpdate {
 		if len(errs) > 0 {
 			return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), ns.Name, errs)
 		}
+		if text := p.ignored(ns.Name, ns.Labels, now); text != "" {
+			rest.Warn(ctx, text)
+		}
 		return nil
 	}
-	before, oldErrs := api.PolicyToEvaluate(old.Labels, open())
+	before, oldErrs := api.PolicyToEvaluate(old.Labels, p.open)
 	if len(errs) > 0 && (len(oldErrs) == 0 || !reflect.DeepEqual(errs, oldErrs)) {
 		return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), ns.Name, errs)
 	}
@@ -188,11 +201,19 @@ func (p *plugin) namespace(ctx context.Context, r *admission.Request, ns *core.N
 	if now.Enforce == before.Enforce || now.Enforce.Level == api.LevelPrivileged || relaxed {
 		return nil
 	}
+	if p.exempt(ns.Name, "", nil) != "" {
+		if text := p.ignored(ns.Name, ns.Labels, now); text != "" {
+			rest.Warn(ctx, text)
+		}
+		return nil
+	}
 	checks, err := p.checks()
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	pods := client.ListOf[core.Pod](p.view, client.Select{Namespace: ns.Name})
+	pods := slices.DeleteFunc(client.ListOf[core.Pod](p.view, client.Select{Namespace: ns.Name}), func(pod *core.Pod) bool {
+		return p.exempt("", "", pod.Spec.RuntimeClassName) != ""
+	})
 	for _, text := range refused(checks, ns.Name, now.Enforce, pods) {
 		rest.Warn(ctx, text)
 	}

@@ -81,9 +81,19 @@ func allExpressions(j *Issuer) string {
 	return all
 }
 
-// program compiles an expression of one variable, a map, to one of some types.
+// environment is what expressions of one variable may use: the claims of a token, which may be any, or the user made of them, whose fields
+// are known.
+func environment(variable string) (*cel.Env, error) {
+	if variable == "user" {
+		user := kcel.UserInfo()
+		return kcel.Extend(kcel.Stored, []cel.EnvOption{cel.Variable(variable, user.CelType())}, user)
+	}
+	return kcel.Plain(cel.Variable(variable, cel.MapType(cel.StringType, cel.DynType)))
+}
+
+// program compiles an expression of one variable to one of some types.
 func program(text, variable string, kinds []*cel.Type) (cel.Program, error) {
-	env, err := kcel.Plain(cel.Variable(variable, cel.MapType(cel.StringType, cel.DynType)))
+	env, err := environment(variable)
 	if err != nil {
 		return nil, err
 	}
