@@ -172,6 +172,9 @@ func (w *worker) sandbox(ctx context.Context) {
 		if unprepared = w.prepare(ctx, pod); unprepared != nil {
 			return unprepared
 		}
+		if w.Resources != nil {
+			w.Resources.Shape(pod, config)
+		}
 		if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 			return err
 		}

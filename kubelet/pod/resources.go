@@ -26,6 +26,8 @@ type Resources interface {
 	Admit(context.Context, *core.Pod) *status.Reason
 	// Prepare makes ready what was given, before the pod's sandbox is made. It is tried again after an error.
 	Prepare(context.Context, *core.Pod) error
+	// Shape completes the configuration of the pod's sandbox.
+	Shape(*core.Pod, *runtimeapi.PodSandboxConfig)
 	// Add completes the configuration of each instance of a container of any pod.
 	Add(context.Context, *core.Pod, *core.Container, *runtimeapi.ContainerConfig) error
 	// Fixed is why what a running pod asks for cannot change so; "" is that it can.

@@ -272,6 +272,19 @@ func (m *Manager) Place(p *core.Pod, c *core.Container) (cpus, mems string) {
 // Prepare makes ready what the pod was given.
 func (m *Manager) Prepare(ctx context.Context, p *core.Pod) error { return m.claims.Prepare(ctx, p) }
 
+// Shape takes the quota off a pod that has CPUs for itself: those are the limit, and a quota would only interrupt it.
+func (m *Manager) Shape(p *core.Pod, config *runtimeapi.PodSandboxConfig) {
+	l := config.GetLinux().GetResources()
+	if l == nil || m.cpus.Policy != cpu.Static {
+		return
+	}
+	each(p, func(c *core.Container) {
+		if _, own := m.cpus.Set(p.UID, c.Name); own {
+			l.CpuQuota = 0
+		}
+	})
+}
+
 // Add completes the configuration of an instance of a container by what the container was given.
 func (m *Manager) Add(ctx context.Context, p *core.Pod, c *core.Container, config *runtimeapi.ContainerConfig) error {
 	if err := m.devices.Add(ctx, p, c, config); err != nil {
@@ -280,7 +293,7 @@ func (m *Manager) Add(ctx context.Context, p *core.Pod, c *core.Container, confi
 	if l := config.GetLinux().GetResources(); l != nil {
 		l.CpusetCpus, l.CpusetMems = m.Place(p, c)
 		if _, own := m.cpus.Set(p.UID, c.Name); own {
-			l.CpuQuota = -1 // its CPUs are the limit; a quota would only interrupt it
+			l.CpuQuota = -1 // see Shape
 		}
 	}
 	return m.claims.Add(p, c, config)

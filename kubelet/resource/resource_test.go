@@ -106,6 +106,12 @@ func TestCPUsAndMemoryTogether(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	shares := guaranteed("s", "500m", "1Gi")
+	for pod, want := range map[*core.Pod]int64{p: 0, shares: 50000} {
+		box := &runtimeapi.PodSandboxConfig{Linux: &runtimeapi.LinuxPodSandboxConfig{Resources: &runtimeapi.LinuxContainerResources{CpuQuota: 50000}}}
+		if m.Shape(pod, box); box.Linux.Resources.CpuQuota != want {
+			t.Errorf("pod %s has the quota %d, want %d", pod.UID, box.Linux.Resources.CpuQuota, want)
+		}
+	}
 	if got, want := places(t, m, shares), "0-1,4-5 on "; got != want {
 		t.Errorf("who shares has %s, want %s", got, want)
 	}
