@@ -8,6 +8,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"proa.dev/apiserver/audit"
 	"proa.dev/apiserver/authn"
@@ -61,7 +63,12 @@ var _ client.Client = (*Client)(nil)
 var errEnded = errors.New("the API server has ended")
 
 // call is what all verbs have in common: wait, authorise, do, count.
-func (c *Client) call(ctx context.Context, verb string, t client.Target, do func(context.Context, *rest.Served) error) (err error) {
+func (c *Client) call(ctx context.Context, verb string, t client.Target, do func(context.Context, *rest.Served) error) error {
+	return c.callSome(ctx, verb, t, metav1.ListOptions{}, do)
+}
+
+// callSome is call for verbs that are about those of the objects that which selects.
+func (c *Client) callSome(ctx context.Context, verb string, t client.Target, which metav1.ListOptions, do func(context.Context, *rest.Served) error) (err error) {
 	select {
 	case <-c.Ready:
 	case <-c.Ended:
@@ -79,6 +86,7 @@ func (c *Client) call(ctx context.Context, verb string, t client.Target, do func
 	if a.Resource == "namespaces" && a.Group == "" {
 		a.Namespace = t.Name
 	}
+	limitTo(&a, which)
 	ctx, call := c.Gate.Begin(ctx, a)
 	defer func() { c.Gate.Done(a, &call, err) }()
 	s := c.API.Find(t.Resource)
@@ -91,6 +99,20 @@ func (c *Client) call(ctx context.Context, verb string, t client.Target, do func
 	ctx, cancel := context.WithTimeout(rest.WithManager(authn.With(ctx, c.User), c.As), limit)
 	defer cancel()
 	return do(ctx, s)
+}
+
+// limitTo tells the authoriser what a call is limited to by selectors. One that cannot be read limits nothing here; the verb refuses it.
+func limitTo(a *authz.Attributes, which metav1.ListOptions) {
+	if which.FieldSelector != "" {
+		if sel, err := fields.ParseSelector(which.FieldSelector); err == nil {
+			a.Fields = sel.Requirements()
+		}
+	}
+	if which.LabelSelector != "" {
+		if sel, err := labels.Parse(which.LabelSelector); err == nil {
+			a.Labels, _ = sel.Requirements()
+		}
+	}
 }
 
 // out is the object of an answer, as s serves it.
@@ -140,7 +162,7 @@ func (c *Client) Get(ctx context.Context, t client.Target) (o object.Object, err
 
 // List implements client.Client.
 func (c *Client) List(ctx context.Context, t client.Target, opt metav1.ListOptions) (l *client.List, err error) {
-	err = c.call(ctx, "list", t, func(ctx context.Context, s *rest.Served) error {
+	err = c.callSome(ctx, "list", t, opt, func(ctx context.Context, s *rest.Served) error {
 		page, err := c.API.List(ctx, s, t, opt)
 		if err != nil {
 			return err
@@ -218,7 +240,7 @@ func (c *Client) Delete(ctx context.Context, t client.Target, opt metav1.DeleteO
 
 // DeleteCollection implements client.Client.
 func (c *Client) DeleteCollection(ctx context.Context, t client.Target, opt metav1.DeleteOptions, which metav1.ListOptions) error {
-	return c.call(ctx, "deletecollection", t, func(ctx context.Context, s *rest.Served) error {
+	return c.callSome(ctx, "deletecollection", t, which, func(ctx context.Context, s *rest.Served) error {
 		_, err := c.API.DeleteCollection(ctx, s, t, opt, which)
 		return err
 	})

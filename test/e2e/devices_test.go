@@ -179,13 +179,16 @@ spec: {spec: {devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu, s
 	})
 	c.killDaemon()
 	c.proa("up")
+	c.eventually(20*time.Second, "what the driver offered is withdrawn until it says so again", func() bool {
+		return c.kubectl("get", "resourceslices", "-o", "name") == ""
+	})
 	c.apply(`
 apiVersion: resource.k8s.io/v1
 kind: ResourceSlice
 metadata: {name: box-gpus}
 spec: {driver: gpu.example.com, nodeName: box, pool: {name: box, generation: 1, resourceSliceCount: 1}, devices: [
   {name: one, attributes: {model: {string: new}}}]}
-`) // as the driver would: the daemon withdrew it when it began
+`) // as the driver would
 	c.kubectl("delete", "pod", "a", "--timeout=60s")
 	c.kubectl("wait", "pod/b", "--for=condition=Ready", "--timeout=60s")
 	if got := strings.Join(d.Calls(), "; "); !strings.HasPrefix(got, "prepare default/"+claim+"; unprepare default/"+claim+"; prepare default/b-gpu-") {
