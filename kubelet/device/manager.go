@@ -35,6 +35,7 @@ type Manager struct {
 	mu        sync.Mutex      // guards what follows
 	life      context.Context // of Run: plugins are followed so long
 	resources map[string]*advertised
+	former    map[string]time.Time // resources that are not known any more, since when
 	given     map[types.UID]map[string]map[string]*grant // by pod, container and resource
 }
 
@@ -57,7 +58,7 @@ type grant struct {
 func New(root string, nodes []int, renew func(types.UID), log *slog.Logger) (*Manager, error) {
 	m := &Manager{
 		dir: filepath.Join(root, "device-plugins"), nodes: nodes, log: log, changed: make(chan struct{}, 1), renew: renew,
-		life: context.Background(), resources: map[string]*advertised{}, given: map[types.UID]map[string]map[string]*grant{},
+		life: context.Background(), resources: map[string]*advertised{}, former: map[string]time.Time{}, given: map[types.UID]map[string]map[string]*grant{},
 	}
 	if err := m.load(time.Now()); err != nil {
 		return nil, fmt.Errorf("read who has which device: %w", err)
@@ -97,15 +98,17 @@ func (m *Manager) handles(name string) bool {
 }
 
 // Capacity is how many devices there are of each resource, and how many of them are healthy. Of the resources in gone no plugin was seen
-// for so long that they are not known any more.
+// for so long that they are not known any more; they are named for a while, until everybody must have heard.
 func (m *Manager) Capacity(now time.Time) (capacity, allocatable core.ResourceList, gone []core.ResourceName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	changed := false
 	for _, name := range slices.Sorted(maps.Keys(m.resources)) {
 		r := m.resources[name]
 		if len(r.plugins) == 0 && now.Sub(r.stopped) > grace {
-			gone = append(gone, core.ResourceName(name))
+			m.former[name] = now
 			delete(m.resources, name)
+			changed = true
 			continue
 		}
 		if capacity == nil {
@@ -114,7 +117,14 @@ func (m *Manager) Capacity(now time.Time) (capacity, allocatable core.ResourceLi
 		capacity[core.ResourceName(name)] = *resource.NewQuantity(int64(len(r.devices)), resource.DecimalSI)
 		allocatable[core.ResourceName(name)] = *resource.NewQuantity(int64(len(r.healthy())), resource.DecimalSI)
 	}
-	if len(gone) > 0 {
+	for _, name := range slices.Sorted(maps.Keys(m.former)) {
+		if m.resources[name] != nil || now.Sub(m.former[name]) > grace {
+			delete(m.former, name)
+		} else {
+			gone = append(gone, core.ResourceName(name))
+		}
+	}
+	if changed {
 		m.save()
 	}
 	return capacity, allocatable, gone

@@ -175,12 +175,16 @@ func (w *worker) retry() {
 
 // read brings what is known of the runtime up to date.
 func (w *worker) read(ctx context.Context) {
+	news := len(w.unread) > 0
 	for id := range w.unread {
 		delete(w.unread, id)
 		if err := w.readOne(ctx, id); err != nil && ctx.Err() == nil {
 			w.Log.Warn("container not read", "ns", w.s.Pod.Namespace, "name", w.s.Pod.Name, "id", id, "err", err)
 			time.AfterFunc(time.Second, func() { w.post(func() { w.unread[id] = true }) })
 		}
+	}
+	if news && w.Resources != nil {
+		w.repin() // its CPUs may have become others while it was being made
 	}
 	w.probes()
 	w.release(false)
