@@ -1,8 +1,10 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMistakesNameFileLineAndLikelyKey(t *testing.T) {
@@ -72,5 +74,13 @@ func TestSettings(t *testing.T) {
 		if got[name] != want {
 			t.Errorf("%s: got %q, want %q", name, got[name], want)
 		}
+	}
+}
+
+func TestKubeletSettings(t *testing.T) {
+	k := Kubelet{Listen: "0.0.0.0:1", MaxPods: 7, Labels: map[string]string{"a": "b"}, EvictionHard: map[string]string{"memory.available": "1Gi"}, ShutdownGracePeriod: 90 * time.Second}
+	want := map[string]any{"maxPods": 7, "evictionHard": map[string]any{"memory.available": "1Gi"}, "shutdownGracePeriod": "1m30s"}
+	if got := k.Settings(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -36,4 +37,35 @@ func flatten(into map[string]string, prefix string, tree map[string]any) {
 			}
 		}
 	}
+}
+
+// Settings are the fields of k that a KubeletConfiguration has, by the same names, where they are set.
+func (k Kubelet) Settings() map[string]any {
+	var tree map[string]any
+	text, err := yaml.Marshal(k)
+	if err == nil {
+		err = yaml.Unmarshal(text, &tree)
+	}
+	if err != nil {
+		return map[string]any{"error": err.Error()}
+	}
+	for _, ours := range []string{"listen", "address", "labels", "staticPods", "imageCredentialProviderConfig", "imageCredentialProviderBinDir"} {
+		delete(tree, ours)
+	}
+	maps.DeleteFunc(tree, func(_ string, v any) bool {
+		switch v := v.(type) {
+		case nil:
+			return true
+		case map[string]any:
+			return len(v) == 0
+		case []any:
+			return len(v) == 0
+		case string:
+			return v == "" || v == "0s"
+		case int:
+			return v == 0
+		}
+		return v == false
+	})
+	return tree
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"time"
@@ -68,9 +69,10 @@ type Deps struct {
 
 // ServeConfig is the node's API. Without a Listener it is not served.
 type ServeConfig struct {
-	Listener net.Listener          // usually on :10250
-	TLS      *tls.Config           // with the node's serving certificate, which may change while running
-	CAs      func() *x509.CertPool // whose client certificates are accepted
+	Listener net.Listener            // usually on :10250
+	TLS      *tls.Config             // with the node's serving certificate, which may change while running
+	CAs      func() *x509.CertPool   // whose client certificates are accepted
+	Pages    map[string]http.Handler // more of it, by path
 }
 
 // NodeConfig says what node this is. Name and IPs are required; for the rest the zero value is the usual.
@@ -97,6 +99,8 @@ type NodeConfig struct {
 	MaxPulls int
 	// NoSystemLogs hides the machine's logs; SystemLogQuery lets them be asked for by the name of a service.
 	NoSystemLogs, SystemLogQuery bool
+	// Settings are fields of a KubeletConfiguration as the user set them, to be shown.
+	Settings map[string]any
 	// SeccompUnconfined leaves containers that ask for no profile without one.
 	SeccompUnconfined bool
 	Version           string // shown as kubeletVersion; default "v1.37.2"
@@ -171,7 +175,7 @@ func New(d Deps) (*Kubelet, error) {
 			return n
 		},
 		Volume: func(p *core.Pod, v *core.Volume) (string, bool) { return k.volumes.Counted(p, v) }, Events: k.events, Log: d.Log,
-		Fill: func(p *core.Pod, v *core.Volume) *statsapi.FsStats { return k.volumes.Fill(p, v) },
+		Fill:   func(p *core.Pod, v *core.Volume) *statsapi.FsStats { return k.volumes.Fill(p, v) },
 		Groups: d.Groups, Capacity: k.machine.Capacity(), Reserved: d.Node.Reserved,
 	})
 	if err != nil {
@@ -264,7 +268,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Serve.Listener != nil {
 		srv, err := serve.New(serve.Deps{
 			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec, Probes: k.probes.Page,
-			Stats: k.upkeep.Stats(), Config: k.settings(), Metrics: k.metrics(), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
+			Stats: k.upkeep.Stats(), Config: k.settings(), Pages: k.deps.Serve.Pages, Metrics: k.metrics(), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
 			Listener: k.deps.Serve.Listener, TLS: k.deps.Serve.TLS, CAs: k.deps.Serve.CAs, Log: k.deps.Log,
 		})
 		if err != nil {

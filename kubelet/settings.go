@@ -34,5 +34,6 @@ func (k *Kubelet) settings() map[string]any {
 		}
 	}
 	maps.Copy(out, k.upkeep.Settings())
+	maps.Copy(out, n.Settings)
 	return out
 }

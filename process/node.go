@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -247,7 +248,7 @@ func (n *node) buildKubelet() (err error) {
 			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
 			ClusterDomain: c.Network.Domain, MaxPods: c.Kubelet.MaxPods, Version: Kubernetes, Port: int32(port),
 			Reserved: reserved, StaticPods: c.Kubelet.StaticPods, Eviction: evictionOf(c.Kubelet),
-			Shutdown: shutdownOf(c.Kubelet), ImageGC: imageGCOf(c.Kubelet), MaxPulls: c.Kubelet.MaxParallelImagePulls, SystemLogQuery: c.Kubelet.EnableSystemLogQuery,
+			Shutdown: shutdownOf(c.Kubelet), ImageGC: imageGCOf(c.Kubelet), MaxPulls: c.Kubelet.MaxParallelImagePulls, SystemLogQuery: c.Kubelet.EnableSystemLogQuery, Settings: c.Kubelet.Settings(),
 			NoSystemLogs: c.Kubelet.EnableSystemLogHandler != nil && !*c.Kubelet.EnableSystemLogHandler,
 		},
 	}
@@ -259,6 +260,8 @@ func (n *node) buildKubelet() (err error) {
 	} else {
 		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
 	}
+	deps.Serve.Pages = map[string]http.Handler{}
+	addInspection(deps.Serve.Pages, "kubelet", c, "/configz", "/healthz", "/metrics", "/pods", "/stats/summary")
 	n.plugins = plugin.New(filepath.Join(c.KubeletDir, "plugins_registry"), n.deps.log)
 	if n.drivers, err = newDrivers(n.deps, n.plugins); err != nil {
 		return err

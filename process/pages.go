@@ -2,11 +2,13 @@ package process
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"proa.dev/apiserver/authn"
 	"proa.dev/apiserver/inspect"
+	"proa.dev/config"
 	"proa.dev/kit/prom"
 	"proa.dev/kit/queue"
 )
@@ -18,11 +20,17 @@ func (s *server) pages(keys http.Handler) map[string]http.Handler {
 		out = inspect.Profiles()
 	}
 	out[authn.DiscoveryPath], out[authn.KeysPath] = keys, keys
-	full := strings.TrimPrefix(Kubernetes, "v")
-	out["/statusz"] = inspect.Statusz(inspect.Build{Started: time.Now(), Version: full, Emulation: full[:strings.LastIndexByte(full, '.')],
-		Paths: []string{"/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"}})
-	out["/flagz"] = inspect.Flagz(s.config.Settings)
+	addInspection(out, "apiserver", s.config, "/healthz", "/livez", "/metrics", "/readyz", "/version")
 	return out
+}
+
+// addInspection adds the pages on which a component says how it runs, and which others of it are worth a look.
+func addInspection(to map[string]http.Handler, component string, c *config.Config, paths ...string) {
+	full := strings.TrimPrefix(Kubernetes, "v")
+	paths = append(paths, "/flagz", "/statusz")
+	slices.Sort(paths)
+	to["/statusz"] = inspect.Statusz(component, inspect.Build{Started: time.Now(), Version: full, Emulation: full[:strings.LastIndexByte(full, '.')], Paths: paths})
+	to["/flagz"] = inspect.Flagz(component, c.Settings)
 }
 
 // writeStoreSize writes how large the store is, where it is this process'.

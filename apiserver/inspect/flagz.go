@@ -8,9 +8,9 @@ import (
 	"slices"
 )
 
-// Flagz answers /flagz with what flags returns: the settings of the server, by name.
-func Flagz(flags func() map[string]string) http.Handler {
-	return page{kind: "Flagz",
+// Flagz answers /flagz of a component with what flags returns: its settings, by name.
+func Flagz(component string, flags func() map[string]string) http.Handler {
+	return page{component: component, kind: "Flagz",
 		text: func(w *bytes.Buffer) {
 			all := flags()
 			for _, name := range slices.Sorted(maps.Keys(all)) {

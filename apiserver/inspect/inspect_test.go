@@ -20,7 +20,7 @@ func get(h http.Handler, path, accept string) *httptest.ResponseRecorder {
 
 func TestStatusz(t *testing.T) {
 	started := time.Now().Add(-3*time.Hour - 2*time.Minute - time.Second)
-	h := Statusz(Build{Started: started, Version: "1.37.2", Emulation: "1.37", Paths: []string{"/healthz", "/metrics"}})
+	h := Statusz("apiserver", Build{Started: started, Version: "1.37.2", Emulation: "1.37", Paths: []string{"/healthz", "/metrics"}})
 	for _, accept := range []string{"", "*/*", "text/plain", "text/html, text/plain;q=0.5"} {
 		w := get(h, "/statusz", accept)
 		want := regexp.MustCompile("^\napiserver statusz\nWarning: .* only\\.\n\nStarted: .* UTC \\d+\nUp: 3 hr 02 min 0\\d sec\nGo version: go.*\nBinary version: 1.37.2\nEmulation version: 1.37\nPaths: /healthz /metrics\n$")
@@ -51,7 +51,7 @@ func TestStatusz(t *testing.T) {
 }
 
 func TestFlagz(t *testing.T) {
-	h := Flagz(func() map[string]string { return map[string]string{"b": "2", "a": ""} })
+	h := Flagz("apiserver", func() map[string]string { return map[string]string{"b": "2", "a": ""} })
 	if w := get(h, "/flagz", ""); !strings.HasSuffix(w.Body.String(), "only.\na: \nb: 2\n") {
 		t.Errorf("got %q", w.Body)
 	}

@@ -18,15 +18,13 @@ import (
 // group is that of the structured forms.
 const group = "config.k8s.io"
 
-// component is how a server calls itself there.
-const component = "apiserver"
-
 // page is one of the pages. Who asks for nothing in particular gets the text, which is for people; the other forms have to be asked for
 // by name: "application/json;v=v1beta1;g=config.k8s.io;as=Statusz".
 type page struct {
-	kind string // "Statusz"
-	text func(*bytes.Buffer)
-	data func() map[string]any // beyond kind, apiVersion and metadata
+	component string // how the server calls itself: "apiserver", "kubelet"
+	kind      string // "Statusz"
+	text      func(*bytes.Buffer)
+	data      func() map[string]any // beyond kind, apiVersion and metadata
 }
 
 const notForMachines = "Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n"
@@ -41,13 +39,13 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := strings.ToLower(p.kind)
 	var out bytes.Buffer
 	if version == "" {
-		fmt.Fprintf(&out, "\n%s %s\n%s", component, name, notForMachines)
+		fmt.Fprintf(&out, "\n%s %s\n%s", p.component, name, notForMachines)
 		p.text(&out)
 		send(w, http.StatusOK, "text/plain; charset=utf-8", out.Bytes())
 		return
 	}
 	data := p.data()
-	data["kind"], data["apiVersion"], data["metadata"] = p.kind, group+"/"+version, map[string]any{"name": component}
+	data["kind"], data["apiVersion"], data["metadata"] = p.kind, group+"/"+version, map[string]any{"name": p.component}
 	body, err := json.MarshalIndent(data, "", "  ")
 	if err == nil && kind == codec.TypeYAML {
 		body, err = yaml.JSONToYAML(body)

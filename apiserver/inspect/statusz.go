@@ -17,10 +17,10 @@ type Build struct {
 	Paths     []string // worth a look, sorted
 }
 
-// Statusz answers /statusz.
-func Statusz(b Build) http.Handler {
+// Statusz answers /statusz of a component.
+func Statusz(component string, b Build) http.Handler {
 	up := func() time.Duration { return time.Since(b.Started) }
-	return page{kind: "Statusz",
+	return page{component: component, kind: "Statusz",
 		text: func(w *bytes.Buffer) {
 			s := int(up().Seconds())
 			fmt.Fprintf(w, "\nStarted: %s\nUp: %d hr %02d min %02d sec\nGo version: %s\nBinary version: %s\nEmulation version: %s\nPaths: %s\n",

@@ -132,8 +132,10 @@ func asks(r *http.Request) (verb string, subs []string) {
 		return verb, []string{"metrics"}
 	case "logs":
 		return verb, []string{"log"}
-	case "checkpoint":
-		return verb, []string{"checkpoint"}
+	case "checkpoint", "statusz":
+		return verb, []string{first}
+	case "flagz":
+		return verb, []string{"configz"}
 	case "pods", "runningpods":
 		return verb, []string{"pods", "proxy"}
 	case "healthz", "configz":

@@ -2,7 +2,9 @@ package serve
 
 import (
 	"compress/gzip"
+	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -161,6 +163,7 @@ func FuzzLogQuery(f *testing.F) {
 func TestHealthAndTheRest(t *testing.T) {
 	s, h, _ := setup(t)
 	s.Config = map[string]any{"kind": "KubeletConfiguration", "maxPods": 7}
+	s.Pages = map[string]http.Handler{"/statusz": http.NotFoundHandler(), "/flagz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "flags") })}
 	for _, c := range []struct {
 		method, path string
 		code         int
@@ -174,6 +177,7 @@ func TestHealthAndTheRest(t *testing.T) {
 		{"GET", "/configz", 200, `{"kubeletconfig":{"kind":"KubeletConfiguration","maxPods":7}}`},
 		{"POST", "/checkpoint/ns/web/c", 500, "checkpointing of ns/web/c failed (containers of this runtime cannot be checkpointed)\n"},
 		{"POST", "/checkpoint/ns/web/other", 404, "container other does not exist\n"},
+		{"GET", "/flagz", 200, "flags"},
 		{"PUT", "/debug/flags/v", 405, "flags endpoint is disabled.\n"},
 	} {
 		if code, body := ask(t, s, c.method, c.path, "alice"); code != c.code || body != c.want {
@@ -183,8 +187,10 @@ func TestHealthAndTheRest(t *testing.T) {
 	if code, body := ask(t, s, "GET", "/debug/pprof/goroutine?debug=1", "alice"); code != 200 || !strings.HasPrefix(body, "goroutine profile:") {
 		t.Errorf("goroutines: %d %.40q", code, body)
 	}
-	if code, body := ask(t, s, "POST", "/checkpoint/ns/web/c", "bob"); code != 403 || !strings.Contains(body, "subresource(s)=[checkpoint]") {
-		t.Errorf("checkpoint as bob: %d %q", code, body)
+	for path, sub := range map[string]string{"/checkpoint/ns/web/c": "checkpoint", "/statusz": "statusz", "/flagz": "configz", "/logs/": "log", "/debug/pprof/": "proxy"} {
+		if code, body := ask(t, s, "GET", path, "bob"); code != 403 || !strings.Contains(body, "subresource(s)=["+sub+"]") {
+			t.Errorf("%s as bob: %d %q", path, code, body)
+		}
 	}
 	h.complete = make(chan struct{})
 	h.pod.UID = types.UID("other")

@@ -47,13 +47,14 @@ type Deps struct {
 	Metrics  []func(*prom.Page) // what others have for the kubelet's page
 	Node     *spec.Node
 	Listener net.Listener
-	TLS      *tls.Config           // certificates; client certificates are asked for and verified here
-	CAs      func() *x509.CertPool // of client certificates; nil: none are accepted
-	Config   map[string]any        // what /configz shows: the fields of a KubeletConfiguration
-	Logs     string                // what /logs/ shows; default "/var/log"
-	NoLogs   bool                  // it shows nothing
-	LogQuery bool                  // it can be asked for the logs of services
-	Journal  string                // the program that reads them; default "journalctl"
+	TLS      *tls.Config             // certificates; client certificates are asked for and verified here
+	CAs      func() *x509.CertPool   // of client certificates; nil: none are accepted
+	Config   map[string]any          // what /configz shows: the fields of a KubeletConfiguration
+	Pages    map[string]http.Handler // more pages, by their path
+	Logs     string                  // what /logs/ shows; default "/var/log"
+	NoLogs   bool                    // it shows nothing
+	LogQuery bool                    // it can be asked for the logs of services
+	Journal  string                  // the program that reads them; default "journalctl"
 	Log      *slog.Logger
 }
 
@@ -142,6 +143,9 @@ func (s *Server) Handler() http.Handler {
 	m.Handle("GET /logs/", s.systemLogs())
 	m.HandleFunc("POST /checkpoint/{ns}/{pod}/{container}", s.checkpoint)
 	s.profiles(m)
+	for path, page := range s.Pages {
+		m.Handle("GET "+path, page)
+	}
 	return s.gate.guard(s.asked.count(m))
 }
 

@@ -53,6 +53,8 @@ func (c *cluster) nodePages(t *testing.T) {
 		"configz":          {`"kind":"KubeletConfiguration"`, `"maxPods":110`, `"evictionHard":{`, `"clusterDomain":"cluster.local"`, `"enableSystemLogHandler":true`},
 		"healthz?verbose":  {"[+]ping ok", "[+]syncloop ok", "healthz check passed"},
 		"logs/":            {"<pre>"},
+		"statusz":          {"kubelet statusz", "Emulation version: 1.37"},
+		"flagz":            {"kubelet flagz", "kubelet.listen: "},
 		"debug/pprof/":     {"goroutine"},
 	} {
 		c.says(t, []string{"get", "--raw", "/api/v1/nodes/box/proxy/" + page}, words...)
