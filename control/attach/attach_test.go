@@ -170,3 +170,23 @@ func TestAttachmentsOfOthersAreLeftAlone(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoHasTheVolume(t *testing.T) {
+	s := &state{
+		name: "n2", node: node("n2", core.ConditionTrue), wants: []want{{volume(core.ReadWriteOnce), pod("q", "n2")}},
+		elsewhere: func(string) []string { return []string{"n1"} }, since: map[string]time.Time{},
+	}
+	for _, c := range []struct {
+		users []string
+		want  string
+	}{
+		{nil, `Multi-Attach error for volume "pv1" Volume is already exclusively attached to one node and can't be attached to another`},
+		{[]string{"a", "b"}, `Multi-Attach error for volume "pv1" Volume is already used by pod(s) a, b`},
+	} {
+		s.users = func(*core.PersistentVolume, []string) []string { return c.users }
+		changes, _ := s.plan()
+		if len(changes) != 1 || changes[0].Said.Format != c.want || changes[0].Op != tellOnly {
+			t.Errorf("%+v, want %s", changes, c.want)
+		}
+	}
+}

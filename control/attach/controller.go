@@ -92,7 +92,7 @@ func (c *Controller) onAttachment(e client.Event, wake func(object.Key)) {
 
 // Reconcile attaches what the pods of one node need, and takes away what they do not.
 func (c *Controller) Reconcile(ctx context.Context, key object.Key) (control.Again, error) {
-	s := &state{name: key.Name, now: time.Now(), volume: c.volume}
+	s := &state{name: key.Name, now: time.Now(), volume: c.volume, users: c.users}
 	s.node, _ = client.Lookup[core.Node](c.deps.View, key)
 	if s.node != nil && s.node.DeletionTimestamp != nil {
 		s.node = nil
@@ -143,6 +143,33 @@ func (c *Controller) volume(name string) *core.PersistentVolume {
 	return pv
 }
 
+// users are the pods on some nodes that have a volume.
+func (c *Controller) users(pv *core.PersistentVolume, nodes []string) (names []string) {
+	if pv.Spec.ClaimRef == nil {
+		return nil
+	}
+	for _, n := range nodes {
+		for _, p := range client.ListOf[core.Pod](c.deps.View, client.Select{Node: n, Namespace: pv.Spec.ClaimRef.Namespace}) {
+			if !control.Finished(p) && slices.ContainsFunc(p.Spec.Volumes, func(v core.Volume) bool { return claimName(p, &v) == pv.Spec.ClaimRef.Name }) {
+				names = append(names, p.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// claimName is the claim that a volume of a pod stands for; "" is none.
+func claimName(p *core.Pod, v *core.Volume) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		return p.Name + "-" + v.Name
+	}
+	return ""
+}
+
 // ours says whether an attachment is one that this controller, or that of Kubernetes, has made.
 func (c *Controller) ours(a *storage.VolumeAttachment) bool {
 	if a.Spec.Source.PersistentVolumeName == nil {
@@ -159,14 +186,8 @@ func (c *Controller) wants(node string) (out []want) {
 			continue
 		}
 		for i := range p.Spec.Volumes {
-			v := &p.Spec.Volumes[i]
-			name := ""
-			switch {
-			case v.PersistentVolumeClaim != nil:
-				name = v.PersistentVolumeClaim.ClaimName
-			case v.Ephemeral != nil:
-				name = p.Name + "-" + v.Name
-			default:
+			name := claimName(p, &p.Spec.Volumes[i])
+			if name == "" {
 				continue
 			}
 			claim, ok := client.Lookup[core.PersistentVolumeClaim](c.deps.View, object.Key{Namespace: p.Namespace, Name: name})

@@ -30,6 +30,8 @@ type state struct {
 	have  []*storage.VolumeAttachment // of this node that are ours
 	// elsewhere are the other nodes that a volume is attached to, or about to be.
 	elsewhere func(volume string) []string
+	// users are the pods that have a volume on such nodes, by name.
+	users func(pv *core.PersistentVolume, nodes []string) []string
 	// volume finds a PersistentVolume.
 	volume func(name string) *core.PersistentVolume
 	since  map[string]time.Time // by attachment: when it was first not needed any more; the plan keeps it
@@ -131,8 +133,12 @@ func (s *state) attach(name string, w want) control.Change {
 	pv := w.pv
 	if once(pv) {
 		if nodes := s.elsewhere(pv.Name); len(nodes) > 0 {
+			why := "Volume is already exclusively attached to one node and can't be attached to another"
+			if pods := s.users(pv, nodes); len(pods) > 0 {
+				why = "Volume is already used by pod(s) " + strings.Join(pods, ", ")
+			}
 			return control.Change{Op: tellOnly, Said: control.Note{On: w.pod, Type: core.EventTypeWarning, Reason: "FailedAttachVolume", Format: fmt.Sprintf(
-				"Multi-Attach error for volume %q Volume is already exclusively attached to one node and can't be attached to another", pv.Name)}}
+				"Multi-Attach error for volume %q %s", pv.Name, why)}}
 		}
 	}
 	return control.Change{Op: control.Create, Object: &storage.VolumeAttachment{

@@ -86,15 +86,29 @@ func (e *Error) Unwrap() error { return e.Err }
 // Sync makes the volumes of the pod, or brings them up to date, and says when it has to be called again (zero: never). Every volume is
 // tried; the error joins an *Error for each that failed.
 func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew time.Time, err error) {
-	var errs []error
+	type result struct {
+		at  time.Time
+		err error
+	}
+	results := make([]result, len(pod.Spec.Volumes))
+	var drivers sync.WaitGroup
 	for i := range pod.Spec.Volumes {
-		vol := &pod.Spec.Volumes[i]
-		at, err := v.one(ctx, pod, vol, now)
-		if err != nil {
-			errs = append(errs, &Error{v.nameOf(pod, vol), err})
+		vol, r := &pod.Spec.Volumes[i], &results[i]
+		do := func() { r.at, r.err = v.one(ctx, pod, vol, now) }
+		if vol.PersistentVolumeClaim != nil || vol.Ephemeral != nil || vol.CSI != nil { // others may be slow: all at once
+			drivers.Go(do)
+		} else {
+			do()
 		}
-		if !at.IsZero() && (renew.IsZero() || at.Before(renew)) {
-			renew = at
+	}
+	drivers.Wait()
+	var errs []error
+	for i, r := range results {
+		if r.err != nil {
+			errs = append(errs, &Error{v.nameOf(pod, &pod.Spec.Volumes[i]), r.err})
+		}
+		if !r.at.IsZero() && (renew.IsZero() || r.at.Before(renew)) {
+			renew = r.at
 		}
 	}
 	return renew, errors.Join(errs...)
