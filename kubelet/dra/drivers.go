@@ -157,27 +157,46 @@ func (m *Manager) judge(name string) {
 	})
 }
 
-// wipe removes this node's slices of a driver, or of all if name is "", however long the API is away.
+// expect waits for the drivers that have slices of this node.
+func (m *Manager) expect(ctx context.Context) {
+	which := metav1.ListOptions{FieldSelector: fields.Set{resource.ResourceSliceSelectorNodeName: m.Node}.String()}
+	m.insist(ctx, "resource slices not looked at", func(ctx context.Context) error {
+		list, err := m.Client.List(ctx, client.TargetOf[resource.ResourceSlice](object.Key{}), which)
+		if err != nil {
+			return err
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, o := range list.Items {
+			if s, ok := o.(*resource.ResourceSlice); ok {
+				m.judge(s.Spec.Driver)
+			}
+		}
+		return nil
+	})
+}
+
+// wipe removes this node's slices of a driver.
 func (m *Manager) wipe(ctx context.Context, name string) {
-	of := fields.Set{resource.ResourceSliceSelectorNodeName: m.Node}
-	if name != "" {
-		of[resource.ResourceSliceSelectorDriver] = name
-	}
+	of := fields.Set{resource.ResourceSliceSelectorNodeName: m.Node, resource.ResourceSliceSelectorDriver: name}
 	which := metav1.ListOptions{FieldSelector: of.String()}
-	target := client.TargetOf[resource.ResourceSlice](object.Key{})
+	m.insist(ctx, "resource slices not withdrawn", func(ctx context.Context) error {
+		m.Log.Info("resource slices withdrawn", "driver", name)
+		return m.Client.DeleteCollection(ctx, client.TargetOf[resource.ResourceSlice](object.Key{}), metav1.DeleteOptions{}, which)
+	})
+}
+
+// insist does something with the API until it succeeds or ctx ends.
+func (m *Manager) insist(ctx context.Context, complaint string, do func(context.Context) error) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, 5*time.Minute) {
 		limited, cancel := context.WithTimeout(ctx, callTimeout)
-		list, err := m.Client.List(limited, target, which)
-		if err == nil && len(list.Items) > 0 {
-			m.Log.Info("resource slices withdrawn", "driver", name, "slices", len(list.Items))
-			err = m.Client.DeleteCollection(limited, target, metav1.DeleteOptions{}, which)
-		}
+		err := do(limited)
 		cancel()
 		if err == nil || apierrors.IsNotFound(err) {
 			return
 		}
 		if ctx.Err() == nil {
-			m.Log.Warn("resource slices not withdrawn", "driver", name, "err", err)
+			m.Log.Warn(complaint, "err", err)
 		}
 		t := time.NewTimer(wait)
 		select {

@@ -108,14 +108,14 @@ func (m *Manager) save() error {
 	return atomicfile.Write(filepath.Join(m.Root, checkpointFile), b, 0o600)
 }
 
-// Run follows drivers until ctx ends. No driver is there when it begins, so nothing that they offer on this node can be used: their slices go,
-// and come with them.
+// Run follows drivers until ctx ends. No driver is there when it begins: those that do not come within Away have their slices withdrawn, as when
+// they go later.
 func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.life = ctx
 	m.mu.Unlock()
 	defer m.tasks.Wait()
-	m.wipe(ctx, "")
+	m.expect(ctx)
 	<-ctx.Done()
 	m.mu.Lock()
 	defer m.mu.Unlock()

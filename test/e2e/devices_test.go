@@ -179,16 +179,6 @@ spec: {spec: {devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu, s
 	})
 	c.killDaemon()
 	c.proa("up")
-	c.eventually(20*time.Second, "what the driver offered is withdrawn until it says so again", func() bool {
-		return c.kubectl("get", "resourceslices", "-o", "name") == ""
-	})
-	c.apply(`
-apiVersion: resource.k8s.io/v1
-kind: ResourceSlice
-metadata: {name: box-gpus}
-spec: {driver: gpu.example.com, nodeName: box, pool: {name: box, generation: 1, resourceSliceCount: 1}, devices: [
-  {name: one, attributes: {model: {string: new}}}]}
-`) // as the driver would
 	c.kubectl("delete", "pod", "a", "--timeout=60s")
 	c.kubectl("wait", "pod/b", "--for=condition=Ready", "--timeout=60s")
 	if got := strings.Join(d.Calls(), "; "); !strings.HasPrefix(got, "prepare default/"+claim+"; unprepare default/"+claim+"; prepare default/b-gpu-") {
@@ -196,6 +186,13 @@ spec: {driver: gpu.example.com, nodeName: box, pool: {name: box, generation: 1, 
 	}
 	c.eventually(20*time.Second, "the first claim is gone", func() bool {
 		return !strings.Contains(c.kubectl("get", "resourceclaims", "-o", "name"), claim)
+	})
+	if got := c.kubectl("get", "resourceslices", "-o", "name"); got == "" {
+		t.Error("what the driver offers was withdrawn although it is there")
+	}
+	d.Stop()
+	c.eventually(60*time.Second, "what the driver offered is withdrawn after it has gone", func() bool {
+		return c.kubectl("get", "resourceslices", "-o", "name") == ""
 	})
 }
 
