@@ -18,6 +18,17 @@ type Meter struct {
 	answers          prom.Vec[hookKey, atomic.Int64]
 	refusals         prom.Vec[hookKey, atomic.Int64]
 	failedOpen       prom.Vec[hookKey, atomic.Int64] // name and kind only
+	checkScale       *prom.Scale
+	checks           prom.Vec[checkKey, checked]
+}
+
+// checkKey is what is counted apart of ValidatingAdmissionPolicies.
+type checkKey struct{ policy, binding, failure, action string }
+
+// checked is how often a policy has come to something, and how long that took.
+type checked struct {
+	count atomic.Int64
+	took  *prom.Histogram
 }
 
 // times is how long something took: by whether it was Check, by operation, and by whether it refused.
@@ -40,7 +51,8 @@ func keyOf(name string, mutating bool) hookKey {
 }
 
 func newMeter() *Meter {
-	return &Meter{scale: prom.Seconds(0.005, 0.025, 0.1, 0.5, 1, 2.5), hookScale: prom.Seconds(0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 25)}
+	return &Meter{scale: prom.Seconds(0.005, 0.025, 0.1, 0.5, 1, 2.5), hookScale: prom.Seconds(0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 25),
+		checkScale: prom.Seconds(0.0000005, 0.001, 0.01, 0.1, 1)}
 }
 
 func (op Operation) index() int {
@@ -136,6 +148,24 @@ func (m *Meter) FailedOpen(name string, mutating bool) {
 	}
 }
 
+// Policy counts what a binding of a policy does about one expression that does not hold: "deny", "audit" or "warn", or "allow" where it
+// could not be evaluated and that does not matter.
+func (m *Meter) Policy(policy, binding, action, message string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	failure := "invalid_error"
+	switch { // as Kubernetes tells them apart
+	case strings.HasPrefix(message, "compilation"):
+		failure = "compile_error"
+	case strings.HasPrefix(message, "validation failed due to running out of cost budget"):
+		failure = "out_of_budget"
+	}
+	c := m.checks.Get(checkKey{policy, binding, failure, action}, func() *checked { return &checked{took: m.checkScale.New()} })
+	c.count.Add(1)
+	c.took.Add(int64(took))
+}
+
 // WriteMetrics writes what has been measured.
 func (s *Start) WriteMetrics(p *prom.Page) {
 	m := s.meter
@@ -146,6 +176,7 @@ func (s *Start) WriteMetrics(p *prom.Page) {
 		s.chain[i].took.write(p, s.chain[i].Name)
 	}
 	m.writeHooks(p)
+	m.writePolicies(p)
 }
 
 func (t *times) write(p *prom.Page, name string) {
@@ -191,4 +222,19 @@ func (m *Meter) writeHooks(p *prom.Page) {
 	m.failedOpen.Each(hookKey.compare, func(k hookKey, n *atomic.Int64) {
 		p.Value(prom.Labels("name", k.name, "type", k.kind), float64(n.Load()))
 	})
+}
+
+func (k checkKey) compare(l checkKey) int {
+	return cmp.Or(strings.Compare(k.policy, l.policy), strings.Compare(k.binding, l.binding), strings.Compare(k.failure, l.failure), strings.Compare(k.action, l.action))
+}
+
+func (k checkKey) labels() string {
+	return prom.Labels("enforcement_action", k.action, "error_type", k.failure, "policy", k.policy, "policy_binding", k.binding)
+}
+
+func (m *Meter) writePolicies(p *prom.Page) {
+	p.Head("apiserver_validating_admission_policy_check_total", "counter", "[BETA] What policies have done about expressions that do not hold.")
+	m.checks.Each(checkKey.compare, func(k checkKey, c *checked) { p.Value(k.labels(), float64(c.count.Load())) })
+	p.Head("apiserver_validating_admission_policy_check_duration_seconds", "histogram", "[BETA] How long the evaluation of such an expression took.")
+	m.checks.Each(checkKey.compare, func(k checkKey, c *checked) { p.Histogram(k.labels(), c.took) })
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"proa.dev/kit/prom"
 )
@@ -38,6 +39,9 @@ func TestMeter(t *testing.T) {
 	m.Hook("c.example.com", false, Delete, 0, Answer{Code: 503, Failed: true, Rejected: true})
 	m.Hook("d.example.com", false, Delete, 0, Answer{Code: 503, Failed: true})
 	m.FailedOpen("d.example.com", false)
+	m.Policy("p", "b", "deny", "no", time.Millisecond)
+	m.Policy("p", "b", "deny", "no", time.Millisecond)
+	m.Policy("p", "b", "allow", "compilation failed", 0)
 	var p prom.Page
 	(&Start{meter: m, chain: c}).WriteMetrics(&p)
 	const pre = "apiserver_admission_"
@@ -54,6 +58,13 @@ func TestMeter(t *testing.T) {
 	} {
 		if !strings.Contains(p.String(), pre+want+"\n") {
 			t.Errorf("no %s%s in\n%s", pre, want, &p)
+		}
+	}
+	for _, want := range []string{`check_total{enforcement_action="deny",error_type="invalid_error",policy="p",policy_binding="b"} 2`,
+		`check_total{enforcement_action="allow",error_type="compile_error",policy="p",policy_binding="b"} 1`,
+		`check_duration_seconds_count{enforcement_action="deny",error_type="invalid_error",policy="p",policy_binding="b"} 2`} {
+		if !strings.Contains(p.String(), "apiserver_validating_admission_policy_"+want+"\n") {
+			t.Errorf("no %s in\n%s", want, &p)
 		}
 	}
 	if strings.Contains(p.String(), `rejection_count{error_type="calling_webhook_error",name="d`) {

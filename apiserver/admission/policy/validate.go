@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/cel-go/common/types/ref"
 	registration "k8s.io/api/admissionregistration/v1"
@@ -122,10 +123,18 @@ func (p *plugin) evaluate(ctx context.Context, v *verdict, k *policy[*checker], 
 		return err
 	}
 	for _, o := range params {
+		began := time.Now()
 		decisions, said := k.program().check(ctx, v.subjects[match], valueOf(o), namespace)
+		took := time.Since(began) / time.Duration(max(len(decisions), 1))
 		for i, d := range decisions {
-			if d.deny {
+			switch {
+			case d.deny:
 				v.deny(ctx, k, b, i, d)
+				for _, action := range b.actions {
+					p.deps.Meter.Policy(k.name, b.name, strings.ToLower(string(action)), d.message, took)
+				}
+			case d.message != "":
+				p.deps.Meter.Policy(k.name, b.name, "allow", d.message, took)
 			}
 		}
 		for _, n := range said {
