@@ -56,6 +56,34 @@ func TestCheckFindsEveryMistake(t *testing.T) {
 	}
 }
 
+func TestTimesThatCannotBe(t *testing.T) {
+	for text, want := range map[string]string{
+		"kubelet: {shutdownGracePeriod: 30s, shutdownGracePeriodCriticalPods: 10s}":                               "",
+		"kubelet: {shutdownGracePeriod: 100ms}":                                                                   "kubelet.shutdownGracePeriod: 100ms is neither 0 nor a second or more",
+		"kubelet: {shutdownGracePeriod: 10s, shutdownGracePeriodCriticalPods: 20s}":                               "kubelet.shutdownGracePeriodCriticalPods: 20s is more than shutdownGracePeriod, 10s",
+		"kubelet: {shutdownGracePeriodByPodPriority: [{priority: 5, shutdownGracePeriodSeconds: 9}]}":             "",
+		"kubelet: {shutdownGracePeriodByPodPriority: [{priority: 5, shutdownGracePeriodSeconds: -9}]}":            "kubelet.shutdownGracePeriodByPodPriority: -9 seconds for priority 5",
+		"kubelet: {shutdownGracePeriod: 9s, shutdownGracePeriodByPodPriority: [{shutdownGracePeriodSeconds: 9}]}": "kubelet.shutdownGracePeriodByPodPriority: it does not go together with shutdownGracePeriod",
+		"autoscaling: {period: 5s, tolerance: 0.2, stabilization: 1m}":                                            "",
+		"autoscaling: {period: 5ms}":         "autoscaling.period: 5ms is too short",
+		"autoscaling: {readinessDelay: -1s}": "autoscaling.readinessDelay: -1s is too short",
+		"autoscaling: {tolerance: 1.5}":      "autoscaling.tolerance: 1.5 is not 0 to 1",
+	} {
+		c := Config{Node: "a"}
+		if err := c.Parse("f.yaml", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		c.Complete()
+		got := ""
+		if err := c.Check(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("node: a\nnetwork: {pods: [10.0.0.0/8]}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -10,5 +10,5 @@
 // With shutdownGracePeriod 30s and shutdownGracePeriodCriticalPods 10s the groups are 0 for 20 s and 2000000000 for 10 s. If the shutdown
 // is called off, the node is ready again; its pods have ended. Without periods nothing of this runs.
 //
-// It imports client's types, kubelet/{pod,status}. Read plan.go, then shutdown.go and logind.go.
+// It imports kit/atomicfile, kubelet/{pod,status}. Read plan.go, then shutdown.go and logind.go.
 package shutdown

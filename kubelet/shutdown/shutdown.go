@@ -2,6 +2,7 @@ package shutdown
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"proa.dev/kit/atomicfile"
 	"proa.dev/kubelet/pod"
 	"proa.dev/kubelet/status"
 )
@@ -43,6 +45,7 @@ type Config struct {
 type Deps struct {
 	Config
 	Pods    Pods
+	State   string               // file that remembers the last shutdown, for the life after it
 	Mounts  func(types.UID) bool // whether a pod has volumes still: drivers of volumes must not end before
 	Changed func()               // Down says something else
 	Note    func(message string) // an event about the node
@@ -56,12 +59,50 @@ type Manager struct {
 	began, end atomic.Int64 // of the last shutdown, in ms since 1970; 0: none
 }
 
-// New starts nothing.
+// New starts nothing. It reads when the machine last went down.
 func New(d Deps) *Manager {
 	if d.Conf == "" {
 		d.Conf = "/etc/systemd/logind.conf.d"
 	}
-	return &Manager{Deps: d}
+	m := &Manager{Deps: d}
+	var last state
+	text, err := os.ReadFile(d.State)
+	if err == nil {
+		err = json.Unmarshal(text, &last)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		d.Log.Warn("the last shutdown of this machine is not known", "err", err)
+		return m
+	}
+	m.began.Store(milli(last.StartTime))
+	m.end.Store(milli(last.EndTime))
+	return m
+}
+
+// state is what the file holds: Kubernetes' own form.
+type state struct {
+	StartTime time.Time `json:"startTime"`
+	EndTime   time.Time `json:"endTime"`
+}
+
+func milli(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// keep writes the file. Without it a shutdown goes on as well.
+func (m *Manager) keep(s state) {
+	m.began.Store(milli(s.StartTime))
+	m.end.Store(milli(s.EndTime))
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = atomicfile.Write(m.State, text, 0o600)
+	}
+	if err != nil {
+		m.Log.Warn("this shutdown is not remembered", "err", err)
+	}
 }
 
 // Down is why the node is not ready; "" where this is no reason.
@@ -164,16 +205,17 @@ func (m *Manager) watch(ctx context.Context) (held bool, err error) {
 // shutDown ends all pods and lets the machine go down.
 func (m *Manager) shutDown(ctx context.Context, lock *os.File) {
 	m.Log.Info("the machine goes down")
-	m.began.Store(time.Now().UnixMilli())
-	m.end.Store(0)
 	m.down.Store(true)
+	now := state{StartTime: time.Now()}
+	m.keep(now)
 	m.Note("Shutdown manager detected shutdown event")
 	m.Changed()
 	for _, g := range plan(m.Periods, m.Pods.Active()) {
 		m.finish(ctx, g)
 	}
-	m.end.Store(time.Now().UnixMilli())
-	m.Log.Info("the pods have ended", "took", time.Duration(m.end.Load()-m.began.Load())*time.Millisecond)
+	now.EndTime = time.Now()
+	m.keep(now)
+	m.Log.Info("the pods have ended", "took", now.EndTime.Sub(now.StartTime))
 	lock.Close()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -90,7 +91,7 @@ func (n *node) Evict(uid types.UID, e pod.Eviction) <-chan struct{} {
 func start(t *testing.T, n *node, l *logindtest.Logind, periods ...Period) *Manager {
 	t.Helper()
 	var m *Manager
-	m = New(Deps{Config: Config{Periods: periods, Bus: l.Address, Conf: l.Conf}, Pods: n, Mounts: n.mounts, Changed: func() { n.tell("node: %q", m.Down()) },
+	m = New(Deps{Config: Config{Periods: periods, Bus: l.Address, Conf: l.Conf}, Pods: n, State: filepath.Join(filepath.Dir(l.Conf), "state"), Mounts: n.mounts, Changed: func() { n.tell("node: %q", m.Down()) },
 		Note: func(text string) { n.tell("event: %s", text) }, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -135,8 +136,11 @@ func TestShutdown(t *testing.T) {
 	if got := n.told(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if from, to := m.Times(); to.Sub(from) < time.Second || from.Before(began.Add(-time.Second)) {
-		t.Errorf("from %v to %v", from, to)
+	next := New(Deps{State: m.State, Log: m.Log}) // of the life after the shutdown
+	for _, m := range []*Manager{m, next} {
+		if from, to := m.Times(); to.Sub(from) < time.Second || from.Before(began.Add(-time.Second)) {
+			t.Errorf("from %v to %v", from, to)
+		}
 	}
 	l.Shutdown(false)
 	l.Lock()

@@ -78,7 +78,8 @@ func New(d Deps) (*Upkeep, error) {
 	if d.Groups != nil {
 		u.qos = qos.New(d.Groups, d.Spec, qos.Without(d.Capacity, d.Reserved), !d.Reserved.Memory().IsZero(), late{u}.Active, d.Log)
 	}
-	u.end = shutdown.New(shutdown.Deps{Config: d.Shutdown, Pods: late{u}, Mounts: u.mounts, Changed: d.Changed, Note: u.note, Log: d.Log})
+	u.end = shutdown.New(shutdown.Deps{Config: d.Shutdown, State: filepath.Join(d.Spec.Root, "graceful_node_shutdown_state"),
+		Pods: late{u}, Mounts: u.mounts, Changed: d.Changed, Note: u.note, Log: d.Log})
 	return u, err
 }
 
