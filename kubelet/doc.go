@@ -4,6 +4,7 @@
 //	source -> pod (next: what to do; worker: does it) -> cri -> the runtime
 //	            |- volume, probe                          \- its events wake the worker
 //	            \- status -> the API
+//	plugin: drivers beside the kubelet -> csi (with volume), resource     localvolume: the built-in one of them
 //	resource: what pods have of the node for themselves (device, topology)
 //	node: the Node object and lease     serve: the node's API     upkeep: measuring, evicting, images, logs
 //

@@ -97,7 +97,10 @@ func (f *fake) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	case isMountPoint(r.TargetPath):
 		return &csi.NodePublishVolumeResponse{}, nil
 	case r.VolumeCapability.GetBlock() != nil:
-		return &csi.NodePublishVolumeResponse{}, os.WriteFile(r.TargetPath, nil, 0o600)
+		if err := os.WriteFile(r.TargetPath, nil, 0o600); err != nil {
+			return nil, err
+		}
+		return &csi.NodePublishVolumeResponse{}, unix.Mount("/dev/null", r.TargetPath, "", unix.MS_BIND, "")
 	}
 	if err := os.Mkdir(r.TargetPath, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -351,6 +354,23 @@ func TestStagedOncePublishedForEachPod(t *testing.T) {
 	b.teardown("u2") // again
 }
 
+func TestMountsThatAreGoneAreMadeAgain(t *testing.T) {
+	b := newBench(t, detached(), stages)
+	v := &Volume{Pod: podOf("u1"), PV: pvOf(), Name: "pv1"}
+	target := b.publish(v).Path
+	staged := b.f.last.StagingTargetPath
+	for _, path := range []string{target, staged} { // as stopping the node does
+		if err := unix.Unmount(path, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.f.asked()
+	b.restart()
+	b.publish(v)
+	b.want("stage h1 kube-system/s", "publish h1")
+	b.teardown("u1")
+}
+
 func TestOrphanIsUnstaged(t *testing.T) {
 	b := newBench(t, detached(), stages)
 	v := &Volume{Pod: podOf("u1"), PV: pvOf(), Name: "pv1"}
@@ -420,6 +440,11 @@ func TestBlockVolume(t *testing.T) {
 	b.restart()
 	b.publish(v)
 	b.want("stage h1 kube-system/s", "publish h1")
+	if err := unix.Unmount(b.s.blockTarget("pv1", "u1"), 0); err != nil { // somebody cleans up
+		t.Fatal(err)
+	}
+	b.publish(v)
+	b.want("publish h1")
 	b.teardown("u1")
 	b.want("unpublish h1", "unstage h1")
 	for _, dir := range []string{"publish", "staging", "pv1"} {

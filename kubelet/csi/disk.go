@@ -49,9 +49,15 @@ type record struct {
 	Attached   string `json:"attachedVolume,omitempty"` // as the node's status has it
 	Asked      string `json:"publishAsked,omitempty"`   // "true": NodePublishVolume was called
 	Staged     string `json:"stagedInBoot,omitempty"`   // the boot in which NodeStageVolume succeeded
+	Mounted    string `json:"stagedByMount,omitempty"`  // "true": by a mount at the staging path, which may have gone since
 }
 
 func (r *record) device() device { return device{r.Driver, r.Handle} }
+
+// stillStaged says whether what NodeStageVolume did is still there. Where that is not certain it is asked for again.
+func (r *record) stillStaged(path string) bool {
+	return r.Staged == bootID() && (r.Mounted == "" || isMountPoint(path))
+}
 
 func readRecord(dir string) (*record, error) {
 	text, err := os.ReadFile(filepath.Join(dir, dataFile))
@@ -147,7 +153,8 @@ func (s *Drivers) recover() error {
 			continue
 		}
 		u := s.use(r.device())
-		u.staged, u.ready = filepath.Join(filepath.Dir(path), "globalmount"), r.Staged == bootID()
+		u.staged = filepath.Join(filepath.Dir(path), "globalmount")
+		u.ready = r.stillStaged(u.staged)
 	}
 	blocks, err := filepath.Glob(filepath.Join(s.plugins(), "volumeDevices", "*", "data", dataFile))
 	if err != nil {
@@ -160,7 +167,8 @@ func (s *Drivers) recover() error {
 			continue
 		}
 		u := s.use(r.device())
-		u.block, u.staged, u.ready = r.Name, s.blockStage(r.Name), r.Staged == bootID()
+		u.block, u.staged = r.Name, s.blockStage(r.Name)
+		u.ready = r.stillStaged(u.staged)
 	}
 	return s.recoverPods()
 }

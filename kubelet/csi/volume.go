@@ -149,8 +149,8 @@ type operation struct {
 // published says whether an earlier call has done it all.
 func (o *operation) published() bool {
 	if o.v.block() {
-		_, err := os.Stat(o.Path(o.v))
-		return err == nil
+		i, err := os.Stat(o.Path(o.v)) // a file where a device was bound is what an unmount leaves
+		return err == nil && i.Mode()&os.ModeDevice != 0
 	}
 	return isMountPoint(o.Path(o.v))
 }
@@ -305,7 +305,9 @@ func (o *operation) stage(ctx context.Context, u *use) error {
 		return &Unstaged{err}
 	}
 	u.ready = true
-	r.Staged = bootID()
+	if r.Staged = bootID(); isMountPoint(path) {
+		r.Mounted = "true"
+	}
 	return r.write(data)
 }
 
