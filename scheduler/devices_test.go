@@ -284,3 +284,18 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	}, nodes...)
 }
+
+// Of very many nodes that have a device, as many are looked at as it takes to choose well.
+func TestClaimsOnManyNodes(t *testing.T) {
+	var nodes []string
+	for i := range 300 {
+		nodes = append(nodes, fmt.Sprintf("n%d", i))
+	}
+	withDevices(t, func(t *testing.T, w *world) {
+		w.Put(mkClaim("c", oneOf("gpu", "y")), mkPod("p", claiming("c")))
+		at := w.where("p")
+		if got := w.got("c"); at == "" || got != "r="+at+"/b for p" {
+			t.Errorf("on %q with %s", at, got)
+		}
+	}, nodes...)
+}

@@ -171,9 +171,15 @@ func (a *Ask) prepare() {
 // ByClass says whether an extended resource that the node does not have may come from claims.
 func (a *Ask) ByClass(name core.ResourceName) bool { return slices.Contains(a.resources, name) }
 
+// enough is how many nodes that have what a pod claims are looked for: the search on each takes its time, and the loop waits for it.
+const enough = 100
+
 // Try asks whether a node has what the pod claims; the answer is why not, "" if it has.
 func (a *Ask) Try(node *core.Node) string {
 	delete(a.found, node.Name)
+	if len(a.found) >= enough {
+		return "enough other node(s) have what is claimed"
+	}
 	f := &found{}
 	var open []*resource.ResourceClaim
 	for _, c := range a.claims {
