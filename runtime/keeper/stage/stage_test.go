@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	passwd = "root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nalice:x:1000:1001:Alice:/home/alice:/bin/sh\nnohome:x:5:5::\nnum:x:77:78::/n:/s\n"
-	group  = "root:x:0:\nstaff:x:50:bob,alice\nalice:x:1001:\nwheel:x:10:root,alice\nbad\nworse:x:y:alice\n"
+	passwd = "root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nalice:x:1000:1001:Alice:/home/alice:/bin/sh\nnohome:x:5:5::\nnum:x:77:78::/n:/s\n4711:x:0:0:evil:/:/s\n"
+	group  = "root:x:0:\nstaff:x:50:bob,alice\nalice:x:1001:\nwheel:x:10:root,alice\nbad\nworse:x:y:alice\n4711:x:0:\n"
 )
 
 func files(path string) string {
@@ -38,6 +38,9 @@ func TestLookUp(t *testing.T) {
 		{wire.User{Spec: "nohome"}, Account{5, 5, []uint64{5}, "/"}, ""},
 		{wire.User{Spec: "alice", NoImage: true, Groups: []uint64{7, 1001, 7}}, Account{1000, 1001, []uint64{1001, 7}, "/home/alice"}, ""},
 		{wire.User{Spec: "alice", HasGID: true, GID: 3}, Account{1000, 3, []uint64{3, 50, 10}, "/home/alice"}, ""},
+		{wire.User{Spec: "4711"}, Account{4711, 0, []uint64{0}, "/"}, ""},
+		{wire.User{Spec: "alice:4711"}, Account{1000, 4711, []uint64{4711}, "/home/alice"}, ""},
+		{wire.User{Spec: "4711", MustBeName: true}, Account{0, 0, []uint64{0}, "/"}, ""},
 		{wire.User{Spec: "mallory"}, Account{}, "unable to find user mallory"},
 		{wire.User{Spec: "alice:nobodies"}, Account{}, "unable to find group nobodies"},
 		{wire.User{Spec: "4294967295"}, Account{}, "unable to find user 4294967295"},
@@ -68,6 +71,10 @@ func FuzzLookUp(f *testing.F) {
 		})
 		if err == nil && (a.UID >= 1<<32-1 || a.GID >= 1<<32-1 || len(a.Groups) == 0 || a.Groups[0] != a.GID) {
 			t.Errorf("impossible account %+v", a)
+		}
+		name, _, _ := strings.Cut(user, ":")
+		if n, ok := parseID(name); err == nil && ok && a.UID != n {
+			t.Errorf("user %q is %d", user, a.UID)
 		}
 	})
 }

@@ -19,7 +19,7 @@ type Account struct {
 const maxAccounts = 4 << 20
 
 // LookUp turns the user of a Process into numbers, from the passwd and group files that read returns. The rules are those
-// of Docker's USER: a number needs no entry; without a group the user's own from passwd, else 0; the groups that
+// of Docker's USER: a number needs no entry, and is never a name; without a group the user's own from passwd, else 0; the groups that
 // list the user by name are added unless a group was given or the caller does not want the image's.
 func LookUp(u *wire.User, read func(path string) string) (Account, error) {
 	name, group := u.Spec, ""
@@ -57,14 +57,17 @@ func LookUp(u *wire.User, read func(path string) string) (Account, error) {
 func lookUpUser(name string, mustBeName bool, read func(path string) string) (a Account, login string, err error) {
 	a.Home = "/"
 	number, numeric := parseID(name)
-	numeric = numeric || name == ""
-	a.UID = number
+	numeric = (numeric || name == "") && !mustBeName
+	if numeric {
+		a.UID = number
+	}
 	found := eachLine(read("/etc/passwd"), func(f []string) bool {
 		if len(f) < 6 {
 			return true
 		}
+		// A number is never a name: an image could name its root "1000" (CVE-2016-3697).
 		uid, ok := parseID(f[2])
-		if !ok || f[0] != name && (!numeric || uid != number) {
+		if !ok || numeric && uid != number || !numeric && f[0] != name {
 			return true
 		}
 		a.UID, login = uid, f[0]
@@ -80,8 +83,11 @@ func lookUpUser(name string, mustBeName bool, read func(path string) string) (a 
 	return a, login, err
 }
 
-// lookUpGroup finds a group by name; what is no name may be a number.
+// lookUpGroup finds a group by name, unless it is a number.
 func lookUpGroup(name string, read func(path string) string) (gid uint64, err error) {
+	if gid, ok := parseID(name); ok {
+		return gid, nil
+	}
 	found := eachLine(read("/etc/group"), func(f []string) bool {
 		if len(f) < 3 || f[0] != name {
 			return true
@@ -90,11 +96,7 @@ func lookUpGroup(name string, read func(path string) string) (gid uint64, err er
 		gid, ok = parseID(f[2])
 		return !ok
 	})
-	if found {
-		return gid, nil
-	}
-	gid, ok := parseID(name)
-	if !ok {
+	if !found {
 		err = text("unable to find group " + name + ": no matching entries in group file")
 	}
 	return gid, err
