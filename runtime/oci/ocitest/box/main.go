@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,6 +154,47 @@ func look(name string, args []string) error {
 		}
 	case "mknod":
 		return syscall.Mknod(arg(0), syscall.S_IFCHR|0o600, 8<<8)
+	case "fds": // what is open beside the standard streams and the directory that is read
+		entries, err := os.ReadDir("/proc/self/fd")
+		for _, e := range entries {
+			if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !slices.Contains([]string{"0", "1", "2"}, e.Name()) {
+				fmt.Println(e.Name(), to)
+			}
+		}
+		return err
+	case "overwrite": // tries to write over the program of every other process that comes by, for a while
+		d, err := time.ParseDuration(arg(0))
+		if err != nil {
+			return err
+		}
+		return overwrite(d)
+	case "swap": // exchanges two names until it is killed
+		from, to := []byte(arg(0)+"\x00"), []byte(arg(1)+"\x00")
+		fmt.Println("ready")
+		for {
+			const atCwd, exchange = -100, 2
+			cwd := atCwd
+			syscall.Syscall6(renameat2, uintptr(cwd), uintptr(unsafe.Pointer(&from[0])), uintptr(cwd), uintptr(unsafe.Pointer(&to[0])), exchange, 0)
+		}
+	case "bomb": // forks whenever it can
+		fmt.Println("ready")
+		for {
+			cmd := exec.Command("/proc/self/exe", "bomb")
+			cmd.Args[0], cmd.Stdout = "box", os.Stdout
+			if cmd.Start() != nil {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	case "flood": // n numbered lines as fast as they go
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		w := bufio.NewWriterSize(os.Stdout, 64<<10)
+		for i := range n {
+			fmt.Fprintf(w, "%09d %s\n", i, strings.Repeat("x", 100))
+		}
+		return w.Flush()
 	case "hostname":
 		h, err := os.Hostname()
 		fmt.Println(h)
@@ -160,6 +202,46 @@ func look(name string, args []string) error {
 	default:
 		return fmt.Errorf("no such program")
 	}
+	return nil
+}
+
+// renameat2 is a number that package syscall does not know.
+var renameat2 = map[string]uintptr{"amd64": 316, "arm64": 276}[runtime.GOARCH]
+
+func overwrite(d time.Duration) error {
+	fmt.Println("ready")
+	self := strconv.Itoa(os.Getpid())
+	seen := map[string]bool{}
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		procs, _ := filepath.Glob("/proc/[0-9]*/exe")
+		for _, exe := range procs {
+			name, err := os.Readlink(exe)
+			if err != nil || strings.HasPrefix(exe, "/proc/"+self+"/") || name == "/bin/box" {
+				continue
+			}
+			if !seen[name] {
+				seen[name] = true
+				fmt.Println("saw", name)
+			}
+			f, err := os.OpenFile(exe, os.O_RDWR, 0)
+			if err != nil {
+				if f, err = os.Open(exe); err != nil {
+					continue
+				}
+				w, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_WRONLY, 0)
+				f.Close()
+				if err != nil {
+					continue
+				}
+				f = w
+			}
+			if _, err := f.Write([]byte("evil")); err == nil {
+				fmt.Println("wrote over", name)
+			}
+			f.Close()
+		}
+	}
+	fmt.Println("done")
 	return nil
 }
 
