@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ type Config struct {
 type Controller struct {
 	deps   control.Deps
 	config Config
+	log    *slog.Logger
 
 	mu     sync.Mutex // guards scaled
 	scaled map[object.Key]*known
@@ -61,7 +63,7 @@ func New(d control.Deps, c Config) (*Controller, error) {
 	c.Tolerance = cmp.Or(c.Tolerance, 0.1)
 	c.CPUInitialization = cmp.Or(c.CPUInitialization, 5*time.Minute)
 	c.ReadinessDelay = cmp.Or(c.ReadinessDelay, 30*time.Second)
-	return &Controller{deps: d, config: c, scaled: map[object.Key]*known{}}, nil
+	return &Controller{deps: d, config: c, log: d.Logger("autoscale"), scaled: map[object.Key]*known{}}, nil
 }
 
 // workers is how many autoscalers are worked on at the same time: most of a round is waiting for metrics.
@@ -70,7 +72,7 @@ const workers = 5
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	loop := control.Loop{
-		Name: "horizontalpodautoscaler", View: c.deps.View, Log: c.deps.Logger("autoscale"), Do: c, Workers: workers,
+		Name: "horizontalpodautoscaler", View: c.deps.View, Log: c.log, Do: c, Workers: workers,
 		Sources: []control.Source{{Resource: object.ResourceOf[autoscaling.HorizontalPodAutoscaler](), Keys: changed}},
 	}
 	return loop.Run(ctx)
@@ -101,7 +103,7 @@ func (c *Controller) Reconcile(ctx context.Context, key object.Key) (control.Aga
 	}
 	c.keep(key, func(k *known) { k.history = r.history })
 	if r.problem != nil {
-		c.deps.Logger("autoscale").Debug("round", "ns", key.Namespace, "name", key.Name, "err", r.problem)
+		c.log.Debug("round", "ns", key.Namespace, "name", key.Name, "err", r.problem)
 	}
 	return control.Again(c.config.Period), c.tell(ctx, r)
 }
@@ -145,7 +147,11 @@ func (c *Controller) scale(ctx context.Context, r *round) error {
 		r.finish(r.current)
 		return nil
 	}
-	r.rescaled(c.set(ctx, resource, scale, r.wanted))
+	err = c.set(ctx, resource, scale, r.wanted)
+	if err == nil {
+		c.log.Info("rescaled", "ns", r.hpa.Namespace, "name", r.hpa.Name, "from", r.current, "to", r.wanted, "why", r.reason)
+	}
+	r.rescaled(err)
 	return ctx.Err()
 }
 
