@@ -8,30 +8,33 @@ import (
 	"proa.dev/kit/prom"
 )
 
-// WriteClaims writes how full the volumes of claims are, each claim once. That asks their file systems, and counts no files.
+// WriteClaims writes how full the volumes of claims are, each claim once. That asks their drivers or file systems, and counts no files.
 func (c *Collector) WriteClaims(p *prom.Page) {
 	if c.Volume == nil {
 		return
 	}
-	type claim struct{ namespace, name string }
-	found := map[claim]*stats.FsStats{}
-	var order []claim
+	found := map[stats.PVCReference]*stats.FsStats{}
+	var order []stats.PVCReference
 	for _, pod := range c.Host.Pods() {
 		for i := range pod.Spec.Volumes {
 			v := &pod.Spec.Volumes[i]
-			of := claim{pod.Namespace, pod.Name + "-" + v.Name}
-			if v.PersistentVolumeClaim != nil {
-				of.name = v.PersistentVolumeClaim.ClaimName
-			} else if v.Ephemeral == nil {
+			of := claimOf(pod, v)
+			if of == nil || found[*of] != nil {
 				continue
 			}
-			if found[of] != nil {
+			path, ok := c.Volume(pod, v)
+			if !ok {
 				continue
 			}
-			if path, ok := c.Volume(pod, v); ok {
-				if f := fileSystem(path, time.Now()); f != nil {
-					found[of], order = f, append(order, of)
-				}
+			var f *stats.FsStats
+			if c.Fill != nil {
+				f = c.Fill(pod, v)
+			}
+			if f == nil {
+				f = fileSystem(path, time.Now())
+			}
+			if f != nil {
+				found[*of], order = f, append(order, *of)
 			}
 		}
 	}
@@ -49,7 +52,7 @@ func (c *Collector) WriteClaims(p *prom.Page) {
 		p.Head(m.name, "gauge", m.help)
 		for _, of := range order {
 			if v := m.get(found[of]); v != nil {
-				p.Value(prom.Labels("namespace", of.namespace, "persistentvolumeclaim", of.name), float64(*v))
+				p.Value(prom.Labels("namespace", of.Namespace, "persistentvolumeclaim", of.Name), float64(*v))
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"proa.dev/kit/prom"
 	"proa.dev/kubelet/cri"
@@ -181,15 +182,21 @@ func TestClaims(t *testing.T) {
 	}
 	pod.Spec.Volumes = append(pod.Spec.Volumes, core.Volume{Name: "a", VolumeSource: claim("data")}, core.Volume{Name: "b", VolumeSource: claim("data")},
 		core.Volume{Name: "e", VolumeSource: core.VolumeSource{Ephemeral: &core.EphemeralVolumeSource{}}})
+	c.Fill = func(_ *core.Pod, v *core.Volume) *stats.FsStats {
+		if v.Name != "e" {
+			return nil
+		}
+		return &stats.FsStats{CapacityBytes: new(uint64(77)), AvailableBytes: new(uint64(7))}
+	}
 	var p prom.Page
 	c.WriteClaims(&p)
 	text := p.String()
-	for name, want := range map[string]int{"data": 6, "web-e": 6, "web-v": 0} {
+	for name, want := range map[string]int{"data": 6, "web-e": 2, "web-v": 0} {
 		if got := strings.Count(text, `{namespace="ns",persistentvolumeclaim="`+name+`"} `); got != want {
 			t.Errorf("%d figures of %s, want %d in\n%s", got, name, want, text)
 		}
 	}
-	if !strings.Contains(text, "# TYPE kubelet_volume_stats_capacity_bytes gauge\n") {
+	if !strings.Contains(text, "# TYPE kubelet_volume_stats_capacity_bytes gauge\n") || !strings.Contains(text, `kubelet_volume_stats_capacity_bytes{namespace="ns",persistentvolumeclaim="web-e"} 77`) {
 		t.Errorf("no capacity in\n%s", text)
 	}
 }

@@ -62,19 +62,24 @@ func (c *Collector) storage(p *podReading) {
 			if f == nil {
 				continue
 			}
-			out := stats.VolumeStats{Name: v.Name, FsStats: *f}
-			if v.PersistentVolumeClaim != nil {
-				out.PVCRef = &stats.PVCReference{Name: v.PersistentVolumeClaim.ClaimName, Namespace: p.pod.Namespace}
-			} else if v.Ephemeral != nil {
-				out.PVCRef = &stats.PVCReference{Name: p.pod.Name + "-" + v.Name, Namespace: p.pod.Namespace}
-			}
-			p.out.VolumeStats = append(p.out.VolumeStats, out)
+			p.out.VolumeStats = append(p.out.VolumeStats, stats.VolumeStats{Name: v.Name, FsStats: *f, PVCRef: claimOf(p.pod, v)})
 			if isEphemeral(v) {
 				add(f)
 			}
 		}
 	}
 	p.out.EphemeralStorage = total
+}
+
+// claimOf is the claim that a volume of a pod is of; nil: of none.
+func claimOf(pod *core.Pod, v *core.Volume) *stats.PVCReference {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return &stats.PVCReference{Name: v.PersistentVolumeClaim.ClaimName, Namespace: pod.Namespace}
+	case v.Ephemeral != nil:
+		return &stats.PVCReference{Name: pod.Name + "-" + v.Name, Namespace: pod.Namespace}
+	}
+	return nil
 }
 
 // isEphemeral says whether a volume counts as the pod's ephemeral storage.
