@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -107,12 +108,22 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.life = ctx
 	m.mu.Unlock()
 	defer m.tasks.Wait()
-	return run.All(ctx,
-		run.Component{Name: "device plugins", Run: m.devices.Run},
-		run.Component{Name: "claims of pods", Run: m.claims.Run},
-		run.Component{Name: "pod-resources API", Run: func(ctx context.Context) error { return podresources.Serve(ctx, m.Root, m) }},
-	)
+	parts := []run.Component{{Name: "claims of pods", Run: m.claims.Run}}
+	for socket, part := range map[string]run.Component{
+		device.Socket:       {Name: "device plugins", Run: m.devices.Run},
+		podresources.Socket: {Name: "pod-resources API", Run: func(ctx context.Context) error { return podresources.Serve(ctx, m.Root, m) }},
+	} {
+		if len(filepath.Join(m.Root, socket)) > maxSocket { // nobody could be there
+			m.Log.Warn("not served: the kubelet's directory has too long a name for a socket", "part", part.Name, "dir", m.Root)
+			continue
+		}
+		parts = append(parts, part)
+	}
+	return run.All(ctx, parts...)
 }
+
+// maxSocket is how long the path of a unix socket may be, in bytes.
+const maxSocket = 107
 
 // Bind names who runs the pods; before that nobody is told of changes.
 func (m *Manager) Bind(h pod.Host) {

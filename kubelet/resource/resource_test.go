@@ -1,11 +1,16 @@
 package resource
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	quantity "k8s.io/apimachinery/pkg/api/resource"
@@ -13,6 +18,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/cpuset"
 
+	"proa.dev/control/controltest"
 	"proa.dev/kubelet/topology"
 )
 
@@ -171,5 +177,25 @@ func TestPodScope(t *testing.T) {
 	two, _ := m.Place(p, &p.Spec.Containers[1])
 	if got := one + " and " + two; got != "2,6 and 3,7" {
 		t.Errorf("got %s: both have to be on the node that has room for both", got)
+	}
+}
+
+func TestDirectoriesWithLongNames(t *testing.T) {
+	root := filepath.Join(t.TempDir(), strings.Repeat("long", 25))
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	api := controltest.New(t)
+	m, err := New(Config{Client: api.Client(), Root: root, Machine: twoNodes(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer stop()
+	if err := m.Run(ctx); err != nil && !errors.Is(err, ctx.Err()) {
+		t.Errorf("the node cannot run: %v", err)
+	}
+	if ctx.Err() == nil {
+		t.Error("it ended by itself")
 	}
 }
