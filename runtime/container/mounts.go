@@ -109,6 +109,20 @@ func volume(m *runtimeapi.Mount) (specs.Mount, error) {
 	return out, nil
 }
 
+// rootPropagation is what other OCI runtimes want to know of the root's mount, without which volumes could not propagate.
+func rootPropagation(c *runtimeapi.ContainerConfig) string {
+	out := ""
+	for _, m := range c.Mounts {
+		switch m.Propagation {
+		case runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL:
+			return "rshared"
+		case runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER:
+			out = "rslave"
+		}
+	}
+	return out
+}
+
 // ImageMounts returns the mounts of a container that are images.
 func ImageMounts(c *runtimeapi.ContainerConfig) []*runtimeapi.Mount {
 	var list []*runtimeapi.Mount

@@ -64,7 +64,7 @@ func Spec(in Input) (*specs.Spec, wire.User, error) {
 			Env: environment(in)},
 		Root:        &specs.Root{Path: "rootfs", Readonly: sc.GetReadonlyRootfs()},
 		Annotations: map[string]string{},
-		Linux:       &specs.Linux{},
+		Linux:       &specs.Linux{RootfsPropagation: rootPropagation(in.Config)},
 	}
 	if adj := in.Config.GetLinux().GetResources(); adj != nil {
 		score := int(adj.OomScoreAdj)
