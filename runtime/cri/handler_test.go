@@ -2,6 +2,7 @@ package cri_test
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -36,6 +37,11 @@ func TestHandler(t *testing.T) {
 	id := h.run(resp.PodSandboxId, ctr("main", "sleep", "1h"))
 	if r := h.exec(id, "box", "status", "NoNewPrivs", "Seccomp", "CapEff"); string(r.Stdout) != "CapEff 00000000a80425fb\nNoNewPrivs 1\nSeccomp 2\n" {
 		t.Errorf("got %q, %q", r.Stdout, r.Stderr)
+	}
+	tty := ctr("tty", "tty")
+	tty.Tty = true
+	if got := h.output(resp.PodSandboxId, tty); !strings.HasPrefix(got, "tty true true") {
+		t.Errorf("terminal: %q", got)
 	}
 	missing := ctr("missing")
 	missing.Command = []string{"nope"}

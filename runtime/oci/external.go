@@ -2,6 +2,8 @@ package oci
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +26,7 @@ import (
 // the host, because that is where such runtimes want it.
 type External struct {
 	path string // absolute path of the binary
+	dir  string // for the sockets on which it hands terminals over: short, as their paths have at most 107 bytes
 	root string // its state directory (--root)
 }
 
@@ -38,12 +41,19 @@ func NewExternal(path, root string) (*External, error) {
 	if found, err = filepath.Abs(found); err != nil {
 		return nil, err
 	}
-	e := &External{path: found, root: filepath.Join(root, filepath.Base(found))}
+	e := &External{path: found, dir: root, root: filepath.Join(root, filepath.Base(found))}
 	return e, os.MkdirAll(root, 0o700)
 }
 
 func (e *External) command(args ...string) []string {
 	return append([]string{e.path, "--root", e.root}, args...)
+}
+
+// console is a path for a socket.
+func (e *External) console() string {
+	var b [6]byte
+	rand.Read(b[:]) // never fails
+	return filepath.Join(e.dir, "tty-"+hex.EncodeToString(b[:]))
 }
 
 func bundle(c *Container) string { return filepath.Join(c.Dir, "bundle") }
@@ -62,7 +72,7 @@ func (e *External) Create(ctx context.Context, k *keeper.Keeper, c *Container) (
 	}
 	args := []string{"--log", filepath.Join(dir, "log"), "--log-format", "json", "create", "--bundle", dir, "--pid-file", m.PIDFile}
 	if m.TTY {
-		m.Console = filepath.Join(dir, "tty")
+		m.Console = e.console()
 		args = append(args, "--console-socket", m.Console)
 	}
 	m.External = e.command(append(args, c.ID)...)
@@ -203,7 +213,7 @@ func (e *External) Exec(ctx context.Context, k *keeper.Keeper, c *Container, p P
 	m.PIDFile = filepath.Join(dir, "pid")
 	args := []string{"--log", filepath.Join(dir, "log"), "--log-format", "json", "exec", "--detach", "--pid-file", m.PIDFile, "--process", file}
 	if p.TTY {
-		m.Console = filepath.Join(dir, "tty")
+		m.Console = e.console()
 		args = append(args, "--console-socket", m.Console)
 	}
 	m.External = e.command(append(args, c.ID)...)
