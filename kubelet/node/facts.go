@@ -108,6 +108,11 @@ func meminfo() (map[string]int64, error) {
 	return out, lines.Err()
 }
 
+// declared are the features of KEP-5328 that pods may ask of this node, in the order of their names.
+func declared() []string {
+	return []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers", "RestartAllContainersOnContainerExits"}
+}
+
 // info is status.nodeInfo.
 func info(runtimeVersion, kubeletVersion string) core.NodeSystemInfo {
 	var u unix.Utsname

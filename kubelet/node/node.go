@@ -292,6 +292,7 @@ func (n *Node) fill(ctx context.Context, o *core.Node) {
 	}
 	s.Addresses = append(s.Addresses, core.NodeAddress{Type: core.NodeHostName, Address: n.Spec.Name})
 	s.DaemonEndpoints.KubeletEndpoint.Port = n.Port
+	s.DeclaredFeatures = declared()
 	notReady := n.runtimeState(ctx, s)
 	if down := n.Down(); down != "" && notReady != "" {
 		notReady = "[" + notReady + ", " + down + "]"
