@@ -35,7 +35,7 @@ type Manager struct {
 	mu        sync.Mutex      // guards what follows
 	life      context.Context // of Run: plugins are followed so long
 	resources map[string]*advertised
-	former    map[string]time.Time // resources that are not known any more, since when
+	former    map[string]time.Time                       // resources that are not known any more, since when
 	given     map[types.UID]map[string]map[string]*grant // by pod, container and resource
 }
 

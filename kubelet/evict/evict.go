@@ -117,7 +117,7 @@ func (e *Evictor) Refuse(p *core.Pod) *status.Reason {
 			return nil
 		}
 	}
-	return &status.Reason{Reason: Reason, Message: fmt.Sprintf("Pod was rejected: The node had condition: %v. ", conditions)}
+	return &status.Reason{Reason: Reason, Message: fmt.Sprintf("The node had condition: %v. ", conditions)}
 }
 
 // Run watches until ctx ends.

@@ -211,7 +211,7 @@ func TestRefuse(t *testing.T) {
 		}
 	}
 	e.set([]core.NodeConditionType{core.NodeDiskPressure})
-	if r := e.Refuse(plain); r.Reason != "Evicted" || r.Message != "Pod was rejected: The node had condition: [DiskPressure]. " {
+	if r := e.Refuse(plain); r.Reason != "Evicted" || r.Message != "The node had condition: [DiskPressure]. " {
 		t.Errorf("%+v", r)
 	}
 }

@@ -3,6 +3,7 @@ package pod
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	devices "k8s.io/api/resource/v1"
@@ -20,7 +21,7 @@ import (
 // perhaps on older news, and a pod may name its node itself.
 func admit(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, maxPods int) *status.Reason {
 	no := func(reason, format string, args ...any) *status.Reason {
-		return &status.Reason{Reason: reason, Message: "Pod was rejected: " + fmt.Sprintf(format, args...)}
+		return &status.Reason{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
 	if maxPods > 0 && len(others) >= maxPods {
 		return no("OutOfpods", "Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), maxPods)
@@ -146,4 +147,11 @@ func forbiddenSysctl(pod *core.Pod) string {
 		}
 	}
 	return ""
+}
+
+// refuse ends a pod that the node does not take.
+func (w *worker) refuse(no *status.Reason) {
+	w.Events.Event(w.s.Pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
+	w.s.End = &End{Why: &status.Reason{Reason: no.Reason, Message: "Pod was rejected: " + no.Message}, Since: time.Now()}
+	w.ends.Store(true)
 }

@@ -2,7 +2,6 @@ package pod
 
 import (
 	"context"
-	"time"
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -64,8 +63,7 @@ func (w *worker) admit(ctx context.Context) {
 		}
 		w.s.Asks = false
 		if no != nil && w.s.End == nil {
-			w.s.End = &End{Why: no, Since: time.Now()}
-			w.Events.Event(pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
+			w.refuse(no)
 		}
 	})
 }

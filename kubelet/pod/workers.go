@@ -7,7 +7,6 @@ import (
 	"maps"
 	"path/filepath"
 	"sync"
-	"time"
 
 	core "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -199,8 +198,8 @@ func (ws *Workers) Set(pod *core.Pod) {
 			}
 		}
 		if no != nil {
-			w.no, w.s.End = true, &End{Why: no, Since: time.Now()}
-			ws.Events.Event(pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
+			w.no = true
+			w.refuse(no)
 		} else {
 			w.s.Asks = ws.Resources != nil && ws.Resources.Wants(pod)
 		}

@@ -179,11 +179,11 @@ func (m *Manager) Admit(ctx context.Context, p *core.Pod) *status.Reason {
 	m.free(p.UID)
 	var why interface{ Reason() string }
 	if errors.As(no, &why) {
-		return &status.Reason{Reason: why.Reason(), Message: "Pod was rejected: " + no.Error()}
+		return &status.Reason{Reason: why.Reason(), Message: no.Error()}
 	}
 	return &status.Reason{
 		Reason:  "UnexpectedAdmissionError",
-		Message: fmt.Sprintf("Pod was rejected: Allocate failed due to %v, which is unexpected", no),
+		Message: fmt.Sprintf("Allocate failed due to %v, which is unexpected", no),
 	}
 }
 

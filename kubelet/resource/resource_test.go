@@ -130,7 +130,7 @@ func TestCPUsAndMemoryTogether(t *testing.T) {
 		t.Errorf("the pod-resources API tells %s", got)
 	}
 	no := m.Admit(t.Context(), guaranteed("q", "5", "1Gi"))
-	if no == nil || no.Reason != "TopologyAffinityError" || no.Message != "Pod was rejected: Resources cannot be allocated with Topology locality" {
+	if no == nil || no.Reason != "TopologyAffinityError" || no.Message != "Resources cannot be allocated with Topology locality" {
 		t.Errorf("got %+v", no)
 	}
 	if no := m.Admit(t.Context(), guaranteed("q", "2", "1Gi")); no != nil {
@@ -152,11 +152,11 @@ func TestCPUsAndMemoryTogether(t *testing.T) {
 func TestRefusedPodsKeepNothing(t *testing.T) {
 	m, _ := manager(t, Policies{CPU: "static", CPUOptions: map[string]string{"full-pcpus-only": "true"}, Memory: "Static"})
 	if no := m.Admit(t.Context(), guaranteed("p", "3", "1Gi")); no == nil || no.Reason != "SMTAlignmentError" ||
-		no.Message != "Pod was rejected: SMT Alignment Error: requested 3 cpus not multiple cpus per core = 2" {
+		no.Message != "SMT Alignment Error: requested 3 cpus not multiple cpus per core = 2" {
 		t.Errorf("got %+v", no)
 	}
 	no := m.Admit(t.Context(), guaranteed("p", "2", "8Gi"))
-	if no == nil || no.Reason != "UnexpectedAdmissionError" || !strings.HasPrefix(no.Message, "Pod was rejected: Allocate failed due to [memorymanager] failed to get") {
+	if no == nil || no.Reason != "UnexpectedAdmissionError" || !strings.HasPrefix(no.Message, "Allocate failed due to [memorymanager] failed to get") {
 		t.Errorf("got %+v", no)
 	}
 	if got := places(t, m, guaranteed("s", "500m", "1Gi")); got != "0-7 on " {

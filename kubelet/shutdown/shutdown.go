@@ -26,7 +26,7 @@ const (
 )
 
 // refused is why new pods are not taken meanwhile.
-var refused = status.Reason{Reason: "NodeShutdown", Message: "Pod was rejected: Pod was rejected as the node is shutting down."}
+var refused = status.Reason{Reason: "NodeShutdown", Message: "Pod was rejected as the node is shutting down."}
 
 // Pods is what is asked of the pods.
 type Pods interface {

@@ -129,7 +129,7 @@ func TestShutdown(t *testing.T) {
 	if took := time.Since(began); took < time.Second || took > 3*time.Second {
 		t.Errorf("took %v, want one second for the one that does not end", took)
 	}
-	if r := m.Refuse(nil); r == nil || r.Reason != "NodeShutdown" || r.Message != "Pod was rejected: Pod was rejected as the node is shutting down." {
+	if r := m.Refuse(nil); r == nil || r.Reason != "NodeShutdown" || r.Message != "Pod was rejected as the node is shutting down." {
 		t.Errorf("refused: %+v", r)
 	}
 	want := []string{"event: Shutdown manager detected shutdown event", `node: "node is shutting down"`, "a ends in 1 s" + words, "b ends in 1 s" + words, "system ends in 3 s" + words}

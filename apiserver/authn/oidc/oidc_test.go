@@ -188,10 +188,10 @@ func TestMistakesInTheFile(t *testing.T) {
 	}
 	p := newProvider(t)
 	for rest, want := range map[string]string{
-		"claimMappings: {username: {expression: claims.}}":                                                 "jwt[0].claimMappings.username.expression: compilation failed: ",
-		"claimMappings: {username: {expression: \"1\"}}":                                                   "jwt[0].claimMappings.username.expression: must evaluate to string",
-		"claimMappings: {username: {expression: claims.email}}":                                            "jwt[0].claimMappings.username.expression: claims.email_verified must be used",
-		"claimMappings: {username: {claim: a, prefix: \"\"}}\nuserValidationRules: [{expression: user.username}]": "jwt[0].userValidationRules[0].expression: must evaluate to bool",
+		"claimMappings: {username: {expression: claims.}}":                                                              "jwt[0].claimMappings.username.expression: compilation failed: ",
+		"claimMappings: {username: {expression: \"1\"}}":                                                                "jwt[0].claimMappings.username.expression: must evaluate to string",
+		"claimMappings: {username: {expression: claims.email}}":                                                         "jwt[0].claimMappings.username.expression: claims.email_verified must be used",
+		"claimMappings: {username: {claim: a, prefix: \"\"}}\nuserValidationRules: [{expression: user.username}]":       "jwt[0].userValidationRules[0].expression: must evaluate to bool",
 		"claimMappings: {username: {claim: a, prefix: \"\"}}\nuserValidationRules: [{expression: user.usernam == 'x'}]": "jwt[0].userValidationRules[0].expression: compilation failed: ERROR: <input>:1:5: undefined field 'usernam'",
 	} {
 		c, err := Parse("f.yaml", []byte(p.config(rest)))
