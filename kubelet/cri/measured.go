@@ -13,8 +13,9 @@ import (
 
 // Calls counts and times what is asked of a runtime, for the kubelet's metrics. The zero value is ready.
 type Calls struct {
-	ops   prom.Vec[string, call] // by Kubernetes' name of the operation
-	boxes prom.Vec[string, call] // run_podsandbox, by the handler
+	ops   prom.Vec[string, call]             // by Kubernetes' name of the operation
+	boxes prom.Vec[string, call]             // run_podsandbox, by the handler
+	users struct{ all, failed atomic.Int64 } // those with a user namespace of their own
 }
 
 type call struct {
@@ -80,6 +81,10 @@ func (k *Calls) Page(p *prom.Page) {
 	p.Value("", float64(made))
 	p.Head("kubelet_started_pods_errors_total", "counter", "[ALPHA] Pods whose sandbox could not be made.")
 	p.Value("", float64(failed))
+	p.Head("kubelet_started_user_namespaced_pods_total", "counter", "[ALPHA] Of these, pods with a user namespace of their own.")
+	p.Value("", float64(k.users.all.Load()))
+	p.Head("kubelet_started_user_namespaced_pods_errors_total", "counter", "[ALPHA] Of these, those whose sandbox could not be made.")
+	p.Value("", float64(k.users.failed.Load()))
 }
 
 // Runtime is r, with its calls counted. Streams of events are not calls.
@@ -108,6 +113,12 @@ func (m measured) RunPodSandbox(ctx context.Context, q *runtimeapi.RunPodSandbox
 	began := time.Now()
 	a, err := ask(m.k, "run_podsandbox", m.Runtime.RunPodSandbox)(ctx, q)
 	m.k.boxes.Get(q.GetRuntimeHandler(), func() *call { return &call{took: boxScale().New()} }).add(began, err)
+	if o := q.GetConfig().GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions(); o != nil && o.Mode == runtimeapi.NamespaceMode_POD {
+		m.k.users.all.Add(1)
+		if err != nil {
+			m.k.users.failed.Add(1)
+		}
+	}
 	return a, err
 }
 

@@ -26,6 +26,9 @@ func TestCallsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Name: "p", Namespace: "ns", Uid: "u"}}
+	config.Linux = &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
+		NamespaceOptions: &runtimeapi.NamespaceOption{UsernsOptions: &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD}},
+	}}
 	if _, err := rt.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: "runc"}); err != nil {
 		t.Fatal(err)
 	}
@@ -37,6 +40,7 @@ func TestCallsAreCounted(t *testing.T) {
 		`kubelet_runtime_operations_errors_total{operation_type="container_status"} 1`, `kubelet_runtime_operations_duration_seconds_count{operation_type="version"} 3`,
 		`kubelet_runtime_operations_duration_seconds_bucket{operation_type="version",le="0.0125"} 3`,
 		`kubelet_run_podsandbox_duration_seconds_count{runtime_handler="runc"} 1`, "kubelet_started_pods_total 1", "kubelet_started_pods_errors_total 0",
+		"kubelet_started_user_namespaced_pods_total 1", "kubelet_started_user_namespaced_pods_errors_total 0",
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("there is no %s in\n%s", line, text)
