@@ -72,13 +72,7 @@ const rateOver = time.Second
 
 // Summary takes a reading. cpuAndMemory leaves everything else out, which is much cheaper.
 func (c *Collector) Summary(ctx context.Context, cpuAndMemory bool) (*stats.Summary, error) {
-	sandboxes, err := c.Runtime.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{
-		Filter: &runtimeapi.PodSandboxStatsFilter{LabelSelector: map[string]string{observe.Node: c.Node.Name}}, // the runtime may be shared
-	})
-	if err != nil {
-		return nil, err
-	}
-	containers, err := c.containers(ctx, sandboxes.GetStats())
+	sandboxes, containers, err := c.ask(ctx, map[string]string{observe.Node: c.Node.Name}) // the runtime may be shared
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +86,7 @@ func (c *Collector) Summary(ctx context.Context, cpuAndMemory bool) (*stats.Summ
 			return nil, err
 		}
 	}
-	out.Pods = c.pods(ctx, sandboxes.GetStats(), containers, cpuAndMemory)
+	out.Pods = c.pods(ctx, sandboxes, containers, cpuAndMemory)
 	if !cpuAndMemory {
 		out.Node.SystemContainers = c.system(out.Pods)
 	}
@@ -102,19 +96,14 @@ func (c *Collector) Summary(ctx context.Context, cpuAndMemory bool) (*stats.Summ
 
 // Pod takes a reading of one pod, with sizes of its files that are a few seconds old at most; nil if the runtime has nothing of it.
 func (c *Collector) Pod(ctx context.Context, uid types.UID) (*stats.PodStats, error) {
-	of := map[string]string{observe.Node: c.Node.Name, observe.PodUID: string(uid)}
-	sandboxes, err := c.Runtime.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{Filter: &runtimeapi.PodSandboxStatsFilter{LabelSelector: of}})
-	if err != nil {
-		return nil, err
-	}
-	containers, err := c.containers(ctx, sandboxes.GetStats())
+	sandboxes, containers, err := c.ask(ctx, map[string]string{observe.Node: c.Node.Name, observe.PodUID: string(uid)})
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fresh = podSizeFor
-	for _, p := range c.pods(ctx, sandboxes.GetStats(), containers, false) {
+	for _, p := range c.pods(ctx, sandboxes, containers, false) {
 		if p.PodRef.UID == string(uid) {
 			return &p, nil
 		}
@@ -122,16 +111,21 @@ func (c *Collector) Pod(ctx context.Context, uid types.UID) (*stats.PodStats, er
 	return nil, nil
 }
 
-// containers are those of the sandboxes. A runtime that has no figures of sandboxes is asked for its containers.
-func (c *Collector) containers(ctx context.Context, sandboxes []*runtimeapi.PodSandboxStats) (out []*runtimeapi.ContainerStats, err error) {
-	for _, s := range sandboxes {
-		out = append(out, s.GetLinux().GetContainers()...)
+// ask takes the readings of the sandboxes with these labels, and of their containers. A runtime that has no figures of sandboxes is asked
+// for its containers.
+func (c *Collector) ask(ctx context.Context, of map[string]string) (sandboxes []*runtimeapi.PodSandboxStats, containers []*runtimeapi.ContainerStats, err error) {
+	r, err := c.Runtime.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{Filter: &runtimeapi.PodSandboxStatsFilter{LabelSelector: of}})
+	if err != nil {
+		return nil, nil, err
 	}
-	if len(sandboxes) > 0 {
-		return out, nil
+	for _, s := range r.GetStats() {
+		containers = append(containers, s.GetLinux().GetContainers()...)
 	}
-	r, err := c.Runtime.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{})
-	return r.GetStats(), err
+	if len(r.GetStats()) > 0 {
+		return r.GetStats(), containers, nil
+	}
+	l, err := c.Runtime.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{})
+	return nil, l.GetStats(), err
 }
 
 // keep is for how long something is kept that nobody asks for: what belongs to pods that are gone is not asked for any more.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"syscall"
 	"time"
 )
 
@@ -54,20 +52,11 @@ func (b *bench) restart(ctx context.Context, h *host, path string) error {
 		return fmt.Errorf("proa down: %w: %s", err, out)
 	}
 	start := time.Now()
-	daemon := h.Command("proa", "server")
-	log, err := os.Create(h.Dir + "/again.log")
+	stop, err := h.serve("again.log")
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	daemon.Stdout, daemon.Stderr = log, log
-	if err := daemon.Start(); err != nil {
-		return err
-	}
-	defer func() {
-		daemon.Process.Signal(syscall.SIGTERM)
-		daemon.Wait()
-	}()
+	defer stop()
 	if err := h.answers(ctx, path); err != nil {
 		return fmt.Errorf("start with %d definitions: %w", definitions, err)
 	}

@@ -192,20 +192,11 @@ func (b *bench) killed(ctx context.Context, h *host, pid int) error {
 		return fmt.Errorf("the daemon does not die: %w", err)
 	}
 	start := time.Now()
-	daemon := h.Command("proa", "server")
-	log, err := os.Create(filepath.Join(h.Dir, "again.log"))
+	stop, err := h.serve("again.log")
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	daemon.Stdout, daemon.Stderr = log, log
-	if err := daemon.Start(); err != nil {
-		return err
-	}
-	defer func() {
-		daemon.Process.Signal(syscall.SIGTERM)
-		daemon.Wait()
-	}()
+	defer stop()
 	err = poll(ctx, time.Minute, func() bool {
 		summary, err := h.api.another(h.Machine).do(ctx, "GET", "/api/v1/nodes/box/proxy/stats/summary?only_cpu_and_memory=true", nil, "")
 		return err == nil && strings.Count(string(summary), `"podRef"`) == crowd

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"proa.dev/test/machine"
@@ -13,6 +14,24 @@ import (
 
 // settled is when a daemon has given back what only its start needed.
 const settled = 20 * time.Second
+
+// serve starts a daemon in the foreground, with its output in a file of that name. stop ends it and waits.
+func (h *host) serve(name string) (stop func(), err error) {
+	log, err := os.Create(filepath.Join(h.Dir, name))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	daemon := h.Command("proa", "server")
+	daemon.Stdout, daemon.Stderr = log, log
+	if err := daemon.Start(); err != nil {
+		return nil, err
+	}
+	return func() {
+		daemon.Process.Signal(syscall.SIGTERM)
+		daemon.Wait()
+	}, nil
+}
 
 // daemon is the process id of the daemon on the machine.
 func (h *host) daemon() (int, error) {

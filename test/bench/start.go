@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -48,20 +47,11 @@ func (b *bench) coldStart(ctx context.Context) (ready, node, pod time.Duration, 
 		return 0, 0, 0, err
 	}
 	start := time.Now()
-	daemon := h.Command("proa", "server")
-	log, err := os.Create(filepath.Join(h.Dir, "server.log"))
+	stop, err := h.serve("server.log")
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	defer log.Close()
-	daemon.Stdout, daemon.Stderr = log, log
-	if err := daemon.Start(); err != nil {
-		return 0, 0, 0, err
-	}
-	defer func() {
-		daemon.Process.Signal(syscall.SIGTERM)
-		daemon.Wait()
-	}()
+	defer stop()
 	probe := &http.Client{Timeout: time.Second, Transport: &http.Transport{DialContext: h.Dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	err = poll(ctx, 30*time.Second, func() bool {
 		resp, err := probe.Get("https://127.0.0.1:6443/readyz")
