@@ -1,11 +1,13 @@
 package evict
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -14,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/pod"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
@@ -70,6 +73,7 @@ type Evictor struct {
 	Deps
 	watch *watch
 	said  core.ResourceName // what was last said to run short
+	ended prom.Vec[Signal, atomic.Int64]
 
 	mu         sync.Mutex // guards conditions
 	conditions []core.NodeConditionType
@@ -200,7 +204,8 @@ func (e *Evictor) overLimits(ctx context.Context, pods []*core.Pod) (ended []<-c
 		if u == nil {
 			continue
 		}
-		if message := beyond(p, u, e.Machine.Split()); message != "" {
+		if limit, message := beyond(p, u, e.Machine.Split()); message != "" {
+			e.count(limit)
 			ended = append(ended, e.evict(p, message, nil, new(int64(hardGrace))))
 		}
 	}
@@ -241,9 +246,18 @@ func (e *Evictor) one(ctx context.Context, pods []*core.Pod, t Threshold, l Leve
 			grace = new(int64(e.Config.MaxGrace.Seconds()))
 		}
 		message := because(p, of(p), t, l)
+		e.count(t.Signal)
 		return e.await(ctx, []<-chan struct{}{e.evict(p, message, pod.Disrupted(message), grace)}), nil
 	}
 	return false, nil // nothing runs that could go
+}
+
+func (e *Evictor) count(s Signal) { e.ended.Get(s, nil).Add(1) }
+
+// Page says how many pods were ended, by the signal.
+func (e *Evictor) Page(p *prom.Page) {
+	p.Head("kubelet_evictions", "counter", "[ALPHA] Pods that were ended because something ran short, by the signal.")
+	e.ended.Each(cmp.Compare, func(s Signal, n *atomic.Int64) { p.Value(prom.Labels("eviction_signal", string(s)), float64(n.Load())) })
 }
 
 func (e *Evictor) evict(p *core.Pod, message string, condition *core.PodCondition, grace *int64) <-chan struct{} {

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+
+	"proa.dev/kit/prom"
 )
 
 func TestThresholds(t *testing.T) {
@@ -158,26 +160,29 @@ func TestMessages(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got := beyond(p, of(p), false); got != "" || limited(p) {
+	if _, got := beyond(p, of(p), false); got != "" || limited(p) {
 		t.Errorf("no limit, but %q", got)
 	}
 	limit := resource.MustParse("1Mi")
 	p.Spec.Volumes[0].EmptyDir.SizeLimit = &limit
-	if got, want := beyond(p, of(p), false), `Usage of EmptyDir volume "v" exceeds the limit "1Mi". `; got != want || !limited(p) {
+	want = `Usage of EmptyDir volume "v" exceeds the limit "1Mi". `
+	if _, got := beyond(p, of(p), false); got != want || !limited(p) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	p.Spec.Volumes[0].EmptyDir.Medium = core.StorageMediumMemory // the kernel sees to it
 	p.Spec.Containers[0].Resources.Limits = core.ResourceList{core.ResourceEphemeralStorage: limit}
-	if got, want := beyond(p, of(p), false), `Container c exceeded its local ephemeral storage limit "1Mi". `; got != want || !limited(p) {
+	want = `Container c exceeded its local ephemeral storage limit "1Mi". `
+	if _, got := beyond(p, of(p), false); got != want || !limited(p) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := beyond(p, of(p), true); got != "" { // its layer lies elsewhere
+	if _, got := beyond(p, of(p), true); got != "" { // its layer lies elsewhere
 		t.Errorf("split: got %q", got)
 	}
 	u := of(p)
 	n := uint64(9 << 20)
 	u.EphemeralStorage = &stats.FsStats{UsedBytes: &n}
-	if got, want := beyond(p, u, true), "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "; got != want {
+	want = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "
+	if _, got := beyond(p, u, true); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -244,4 +249,18 @@ func TestAwaitGivesUp(t *testing.T) {
 			t.Errorf("waited for %v", time.Since(began))
 		}
 	})
+}
+
+func TestPage(t *testing.T) {
+	e := &Evictor{}
+	e.count(podLimit)
+	e.count(MemoryAvailable)
+	e.count(podLimit)
+	var p prom.Page
+	e.Page(&p)
+	for _, line := range []string{`kubelet_evictions{eviction_signal="ephemeralpodfs.limit"} 2`, `kubelet_evictions{eviction_signal="memory.available"} 1`} {
+		if !strings.Contains(p.String(), line+"\n") {
+			t.Errorf("no %s in\n%s", line, p.String())
+		}
+	}
 }

@@ -21,8 +21,15 @@ func limited(p *core.Pod) bool {
 	return ok
 }
 
-// beyond says which limit of local storage a pod has passed; "" is none. split is as with rank.
-func beyond(p *core.Pod, u *stats.PodStats, split bool) string {
+// The signals of pods that went beyond limits of their own, as Kubernetes' metrics name them.
+const (
+	emptyDirLimit  Signal = "emptydirfs.limit"
+	podLimit       Signal = "ephemeralpodfs.limit"
+	containerLimit Signal = "ephemeralcontainerfs.limit"
+)
+
+// beyond says which limit of local storage a pod has passed, and the message; "" is none. split is as with rank.
+func beyond(p *core.Pod, u *stats.PodStats, split bool) (Signal, string) {
 	for i := range p.Spec.Volumes {
 		v := &p.Spec.Volumes[i]
 		if v.EmptyDir == nil || v.EmptyDir.Medium == core.StorageMediumMemory || v.EmptyDir.SizeLimit == nil || v.EmptyDir.SizeLimit.Sign() <= 0 {
@@ -30,13 +37,13 @@ func beyond(p *core.Pod, u *stats.PodStats, split bool) string {
 		}
 		for j := range u.VolumeStats {
 			if f := &u.VolumeStats[j]; f.Name == v.Name && number(f.UsedBytes) > v.EmptyDir.SizeLimit.Value() {
-				return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit.String())
+				return emptyDirLimit, fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit.String())
 			}
 		}
 	}
 	limit, ok := podresource.PodLimits(p, podresource.PodResourcesOptions{})[core.ResourceEphemeralStorage]
 	if ok && u.EphemeralStorage != nil && number(u.EphemeralStorage.UsedBytes) > limit.Value() {
-		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", limit.String())
+		return podLimit, fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", limit.String())
 	}
 	for i := range u.Containers {
 		c := container(p, u.Containers[i].Name)
@@ -51,10 +58,10 @@ func beyond(p *core.Pod, u *stats.PodStats, split bool) string {
 			has += number(r.UsedBytes)
 		}
 		if limit := c.Resources.Limits.StorageEphemeral(); !limit.IsZero() && has > limit.Value() {
-			return fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, limit.String())
+			return containerLimit, fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, limit.String())
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // lives says whether a container is there as long as its pod.
