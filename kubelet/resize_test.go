@@ -72,6 +72,10 @@ func TestResize(t *testing.T) {
 	b.await("a", "runs", ready)
 	b.await("b", "runs", ready)
 
+	b.create(pod("tiny", resources("1m", "64Mi")))
+	b.await("tiny", "runs", ready)
+	b.resize("tiny", resources("2m", "64Mi")) // the same to the kernel
+	b.await("tiny", "resized", func(p *core.Pod) bool { return resized(p, resources("2m", "64Mi")) })
 	b.resize("a", resources(milli(all/3), "96Mi"))
 	p := b.await("a", "resized", func(p *core.Pod) bool { return resized(p, resources(milli(all/3), "96Mi")) })
 	if p.Status.ContainerStatuses[0].RestartCount != 0 {

@@ -293,6 +293,9 @@ func (w *worker) kill(ctx context.Context, k Kill) {
 		stop()
 	}
 	w.s.Busy.Kill[k.ID] = k.Grace
+	if k.Changed {
+		w.changed = w.s.Now
+	}
 	w.Probes.Mute(k.ID)
 	hook, stop := context.WithCancel(ctx)
 	w.kills[k.ID] = stop

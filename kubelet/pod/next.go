@@ -96,7 +96,7 @@ func stopAll(s *State, p *Plan, left int64) (running bool) {
 		} else if ok && p.End.Grace >= g { // the same order, a moment later
 			return
 		}
-		p.Kill = append(p.Kill, Kill{c.ID, c.Name, "Stopping container " + c.Name, left})
+		p.Kill = append(p.Kill, Kill{ID: c.ID, Name: c.Name, Message: "Stopping container " + c.Name, Grace: left})
 	}
 	order := sidecars(s.Pod)
 	for i := range s.Runtime.Containers {
@@ -275,11 +275,14 @@ func keep(s *State, p *Plan, c *core.Container, o *observe.Container) bool {
 		if spec.Sidecar(c) || s.Pod.Spec.RestartPolicy != core.RestartPolicyNever {
 			message += ", will be restarted"
 		}
-		p.Kill = append(p.Kill, Kill{o.ID, c.Name, message, g})
+		p.Kill = append(p.Kill, Kill{ID: o.ID, Name: c.Name, Message: message, Grace: g})
 	}
 	switch g := grace(s.Pod); {
 	case o.Hash != "" && o.Hash != observe.Hash(c):
 		kill("definition changed", g)
+		if n := len(p.Kill); n > 0 && p.Kill[n-1].ID == o.ID {
+			p.Kill[n-1].Changed = true
+		}
 	case s.Restart[o.ID]:
 		kill("resize requires restart", g)
 	case probed.Failed != nil:

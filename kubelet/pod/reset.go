@@ -44,7 +44,7 @@ func resetAll(s *State, p *Plan) bool {
 	p.Reset, p.Cancel = true, len(s.Busy.Start) > 0
 	for _, o := range running {
 		if _, busy := s.Busy.Kill[o.ID]; !busy {
-			p.Kill = append(p.Kill, Kill{o.ID, o.Name, fmt.Sprintf("Container %s is stopped: all containers of the pod start anew", o.Name), 0})
+			p.Kill = append(p.Kill, Kill{ID: o.ID, Name: o.Name, Message: fmt.Sprintf("Container %s is stopped: all containers of the pod start anew", o.Name)})
 		}
 	}
 	if len(running) > 0 || len(s.Busy.Start) > 0 {

@@ -187,8 +187,9 @@ func (w *worker) changes() (list []change, restarts bool) {
 			continue
 		}
 		want := spec.Resources(w.Node, w.s.Pod, c)
-		if sameLimits(o.Resources, want) {
+		if sameLimits(o.Resources, want) { // requests, and limits that are too small to tell apart, are true at once
 			delete(w.s.Restart, o.ID)
+			w.applied[o.ID] = c.Resources
 			continue
 		}
 		if needsRestart(c, o.Resources, want) {

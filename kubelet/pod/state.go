@@ -96,6 +96,7 @@ type Kill struct {
 	ID, Name string
 	Message  string // of the event
 	Grace    int64  // seconds, the preStop hook included
+	Changed  bool   // it is killed to start again as the pod says now
 }
 
 func (p *Plan) wake(at time.Time) {

@@ -50,6 +50,7 @@ type worker struct {
 	moaned   map[string]status.Reason             // by container name: what an event told of already
 	waiters  map[string][]chan struct{}           // by container id: closed when it has ended
 	evicted  []chan struct{}                      // closed when no container runs any more
+	changed  time.Time                            // when a container was last killed to start again as the pod says now
 	applied  map[string]core.ResourceRequirements // by container id: what it was made with, or got later
 	pinned   map[string]string                    // by container id: the CPUs that Repin put it on last
 	podGiven *runtimeapi.LinuxContainerResources  // what the pod as a whole has; nil: not known
@@ -114,6 +115,7 @@ func (w *worker) run(ctx context.Context) {
 	defer w.leave()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	w.read(ctx) // before anybody is answered: what an earlier process left has no names yet
 	for {
 		w.drain()
 		w.read(ctx)
@@ -305,8 +307,12 @@ func (w *worker) tell(p *Plan) {
 	}
 }
 
-// hold says how long a status may wait for a better one.
+// hold says how long a status may wait for a better one. A container that starts anew for another image is back before its absence would
+// be known everywhere.
 func (w *worker) hold(s *core.PodStatus, p *Plan) time.Duration {
+	if since := w.s.Now.Sub(w.changed); since < holdPending && w.s.End == nil && len(w.s.Failed) == 0 {
+		return holdPending - since
+	}
 	if s.Phase != core.PodPending || len(p.Waiting) > 0 || w.s.End != nil || len(w.s.Failed) > 0 {
 		return 0
 	}
