@@ -43,6 +43,11 @@ func (o *Objects) FollowsClaims() bool {
 	return o.carries(object.ResourceOf[core.PersistentVolumeClaim]())
 }
 
+// FollowsFiles is the same for ConfigMaps and Secrets.
+func (o *Objects) FollowsFiles() bool {
+	return o.carries(object.ResourceOf[core.ConfigMap]()) && o.carries(object.ResourceOf[core.Secret]())
+}
+
 // ConfigMap finds one ConfigMap.
 func (o *Objects) ConfigMap(namespace, name string) (*core.ConfigMap, error) {
 	return find[core.ConfigMap](o, namespace, name)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,22 @@ func (v *Volumes) files(ctx context.Context, pod *core.Pod, vol *core.Volume, no
 	if err := os.Chmod(dir, 0o777); err != nil {
 		return time.Time{}, err
 	}
+	if again := now.Add(rereadFiles); readsObjects(vol) && !v.Sources.FollowsFiles() && (renew.IsZero() || again.Before(renew)) {
+		renew = again
+	}
 	return renew, writeAtomic(dir, p, now, func(fresh string) error { return setOwnership(fresh, pod, true) })
+}
+
+// rereadFiles is how often ConfigMaps and Secrets are read that nobody tells of: a node that is no server may read those of its pods one
+// by one only.
+const rereadFiles = 30 * time.Second
+
+// readsObjects says whether a volume shows ConfigMaps or Secrets.
+func readsObjects(vol *core.Volume) bool {
+	if vol.Projected != nil {
+		return slices.ContainsFunc(vol.Projected.Sources, func(s core.VolumeProjection) bool { return s.ConfigMap != nil || s.Secret != nil })
+	}
+	return vol.ConfigMap != nil || vol.Secret != nil
 }
 
 // collect gathers the content of vol in p.

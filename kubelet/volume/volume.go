@@ -48,8 +48,9 @@ type Sources interface {
 	// Token asks for a token of the pod's service account, bound to the pod, for one audience ("" is the API server's), valid about
 	// so many seconds.
 	Token(ctx context.Context, pod *core.Pod, audience string, seconds int64) (string, error)
-	// FollowsClaims says whether a pod is told when a claim of it changes.
+	// FollowsClaims says whether a pod is told when a claim of it changes, FollowsFiles the same of its ConfigMaps and Secrets.
 	FollowsClaims() bool
+	FollowsFiles() bool
 	// Resized says in the claim's status that its volume has become as large as size.
 	Resized(ctx context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error
 }

@@ -33,6 +33,7 @@ type objects struct {
 	claims     map[string]*core.PersistentVolumeClaim
 	volumes    map[string]*core.PersistentVolume
 	tokens     int
+	alone      bool // nobody tells of changes
 	now        time.Time
 }
 
@@ -64,6 +65,8 @@ func (o *objects) Token(_ context.Context, _ *core.Pod, audience string, seconds
 }
 
 func (o *objects) FollowsClaims() bool { return true }
+
+func (o *objects) FollowsFiles() bool { return !o.alone }
 
 func (o *objects) Resized(_ context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error {
 	c := object.Clone(claim)
@@ -113,6 +116,30 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// Where nobody tells of changes, objects are read again.
+func TestFilesAreReadAgain(t *testing.T) {
+	v, src := setup(t)
+	src.configMaps["cm"] = &core.ConfigMap{Data: map[string]string{"a": "1"}}
+	yes := true
+	vol := func(name string, s core.VolumeSource) core.Volume { return core.Volume{Name: name, VolumeSource: s} }
+	p := podWith(
+		vol("cm", core.VolumeSource{ConfigMap: &core.ConfigMapVolumeSource{LocalObjectReference: core.LocalObjectReference{Name: "cm"}}}),
+		vol("later", core.VolumeSource{Secret: &core.SecretVolumeSource{SecretName: "later", Optional: &yes}}),
+		vol("down", core.VolumeSource{DownwardAPI: &core.DownwardAPIVolumeSource{}}),
+	)
+	if renew := v.mustSync(t, p, src.now); !renew.IsZero() {
+		t.Errorf("told of changes, and yet due at %v", renew)
+	}
+	src.alone = true
+	if renew := v.mustSync(t, p, src.now); renew != src.now.Add(rereadFiles) {
+		t.Errorf("due at %v, want %v", renew, src.now.Add(rereadFiles))
+	}
+	p.Spec.Volumes = p.Spec.Volumes[2:]
+	if renew := v.mustSync(t, p, src.now); !renew.IsZero() {
+		t.Errorf("no object, and yet due at %v", renew)
+	}
 }
 
 func TestFilesFollowTheirObject(t *testing.T) {
