@@ -1,8 +1,13 @@
 package evict
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -262,5 +268,37 @@ func TestPage(t *testing.T) {
 		if !strings.Contains(p.String(), line+"\n") {
 			t.Errorf("no %s in\n%s", line, p.String())
 		}
+	}
+}
+
+// The kernel's word arrives. The CPU is easier to have waited for than memory, and its file works in the same way.
+func TestPressure(t *testing.T) {
+	if _, err := os.Stat("/proc/pressure/cpu"); err != nil {
+		t.Skip("this kernel does not measure pressure")
+	}
+	f, poll, err := arm("/proc/pressure/memory", stallTrigger)
+	if err != nil {
+		t.Fatalf("the trigger that is used: %v", err)
+	}
+	if err := errors.Join(unix.Close(f), poll.Close()); err != nil {
+		t.Fatal(err)
+	}
+	told := Machine{}.pressure(t.Context(), "cpu", "some 20000 2000000", slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 3 * runtime.NumCPU() {
+		busy := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
+		if err := busy.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			cancel()
+			_ = busy.Wait() // it was killed
+		}()
+	}
+	select {
+	case <-told:
+	case <-ctx.Done():
+		t.Error("nothing was told of a busy CPU")
 	}
 }

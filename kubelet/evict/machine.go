@@ -120,29 +120,40 @@ func (m Machine) processes(r Reading) error {
 	return nil
 }
 
-// stallTrigger asks the kernel for a word when tasks have waited for memory for 100 ms of a second: Documentation/accounting/psi.rst.
-const stallTrigger = "some 100000 1000000"
+// stallTrigger asks the kernel for a word when tasks have waited for memory for 200 ms of two seconds: Documentation/accounting/psi.rst.
+// Without CAP_SYS_RESOURCE, which some hosts withhold from root, nothing but multiples of two seconds is allowed.
+const stallTrigger = "some 200000 2000000"
 
 // stalls tells when the machine begins to wait for memory. Where the kernel can not say, nothing is ever told.
 func (m Machine) stalls(ctx context.Context, log *slog.Logger) <-chan struct{} {
+	return m.pressure(ctx, "memory", stallTrigger, log)
+}
+
+// pressure tells each time that a trigger of one of the kernel's pressure files fires, until ctx ends.
+func (m Machine) pressure(ctx context.Context, of, trigger string, log *slog.Logger) <-chan struct{} {
 	out := make(chan struct{}, 1)
-	f, poll, err := m.trigger()
+	file, poll, err := arm(m.proc("pressure/"+of), trigger)
 	if err != nil {
-		log.Debug("the kernel does not tell of stalls", "err", err)
+		log.Info("the kernel does not tell of stalls: what runs short is seen at the next look", "of", of, "err", err)
 		return out
 	}
 	context.AfterFunc(ctx, func() { poll.Close() })
 	go func() { // ends when poll is closed
-		defer f.Close()
+		defer unix.Close(file)
 		conn, err := poll.SyscallConn()
 		if err != nil {
 			return
 		}
 		events := make([]unix.EpollEvent, 1)
 		for ctx.Err() == nil {
+			woken := false
 			err := conn.Read(func(fd uintptr) bool {
-				n, err := unix.EpollWait(int(fd), events, 0)
-				return n > 0 || err != nil && err != unix.EINTR
+				if !woken {
+					woken = true
+					return false // wait
+				}
+				_, _ = unix.EpollWait(int(fd), events, 0) // so that the next one is news; who was woken knows enough
+				return true
 			})
 			if err != nil {
 				return
@@ -156,24 +167,25 @@ func (m Machine) stalls(ctx context.Context, log *slog.Logger) <-chan struct{} {
 	return out
 }
 
-// trigger arms the kernel's trigger. Go's poller knows readable and writable, but not POLLPRI, which the trigger raises: an epoll
-// descriptor that waits for it is readable then.
-func (m Machine) trigger() (f, poll *os.File, err error) {
-	if f, err = os.OpenFile(m.proc("pressure/memory"), os.O_RDWR|unix.O_NONBLOCK, 0); err != nil {
-		return nil, nil, err
+// arm arms a trigger. Go's poller knows readable and writable, but not POLLPRI, which the trigger raises: an epoll descriptor that waits for
+// it is readable then. The kernel tells of an event only whoever asks first, so the file itself stays a bare descriptor, of which Go's
+// poller does not know.
+func arm(path, trigger string) (file int, poll *os.File, err error) {
+	if file, err = unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
+		return -1, nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	if _, err = f.WriteString(stallTrigger + "\x00"); err != nil {
-		return nil, nil, errors.Join(err, f.Close())
+	if _, err = unix.Write(file, append([]byte(trigger), 0)); err != nil {
+		return -1, nil, errors.Join(fmt.Errorf("arm %s: %w", path, err), unix.Close(file))
 	}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
+		return -1, nil, errors.Join(err, unix.Close(file))
 	}
 	if err = unix.SetNonblock(fd, true); err == nil {
-		err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, int(f.Fd()), &unix.EpollEvent{Events: unix.EPOLLPRI | unix.EPOLLET})
+		err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, file, &unix.EpollEvent{Events: unix.EPOLLPRI | unix.EPOLLET})
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, unix.Close(fd), f.Close())
+		return -1, nil, errors.Join(err, unix.Close(fd), unix.Close(file))
 	}
-	return f, os.NewFile(uintptr(fd), "memory stalls"), nil
+	return file, os.NewFile(uintptr(fd), "stalls"), nil
 }
