@@ -154,4 +154,5 @@ func (w *worker) refuse(no *status.Reason) {
 	w.Events.Event(w.s.Pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
 	w.s.End = &End{Why: &status.Reason{Reason: no.Reason, Message: "Pod was rejected: " + no.Message}, Since: time.Now()}
 	w.ends.Store(true)
+	w.void.Store(true)
 }

@@ -35,8 +35,7 @@ func victims(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, m
 		return slices.DeleteFunc(slices.Clone(others), func(p *core.Pod) bool { return slices.Contains(gone, p) })
 	}
 	fits := func(gone []*core.Pod) bool {
-		no := admit(n, pod, without(gone), node, maxPods)
-		return no == nil || !outOf(no)
+		return admit(n, pod, without(gone), node, maxPods) == nil
 	}
 	var gone []*core.Pod
 	for _, p := range can {
@@ -70,6 +69,7 @@ func (ws *Workers) preempt(pod *core.Pod, no *status.Reason) bool {
 		why := Eviction{Reason: status.Reason{Reason: "Preempting", Message: message}, Condition: Disrupted("Pod was preempted by Kubelet to accommodate a critical pod.")}
 		w := ws.live[p.UID]
 		w.ends.Store(true)
+		w.void.Store(true)
 		w.post(func() { w.evict(why, make(chan struct{})) })
 	}
 	return len(gone) > 0

@@ -26,6 +26,8 @@ func TestVictims(t *testing.T) {
 	others := []*core.Pod{
 		pod("high", 100, "1"), pod("low-small", 0, "500m"), pod("low-big", 0, "2"), pod("none", 0, ""), pod("vital", 2_000_000_000, "500m"),
 	}
+	elsewhere := pod("x", 2_000_000_000, "1")
+	elsewhere.Spec.OS = &core.PodOS{Name: core.Windows}
 	for _, c := range []struct {
 		pod     *core.Pod
 		maxPods int
@@ -36,6 +38,7 @@ func TestVictims(t *testing.T) {
 		{pod("x", 2_000_000_000, "3500m"), 0, "[low-small low-big high]"},
 		{pod("x", 2_000_000_000, "4"), 0, "[]"}, // the vital one stays
 		{pod("x", 2_000_000_000, ""), 5, "[none]"},
+		{elsewhere, 0, "[]"}, // room would not help
 	} {
 		names := []string{}
 		for _, v := range victims(&spec.Node{}, c.pod, others, node, c.maxPods) {

@@ -25,7 +25,7 @@ const holdPending = 150 * time.Millisecond
 type worker struct {
 	*Deps
 	uid  types.UID
-	no   bool          // the node does not take it; set before run
+	void atomic.Bool   // it does not count for what the node has left: it was refused, or makes room for another
 	wake chan struct{} // holds one token while there may be something to do
 	done chan struct{} // closed when run has returned
 	ends atomic.Bool   // it was decided that the pod ends

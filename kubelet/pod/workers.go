@@ -198,7 +198,6 @@ func (ws *Workers) Set(pod *core.Pod) {
 			}
 		}
 		if no != nil {
-			w.no = true
 			w.refuse(no)
 		} else {
 			w.s.Asks = ws.Resources != nil && ws.Resources.Wants(pod)
@@ -228,7 +227,7 @@ func (ws *Workers) node() *core.Node {
 func (ws *Workers) others(but types.UID) []*core.Pod {
 	var out []*core.Pod
 	for uid, w := range ws.live {
-		if p := ws.last[uid]; p != nil && uid != but && !w.no && !w.ends.Load() && !phaseIsFinal(p.Status.Phase) {
+		if p := ws.last[uid]; p != nil && uid != but && !w.void.Load() && !phaseIsFinal(p.Status.Phase) {
 			out = append(out, w.held.Load())
 		}
 	}
@@ -387,7 +386,7 @@ func (ws *Workers) Active() []*core.Pod {
 	defer ws.mu.Unlock()
 	out := make([]*core.Pod, 0, len(ws.live))
 	for uid, w := range ws.live {
-		if p := ws.last[uid]; p != nil && !w.no && !w.ends.Load() && !phaseIsFinal(p.Status.Phase) {
+		if p := ws.last[uid]; p != nil && !w.ends.Load() && !phaseIsFinal(p.Status.Phase) {
 			out = append(out, w.held.Load())
 		}
 	}
