@@ -94,7 +94,7 @@ func New(c Config) (*Manager, error) {
 		return m, nil
 	case Static:
 	default:
-		return nil, fmt.Errorf("unknown policy: %q", c.Policy)
+		return nil, fmt.Errorf("unknown policy: %q; kubelet.cpuManagerPolicy is none or static", c.Policy)
 	}
 	var err error
 	if m.opt, err = readOptions(c.Options); err != nil {

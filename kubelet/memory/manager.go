@@ -58,7 +58,7 @@ func New(c Config) (*Manager, error) {
 		return m, nil
 	case Static:
 	default:
-		return nil, fmt.Errorf("unknown policy: %q", c.Policy)
+		return nil, fmt.Errorf("unknown policy: %q; kubelet.memoryManagerPolicy is None or Static", c.Policy)
 	}
 	if len(c.Reserved) == 0 {
 		return nil, errors.New("the static policy needs reserved memory on at least one NUMA node")

@@ -55,7 +55,7 @@ func NewStatic(dir, node string, api client.Client, view client.View, sink Sink,
 func (s *Static) Load() error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
-		return fmt.Errorf("static pods: %w", err)
+		return fmt.Errorf("kubelet.staticPods: %w; make the directory, or leave the setting out", err)
 	}
 	found := map[types.UID]*core.Pod{}
 	for _, e := range entries {

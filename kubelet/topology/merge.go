@@ -78,7 +78,7 @@ func NewPolicy(name, scope string, options map[string]string, m *Machine) (Polic
 		return p, nil
 	case BestEffort, Restricted, SingleNUMA:
 	default:
-		return p, fmt.Errorf("unknown policy: %q", name)
+		return p, fmt.Errorf("unknown policy: %q; kubelet.topologyManagerPolicy is none, best-effort, restricted or single-numa-node", name)
 	}
 	if p.Scope != ByContainer && p.Scope != ByPod {
 		return p, fmt.Errorf("unknown scope: %q", scope)

@@ -94,7 +94,7 @@ func TestNodesNearEachOther(t *testing.T) {
 
 func TestPoliciesThatAreRefused(t *testing.T) {
 	for want, f := range map[string]func() (Policy, error){
-		`unknown policy: "best"`:                              func() (Policy, error) { return NewPolicy("best", "", nil, numa(1)) },
+		`unknown policy: "best"; kubelet.topologyManagerPolicy is none, best-effort, restricted or single-numa-node`: func() (Policy, error) { return NewPolicy("best", "", nil, numa(1)) },
 		`unknown scope: "node"`:                               func() (Policy, error) { return NewPolicy(Restricted, "node", nil, numa(1)) },
 		`unsupported on machines with more than 8 NUMA Nodes`: func() (Policy, error) { return NewPolicy(Restricted, "", nil, numa(9)) },
 		`unknown Topology Manager Policy option: "x"`:         func() (Policy, error) { return NewPolicy(Restricted, "", map[string]string{"x": "1"}, numa(1)) },
