@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&r.kubectl, "kubectl", "kubectl", "the kubectl that tests run")
 	flag.StringVar(&r.out, "out", "conformance", "folder for logs, reports and summary.md")
 	flag.StringVar(&r.skip, "skip", "", "pattern of names to leave out besides")
+	flag.StringVar(&r.focus, "focus", "", "pattern of names: these tests instead of packages, of the conformance suite or not")
 	flag.BoolVar(&r.dryRun, "dry-run", false, "only list the tests")
 	flag.IntVar(&r.procs, "procs", 1, "how many tests run at a time; those that say [Serial] run by themselves, after the others")
 	flag.Int64Var(&r.seed, "seed", 0, "order of the tests, with more than one process; 0: a random one, which is printed")
@@ -40,19 +41,18 @@ func main() {
 }
 
 type runner struct {
-	e2e, kubeconfig, kubectl, out, skip string
-	dryRun                              bool
-	timeout                             time.Duration
-	procs                               int
-	seed                                int64
+	e2e, kubeconfig, kubectl, out, skip, focus string
+	dryRun                                     bool
+	timeout                                    time.Duration
+	procs                                      int
+	seed                                       int64
 }
 
 // run runs the packages of these names, all if there are none. It fails if a test does.
 func (r *runner) run(ctx context.Context, names []string) error {
-	if len(names) == 0 {
-		for _, p := range packs {
-			names = append(names, p.name)
-		}
+	run, err := r.chosen(names)
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(r.out, 0o755); err != nil {
 		return err
@@ -63,16 +63,15 @@ func (r *runner) run(ctx context.Context, names []string) error {
 	}
 	var results []result
 	var failed int
-	for _, name := range names {
-		i := slices.IndexFunc(packs, func(p pack) bool { return p.name == name })
-		if i < 0 {
-			return fmt.Errorf("there is no package %q: P1 to P%d", name, len(packs))
-		}
-		specs, err := r.pack(ctx, packs[i])
+	for _, p := range run {
+		specs, err := r.pack(ctx, p)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		res := result{packs[i], specs}
+		if p.tests == 0 {
+			p.tests = len(specs)
+		}
+		res := result{p, specs}
 		failed += len(res.of("failed"))
 		fmt.Println(res)
 		results = append(results, res)
@@ -84,6 +83,28 @@ func (r *runner) run(ctx context.Context, names []string) error {
 		return fmt.Errorf("%d tests failed: see %s", failed, filepath.Join(r.out, "summary.md"))
 	}
 	return nil
+}
+
+// chosen are the packages of these names, all if there are none; with a focus the one package of what it matches.
+func (r *runner) chosen(names []string) ([]pack, error) {
+	if r.focus != "" {
+		if len(names) > 0 {
+			return nil, fmt.Errorf("-focus runs tests instead of packages: leave out %s", strings.Join(names, " "))
+		}
+		return []pack{{name: "focus", title: r.focus, exact: r.focus}}, nil
+	}
+	if len(names) == 0 {
+		return packs, nil
+	}
+	var run []pack
+	for _, name := range names {
+		i := slices.IndexFunc(packs, func(p pack) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no package %q: P1 to P%d", name, len(packs))
+		}
+		run = append(run, packs[i])
+	}
+	return run, nil
 }
 
 // pack runs one package and returns its tests. That tests fail is no error.
