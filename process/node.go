@@ -121,7 +121,7 @@ func (n *node) buildNetwork() (err error) {
 func newRoutes(c *config.Config) (*route.Routes, error) {
 	return route.New(route.Config{
 		Pods: c.Network.Pods, Services: c.Network.Services, PodsKey: "network.pods", ServicesKey: "network.services",
-		OwnLinks: []string{c.Network.Bridge},
+		OwnLinks: []string{c.Network.Bridge}, Others: c.Network.UseCNI || c.Runtime.Endpoint != "",
 	})
 }
 

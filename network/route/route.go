@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -26,6 +27,8 @@ type Config struct {
 	PodsKey, ServicesKey string
 	// OwnLinks are names of links whose routes may lie within the ranges: proa's bridge.
 	OwnLinks []string
+	// Others: another network plugin, or another runtime, connects pods. Its routes lie within Pods.
+	Others bool
 }
 
 // Routes are the unreachable routes of one node.
@@ -111,7 +114,8 @@ func (e *OverlapError) Error() string {
 }
 
 // overlap finds a route of the host within, or around, a range. Default routes overlap nothing, nor do our own, nor those that lead
-// nowhere: whoever set one of those wants what we want.
+// nowhere: whoever set one of those wants what we want. Once our own routes are there, what lies within Pods is taken for pods that others
+// have connected since.
 func overlap(cfg Config, have []netlink.Route, links map[int]string) error {
 	own := map[string]bool{}
 	for _, name := range cfg.OwnLinks {
@@ -124,7 +128,7 @@ func overlap(cfg Config, have []netlink.Route, links map[int]string) error {
 			continue
 		}
 		for _, p := range cfg.Pods {
-			if p.Overlaps(dst) {
+			if p.Overlaps(dst) && !(cfg.Others && p.Bits() <= dst.Bits() && isSet(p, have)) {
 				return &OverlapError{cfg.PodsKey, p, dst, name}
 			}
 		}
@@ -135,6 +139,14 @@ func overlap(cfg Config, have []netlink.Route, links map[int]string) error {
 		}
 	}
 	return nil
+}
+
+// isSet says whether the unreachable route of a range is there.
+func isSet(p netip.Prefix, have []netlink.Route) bool {
+	return slices.ContainsFunc(have, func(h netlink.Route) bool {
+		dst, ok := prefixOf(h.Dst)
+		return ok && dst == p.Masked() && h.Protocol == Protocol && h.Type == unix.RTN_UNREACHABLE
+	})
 }
 
 func leadsNowhere(r netlink.Route) bool {

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -63,6 +64,47 @@ func TestOverlapNamesRouteAndKey(t *testing.T) {
 	}
 	if left, _ := r.Leftovers(); len(left) != 0 {
 		t.Errorf("routes were set in spite of the overlap: %v", left)
+	}
+}
+
+// TestPodsOfOthers starts again where another network plugin has connected pods meanwhile.
+func TestPodsOfOthers(t *testing.T) {
+	roottest.Need(t, "makes links")
+	other := nettest.New(t)
+	cfg := config("10.42.0.0/16", "10.43.0.0/16")
+	set := func() error {
+		t.Helper()
+		r, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		return r.Set(t.Context())
+	}
+	cfg.Others = true
+	if err := set(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := Cleanup(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	nettest.Join(t, nil, "veth1", "10.42.0.1/24", other, "lan0", "10.42.0.2/24")
+	if err := set(); err != nil {
+		t.Error(err)
+	}
+	cfg.Others = false
+	var o *OverlapError
+	if err := set(); !errors.As(err, &o) || o.Link != "veth1" {
+		t.Errorf("pods of others where there are none: %v", err)
+	}
+	cfg.Others = true
+	if err := Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(); !errors.As(err, &o) || o.Link != "veth1" {
+		t.Errorf("a route that was there before: %v", err)
 	}
 }
 
