@@ -5,5 +5,5 @@
 //	2026-11-22T10:15:03.123456790Z stderr F line
 //
 // P marks a part that goes on in the next line of the same stream. Rotated logs stand beside the current one as 0.log.20261122-101503,
-// older ones compressed. Read read.go, then rotate.go.
+// older ones compressed. Read read.go, then copy.go and rotate.go.
 package logs

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -146,6 +149,109 @@ func TestFollowThroughRotation(t *testing.T) {
 	}
 }
 
+// TestFollowMissesNothing follows a log that is written without a pause and rotated again and again, as its reader lags behind.
+func TestFollowMissesNothing(t *testing.T) {
+	const files, each = 6, 3000
+	path := write(t, "")
+	ended := make(chan struct{})
+	line := func(i int) string { return fmt.Sprintf("line %d of this log\n", i) }
+	var got int
+	var mu sync.Mutex // guards wrong; the reader waits for the writer once at its first line
+	wrong := ""
+	begun, written := make(chan struct{}), make(chan struct{})
+	check := checker(func(text string) {
+		if got == 0 {
+			close(begun)
+			<-written // all is rotated before the second line is read
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if want := line(got); text != want && wrong == "" {
+			wrong = fmt.Sprintf("got %q, want %q", text, want)
+		}
+		got++
+	})
+	done := make(chan error, 1)
+	go func() {
+		done <- Read(context.Background(), path, Options{All: true, Follow: true, Stdout: check, Wake: ended, Ended: func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		}})
+	}()
+	w := &rewriter{t: t, path: path}
+	r := NewRotator(w, 1, files, slog.New(slog.DiscardHandler))
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	for i := range files * each {
+		w.write("2026-11-22T10:00:00.000000001Z stdout F " + line(i))
+		if i == 0 {
+			<-begun
+		}
+		if i%each == each-1 && i < files*each-1 {
+			now = now.Add(time.Minute)
+			r.Round(context.Background(), now)
+		}
+	}
+	if old, err := rotated(path); err != nil || len(old) != files-1 || !strings.HasSuffix(old[files-3], packed) {
+		t.Errorf("rotated: %v, %v", old, err)
+	}
+	close(written)
+	close(ended)
+	select {
+	case err := <-done:
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil || wrong != "" || got != files*each {
+			t.Errorf("%v; %s; %d lines of %d", err, wrong, got, files*each)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("following does not end")
+	}
+}
+
+// checker is told every line that is written to it.
+type checker func(line string)
+
+func (c checker) Write(b []byte) (int, error) {
+	for line := range strings.Lines(string(b)) {
+		c(line)
+	}
+	return len(b), nil
+}
+
+// rewriter is a runtime that writes a log.
+type rewriter struct {
+	t    *testing.T
+	path string
+	file *os.File
+}
+
+func (w *rewriter) write(text string) {
+	w.t.Helper()
+	if w.file == nil {
+		if err := w.Reopen(context.Background(), ""); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if _, err := io.WriteString(w.file, text); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *rewriter) Running(context.Context) map[string]string { return map[string]string{"c": w.path} }
+
+func (w *rewriter) Reopen(context.Context, string) (err error) {
+	if w.file != nil {
+		w.file.Close()
+	}
+	w.file, err = os.OpenFile(w.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	w.t.Cleanup(func() { w.file.Close() })
+	return err
+}
+
 type oneLog struct {
 	path string
 	fail error
@@ -197,6 +303,48 @@ func TestRotate(t *testing.T) {
 	r.Round(context.Background(), now.Add(time.Hour))
 	if b, err := os.ReadFile(src.path); err != nil || len(b) != 200 {
 		t.Errorf("a log that could not be opened anew is gone: %d bytes, %v", len(b), err)
+	}
+}
+
+// TestTailOfAnyLog compares the end of logs with all of them.
+func TestTailOfAnyLog(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 60 {
+		var b strings.Builder
+		for range rng.IntN(40) {
+			tag := "FP"[rng.IntN(4)/3]
+			fmt.Fprintf(&b, "2026-11-22T10:00:00.000000001Z stdout %c %s\n", tag, strings.Repeat("x", rng.IntN(1<<rng.IntN(16))))
+		}
+		path := write(t, b.String())
+		var all bytes.Buffer
+		if err := Read(context.Background(), path, Options{All: true, Stdout: &all}); err != nil {
+			t.Fatal(err)
+		}
+		lines := slices.Collect(strings.Lines(all.String()))
+		for n := range len(lines) + 2 {
+			var end bytes.Buffer
+			if err := Read(context.Background(), path, Options{Tail: int64(n), Stdout: &end}); err != nil {
+				t.Fatal(err)
+			}
+			if want := strings.Join(lines[max(0, len(lines)-n):], ""); end.String() != want {
+				t.Fatalf("the last %d of %d lines are %d bytes, want %d", n, len(lines), end.Len(), len(want))
+			}
+		}
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	var text strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&text, "2026-11-22T10:00:00.000000001Z stdout F a line of a log as programs write them, with some words in it and a number: %d\n", i)
+	}
+	path := write(b, text.String())
+	b.SetBytes(int64(text.Len()))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := Read(context.Background(), path, Options{All: true, Stdout: io.Discard}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

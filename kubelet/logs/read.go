@@ -1,14 +1,16 @@
 package logs
 
 import (
-	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,138 +32,54 @@ type Options struct {
 	Wake <-chan struct{}
 }
 
-// stamp is RFC 3339 with nine digits, always.
-const stamp = "2006-01-02T15:04:05.000000000Z07:00"
-
-// maxLine bounds one line of the file: runtimes split at 16 KiB.
-const maxLine = 1 << 20
-
-// Read copies a log to the writers of o until its end, or, following, until the container has ended or ctx ends (nil).
+// Read copies a log to the writers of o until its end, or, following, until the container has ended or ctx ends (nil). What it hands to a
+// writer it uses again afterwards.
 func Read(ctx context.Context, path string, o Options) error {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	defer func() { f.Close() }()
 	if !o.All && o.Tail >= 0 {
-		at, err := lastLines(f, o.Tail)
+		at, err := lastLines(f.file, o.Tail)
 		if err != nil {
 			return err
 		}
-		if _, err := f.Seek(at, io.SeekStart); err != nil {
+		if _, err := f.file.Seek(at, io.SeekStart); err != nil {
 			return err
 		}
 	}
-	w := &writer{o: &o, left: o.Bytes}
+	c := &copier{o: &o, left: o.Bytes}
 	if o.Follow {
-		return follow(ctx, path, &f, w)
+		err = follow(ctx, path, &f, c)
+	} else {
+		err = c.copy(f)
 	}
-	_, err = copyLines(f, w)
 	if errors.Is(err, errEnough) {
 		return nil
 	}
 	return err
 }
 
-// errEnough ends the reading at the limit of bytes.
-var errEnough = errors.New("enough")
-
-// copyLines hands the complete lines that can be read now to w, and returns what is left of an incomplete one.
-func copyLines(r io.Reader, w *writer) (rest []byte, err error) {
-	b := bufio.NewReaderSize(r, 64<<10)
-	for {
-		line, err := b.ReadBytes('\n')
-		if err == io.EOF {
-			return line, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := w.line(line); err != nil {
-			return nil, err
-		}
-		if len(line) > maxLine {
-			return nil, errors.New("a line of the log is too long")
-		}
-	}
+// source is one file of a log.
+type source struct {
+	io.Reader // its text
+	file      *os.File
 }
 
-type writer struct {
-	o    *Options
-	left int64
-	open [2]bool // a line of stdout, of stderr was begun: its next part gets no timestamp
-}
+func (s source) Close() error { return s.file.Close() }
 
-// line writes one line of the file.
-func (w *writer) line(raw []byte) error {
-	l, err := parse(raw)
-	if err != nil {
-		return nil // a half-written line after a crash says nothing
-	}
-	if !w.o.Since.IsZero() && l.time.Before(w.o.Since) {
-		return nil
-	}
-	out, i := w.o.Stdout, 0
-	if l.stderr {
-		out, i = w.o.Stderr, 1
-	}
-	if out == nil {
-		return nil
-	}
-	text := l.text
-	if w.o.Timestamps && !w.open[i] {
-		text = append([]byte(l.time.Format(stamp)+" "), text...)
-	}
-	w.open[i] = l.partial
-	if !l.partial {
-		text = append(text[:len(text):len(text)], '\n')
-	}
-	if w.o.Bytes > 0 {
-		if int64(len(text)) >= w.left {
-			_, err := out.Write(text[:w.left])
-			return errors.Join(err, errEnough)
+// open opens the log at path. In the middle of a rotation there is none for a moment: the newest of the old ones is it then.
+func open(path string) (source, error) {
+	f, err := os.Open(path)
+	if os.IsNotExist(err) {
+		old, e := rotated(path)
+		old = slices.DeleteFunc(old, func(o string) bool { return strings.HasSuffix(o, packed) || strings.HasSuffix(o, unfinished) })
+		if e == nil && len(old) > 0 {
+			f, err = os.Open(old[len(old)-1])
 		}
-		w.left -= int64(len(text))
 	}
-	_, err = out.Write(text)
-	return err
-}
-
-type line struct {
-	time    time.Time
-	stderr  bool
-	partial bool
-	text    []byte
-}
-
-// parse reads one line, with or without its newline.
-func parse(raw []byte) (l line, err error) {
-	raw = bytes.TrimSuffix(raw, []byte("\n"))
-	at, rest, ok := bytes.Cut(raw, []byte(" "))
-	if !ok {
-		return l, errors.New("no time in the log line")
-	}
-	if l.time, err = time.Parse(time.RFC3339Nano, string(at)); err != nil {
-		return l, err
-	}
-	stream, rest, ok := bytes.Cut(rest, []byte(" "))
-	if !ok {
-		return l, errors.New("no stream in the log line")
-	}
-	switch string(stream) {
-	case "stdout":
-	case "stderr":
-		l.stderr = true
-	default:
-		return l, fmt.Errorf("unknown stream %q in the log line", stream)
-	}
-	tags, text, ok := bytes.Cut(rest, []byte(" "))
-	if !ok {
-		text = nil // an empty line may lack the space
-	}
-	tag, _, _ := bytes.Cut(tags, []byte(":"))
-	l.partial, l.text = string(tag) == "P", text
-	return l, nil
+	return source{f, f}, err
 }
 
 // lastLines is where the last n lines begin; the parts of a long line count as one.
@@ -174,65 +92,66 @@ func lastLines(f *os.File, n int64) (int64, error) {
 		return size, nil
 	}
 	const block = 64 << 10
-	var tail []byte // the file from pos on
-	seen := int64(0)
+	var (
+		rest  []byte      // the file from pos to the end of the line that is looked at
+		begin = int64(-1) // of the line after it
+		seen  int64
+	)
+	last := func(line []byte) bool { // the n lines begin after this one
+		if l, err := parse(line); begin >= 0 && (err != nil || !l.partial) {
+			seen++
+		}
+		return seen == n
+	}
 	for pos := size; pos > 0; {
 		step := min(pos, block)
 		pos -= step
-		buf := make([]byte, step)
+		buf := make([]byte, step, int(step)+len(rest))
 		if _, err := f.ReadAt(buf, pos); err != nil {
 			return 0, err
 		}
-		tail = append(buf, tail...)
-		seen = 0
-		end := len(tail)
-		if tail[end-1] == '\n' {
-			end--
-		}
-		for end > 0 {
-			nl := bytes.LastIndexByte(tail[:end], '\n')
+		rest = append(buf, rest...)
+		for {
+			nl := bytes.LastIndexByte(rest[:len(rest)-1], '\n')
 			if nl < 0 {
 				break
 			}
-			if l, err := parse(prevLine(tail, nl)); err != nil || !l.partial { // the line before ends there: a new one begins
-				if seen++; seen == n {
-					return pos + int64(nl) + 1, nil
-				}
+			if last(rest[nl+1:]) {
+				return begin, nil
 			}
-			end = nl
+			rest, begin = rest[:nl+1], pos+int64(nl)+1
 		}
+	}
+	if len(rest) > 0 && last(rest) {
+		return begin, nil
 	}
 	return 0, nil
 }
 
-// prevLine is the line that ends at the newline nl.
-func prevLine(b []byte, nl int) []byte { return b[bytes.LastIndexByte(b[:nl], '\n')+1 : nl] }
-
 // follow copies and waits for more, by inotify on the log's directory, so that a rotated log is followed into its successor.
-func follow(ctx context.Context, path string, f **os.File, w *writer) error {
+func follow(ctx context.Context, path string, f *source, c *copier) error {
 	changes, stop, err := watch(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	defer stop()
+	o := c.o
 	for {
-		ended := w.o.Ended != nil && w.o.Ended() // asked before reading: what was written until then is read below
-		rest, err := copyLines(*f, w)
-		if err == nil && len(rest) > 0 {
-			_, err = (*f).Seek(-int64(len(rest)), io.SeekCurrent)
-		}
-		if errors.Is(err, errEnough) {
-			return nil
-		}
-		if err != nil {
+		ended := o.Ended != nil && o.Ended() // asked before reading: what was written until then is read below
+		if err := c.copy(*f); err != nil {
 			return err
 		}
-		switch next, err := successor(path, *f); {
+		switch next, ok, err := successor(path, f.file); {
 		case err != nil:
 			return err
-		case next != nil:
-			(*f).Close()
+		case ok:
+			err := c.copy(*f) // what was written before its successor
+			f.Close()
+			c.cut()
 			*f = next
+			if err != nil {
+				return err
+			}
 			continue
 		case ended:
 			return nil
@@ -244,28 +163,65 @@ func follow(ctx context.Context, path string, f **os.File, w *writer) error {
 			if !ok {
 				return errors.New("watching the log ended")
 			}
-		case <-w.o.Wake:
-			if w.o.Ended == nil || !w.o.Ended() {
-				w.o.Wake = nil
+		case <-o.Wake:
+			if o.Ended == nil || !o.Ended() {
+				o.Wake = nil
 			}
 		}
 	}
 }
 
-// successor opens the file that stands at path now, if it is another than f and f was read to its end.
-func successor(path string, f *os.File) (*os.File, error) {
+// successor opens the log that was begun after f: the oldest of those that were rotated later, so that a slow reader misses none, or else
+// the one at path. One that is empty is none: the runtime may still write to f. ok: there is one.
+func successor(path string, f *os.File) (next source, ok bool, err error) {
 	now, err := os.Stat(path)
-	if os.IsNotExist(err) {
-		return nil, nil // in the middle of a rotation
-	}
 	if err != nil {
-		return nil, err
+		if os.IsNotExist(err) {
+			err = nil // in the middle of a rotation
+		}
+		return next, false, err
 	}
 	was, err := f.Stat()
 	if err != nil || os.SameFile(now, was) {
-		return nil, err
+		return next, false, err
 	}
-	return os.Open(path)
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())) // what it is called now, also when it is gone
+	if err != nil {
+		return next, false, err
+	}
+	name = strings.TrimSuffix(strings.TrimSuffix(name, " (deleted)"), packed)
+	old, err := rotated(path)
+	if err != nil {
+		return next, false, err
+	}
+	for _, o := range old {
+		if filepath.Base(name) < filepath.Base(strings.TrimSuffix(o, packed)) && !strings.HasSuffix(o, unfinished) {
+			next, err = openRotated(o)
+			return next, err == nil, err
+		}
+	}
+	if now.Size() == 0 {
+		return next, false, nil
+	}
+	file, err := os.Open(path)
+	return source{file, file}, err == nil, err
+}
+
+// openRotated opens an old log, which may be compressed meanwhile.
+func openRotated(path string) (source, error) {
+	f, err := os.Open(path)
+	if os.IsNotExist(err) && !strings.HasSuffix(path, packed) {
+		path += packed
+		f, err = os.Open(path)
+	}
+	if err != nil || !strings.HasSuffix(path, packed) {
+		return source{f, f}, err
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return source{}, errors.Join(err, f.Close())
+	}
+	return source{z, f}, nil
 }
 
 // watch tells of writes to and renames of the files of dir; many at once may be one.

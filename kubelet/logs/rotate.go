@@ -86,6 +86,12 @@ func (r *Rotator) rotate(ctx context.Context, id, path string, now time.Time) er
 	return r.sweep(path)
 }
 
+// What the names of compressed logs end with, and of those that are being compressed.
+const (
+	packed     = ".gz"
+	unfinished = ".tmp"
+)
+
 // rotated are the old logs of path, the oldest first.
 func rotated(path string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
@@ -124,11 +130,11 @@ func (r *Rotator) compress(path string) error {
 	}
 	for _, o := range old {
 		switch {
-		case strings.HasSuffix(o, ".tmp"): // of a compression that did not end
+		case strings.HasSuffix(o, unfinished): // of a compression that did not end
 			if err := os.Remove(o); err != nil {
 				return err
 			}
-		case !strings.HasSuffix(o, ".gz"):
+		case !strings.HasSuffix(o, packed):
 			if err := compressFile(o); err != nil {
 				return err
 			}
@@ -143,7 +149,7 @@ func compressFile(path string) (err error) {
 		return err
 	}
 	defer in.Close()
-	tmp := path + ".tmp"
+	tmp := path + unfinished
 	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
 	if err != nil {
 		return err
@@ -158,7 +164,7 @@ func compressFile(path string) (err error) {
 	if err = errors.Join(err, z.Close(), out.Close()); err != nil {
 		return err
 	}
-	if err = os.Rename(tmp, path+".gz"); err != nil {
+	if err = os.Rename(tmp, path+packed); err != nil {
 		return err
 	}
 	return os.Remove(path)
