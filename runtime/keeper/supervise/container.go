@@ -12,8 +12,8 @@ import (
 	"proa.dev/runtime/keeper/wire"
 )
 
-// drainTime bounds how long the end of a container waits for the rest of its output, which comes at once unless a process
-// that left the container still holds the pipe.
+// drainTime bounds how long the end of a container waits for more of its output, which comes at once unless the disk is slow or a
+// process that left the container still holds the pipe.
 const drainTime = time.Second
 
 // container is one container of the pod.

@@ -13,41 +13,48 @@ import (
 // pieces but the last are marked P.
 const maxLine = 16 << 10
 
+// batch is from how many bytes on entries are written: all that one read brings, as a rule.
+const batch = 64 << 10
+
+// maxHead is more than what stands before the text of an entry.
+const maxHead = 64
+
 // write appends output to the log as CRI log entries: `<RFC 3339 time with nanoseconds> stdout F <line>`. What does not
 // end a line waits for its end, or for maxLine bytes. The caller holds k.scratchMu.
 func (o *output) write(p []byte, stream byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.pieces++
 	if o.log < 0 {
 		return
 	}
 	tail := &o.tails[stream-wire.KindStdout]
-	now := time.Now()
+	var space [maxHead]byte
+	head := header(space[:0], time.Now(), stream)
+	if o.k.lines == nil {
+		o.k.lines = make([]byte, 0, batch+maxHead+maxLine+1) // what is never written to costs nothing
+	}
 	lines := o.k.lines[:0]
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		room := maxLine - len(*tail)
 		switch {
 		case i >= 0 && i <= room:
-			lines = entry(lines, now, stream, 'F', *tail, p[:i])
-			*tail, p = nil, p[i+1:]
+			lines = entry(lines, head, 'F', *tail, p[:i])
+			*tail, p = (*tail)[:0], p[i+1:]
 		case len(p) >= room:
-			lines = entry(lines, now, stream, 'P', *tail, p[:room])
-			*tail, p = nil, p[room:]
+			lines = entry(lines, head, 'P', *tail, p[:room])
+			*tail, p = (*tail)[:0], p[room:]
 		default:
 			*tail = append(*tail, p...)
 			p = nil
 		}
-		if len(lines) > 2*maxLine {
+		if len(lines) > batch {
 			o.flush(lines)
 			lines = lines[:0]
 		}
 	}
 	o.flush(lines)
-	o.k.lines = lines[:0]
-	if cap(lines) > 8*maxLine {
-		o.k.lines = nil
-	}
 }
 
 // end writes the unfinished line of a stream that has ended, as a piece: a reader must not add a newline that nobody wrote.
@@ -56,20 +63,24 @@ func (o *output) end(stream byte) {
 	defer o.mu.Unlock()
 	tail := &o.tails[stream-wire.KindStdout]
 	if o.log >= 0 && len(*tail) > 0 {
-		o.flush(entry(nil, time.Now(), stream, 'P', *tail, nil))
+		o.flush(entry(nil, header(nil, time.Now(), stream), 'P', *tail, nil))
 	}
 	*tail = nil
 }
 
-// entry appends one log entry for a line that comes in two parts.
-func entry(b []byte, now time.Time, stream, tag byte, head, rest []byte) []byte {
+// header is what all entries of one moment begin with.
+func header(b []byte, now time.Time, stream byte) []byte {
 	b = now.UTC().AppendFormat(b, time.RFC3339Nano)
 	if stream == wire.KindStderr {
-		b = append(b, " stderr "...)
-	} else {
-		b = append(b, " stdout "...)
+		return append(b, " stderr F "...)
 	}
-	b = append(b, tag, ' ')
+	return append(b, " stdout F "...)
+}
+
+// entry appends one log entry for a line that comes in two parts.
+func entry(b, header []byte, tag byte, head, rest []byte) []byte {
+	b = append(b, header...)
+	b[len(b)-2] = tag
 	b = append(b, head...)
 	b = append(b, rest...)
 	return append(b, '\n')

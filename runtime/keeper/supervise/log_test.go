@@ -2,11 +2,14 @@ package supervise
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"proa.dev/runtime/keeper/wire"
@@ -64,6 +67,87 @@ func TestLogLines(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestReopenWhileWriting rotates the log of a stream that is written to without a pause: every line is in one of the files, in order.
+func TestReopenWhileWriting(t *testing.T) {
+	const lines = 40_000
+	o, path := newTestOutput(t)
+	k := o.k
+	k.containers = map[string]*container{"c": {out: o}}
+	r, w, err := pipe(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.follow(os.NewFile(uintptr(r), "out"), wire.KindStdout)
+	done := make(chan error, 1)
+	go func() {
+		f := os.NewFile(uintptr(w), "in")
+		var err error
+		for i := 0; i < lines && err == nil; i++ {
+			_, err = fmt.Fprintf(f, "%d %s\n", i, strings.Repeat("x", i%97))
+		}
+		done <- errors.Join(err, f.Close())
+	}()
+	old := []string{}
+	ended := false
+	for i := 0; !ended; i++ {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended = true
+		default:
+		}
+		to := fmt.Sprintf("%s.%04d", path, i)
+		if err := os.Rename(path, to); err != nil {
+			t.Fatal(err)
+		}
+		old = append(old, to)
+		if err := k.reopen("c"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.drain(10 * time.Second)
+	next := 0
+	for _, name := range append(old, path) {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			_, text, _ := strings.Cut(line, " stdout F ")
+			if want := fmt.Sprintf("%d %s\n", next, strings.Repeat("x", next%97)); text != want {
+				t.Fatalf("%s has %.80q where line %d should be", filepath.Base(name), line, next)
+			}
+			next++
+		}
+	}
+	if next != lines || len(old) < 2 {
+		t.Errorf("%d lines of %d in %d files", next, lines, len(old)+1)
+	}
+}
+
+// TestDrainWaitsForMore has output that goes on for longer than the limit.
+func TestDrainWaitsForMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &output{k: &Keeper{}, log: -1}
+		stop := make(chan struct{})
+		o.readers.Go(func() {
+			for range 5 {
+				time.Sleep(700 * time.Millisecond)
+				o.write([]byte("x"), wire.KindStdout)
+			}
+			<-stop
+		})
+		began := time.Now()
+		o.drain(time.Second)
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("waited for %v, want 5s: the last was written after 3.5s, and none between 4s and 5s", took)
+		}
+		close(stop)
+	})
 }
 
 func BenchmarkLog(b *testing.B) {

@@ -106,6 +106,7 @@ type output struct {
 	log      int        // descriptor, -1: none
 	attached map[*listener]struct{}
 	tails    [2][]byte // unfinished line of stdout and stderr
+	pieces   int       // how many have come
 	closed   bool
 }
 
@@ -146,14 +147,14 @@ func (k *Keeper) reopen(id string) error {
 	if o == nil || o.path == "" {
 		return nil
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock() // nothing is written to the old file any more once there is a new one
+	if o.closed {
+		return nil
+	}
 	fd, err := openLog(o.path)
 	if err != nil {
 		return wrap("open log "+o.path, err)
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return unix.Close(fd)
 	}
 	if o.log >= 0 {
 		unix.Close(o.log)
@@ -191,7 +192,7 @@ func (o *output) readSome(raw syscall.RawConn, stream byte) bool {
 		k.scratchMu.Lock()
 		defer k.scratchMu.Unlock()
 		if k.scratch == nil {
-			k.scratch = make([]byte, 16<<10)
+			k.scratch = make([]byte, batch) // as much as a pipe holds
 		}
 		n, rerr = unix.Read(int(fd), k.scratch)
 		if rerr == unix.EAGAIN || rerr == unix.EINTR {
@@ -214,16 +215,32 @@ func (o *output) readSome(raw syscall.RawConn, stream byte) bool {
 	return true
 }
 
-// drain waits for the streams to end, for a bounded time.
+// drain waits for the streams to end, for as long as more comes, and at most ten times the limit.
 func (o *output) drain(limit time.Duration) {
 	done := make(chan struct{})
 	go func() { o.readers.Wait(); close(done) }()
-	timer := time.NewTimer(limit)
+	timer := time.NewTicker(limit)
 	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
+	last := o.count()
+	for range 10 {
+		select {
+		case <-done:
+			return
+		case <-timer.C:
+		}
+		now := o.count()
+		if now == last {
+			return
+		}
+		last = now
 	}
+}
+
+// count is how many pieces have come.
+func (o *output) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.pieces
 }
 
 // close ends the log and lets attached clients go.
