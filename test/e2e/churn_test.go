@@ -87,16 +87,6 @@ func (c *cluster) expected(uids []string) map[string]any {
 // held is what the machine has.
 func (c *cluster) held() map[string]any {
 	c.t.Helper()
-	names := func(dir string) (out []string) {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !os.IsNotExist(err) {
-			c.t.Fatal(err)
-		}
-		for _, e := range entries {
-			out = append(out, e.Name())
-		}
-		return out
-	}
 	groups := map[string]bool{}
 	for _, path := range c.cgroups() {
 		if uid, ok := strings.CutPrefix(filepath.Base(path), "pod"); ok {
@@ -122,11 +112,18 @@ func (c *cluster) held() map[string]any {
 			containers++
 		}
 	}
-	return map[string]any{
-		"directories": names(c.Dir + "/kubelet/pods"), "cgroups": slices.Sorted(maps.Keys(groups)), "containers": containers, "links": links,
-		"network namespaces": len(names(c.Run + "/netns")), "sandboxes": len(names(c.Dir + "/data/runtime/sandboxes")),
-		"keepers": len(names(c.Run + "/keepers")), "shared memories": len(names(c.Run + "/shm")),
+	count := func(dir string) int { return len(namesIn(c.t, dir)) }
+	held := map[string]any{
+		"directories": namesIn(c.t, c.Dir+"/kubelet/pods"), "cgroups": slices.Sorted(maps.Keys(groups)), "containers": containers, "links": links,
+		"network namespaces": count(c.Run + "/netns"), "sandboxes": count(c.Dir + "/data/runtime/sandboxes"),
+		"keepers": count(c.Run + "/keepers"), "shared memories": count(c.Run + "/shm"),
 	}
+	if c.other != nil {
+		memories, boxes, nets := c.other.places()[0], c.other.places()[1], c.other.places()[2]
+		held["network namespaces"], held["sandboxes"], held["shared memories"] = count(nets), count(boxes), count(memories)
+		held["keepers"] = c.other.shims()
+	}
+	return held
 }
 
 // TestRestartAmongMany restarts the daemon of a node with many pods: no container is restarted, nothing leaks.

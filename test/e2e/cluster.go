@@ -18,12 +18,31 @@ const nodeIP = machine.IP
 // cluster is one machine that runs proa.
 type cluster struct {
 	*machine.Machine
-	t *testing.T
+	t     *testing.T
+	other *containerd // nil: containers are proa's own
 }
 
-// newCluster makes a machine on which nothing runs yet, with the programs of ../../bin or of $PROA_TEST_BIN. extra is added to its
-// configuration file.
+// newCluster makes a machine on which nothing of proa runs yet. extra is added to its configuration file. With PROA_TEST_RUNTIME=containerd
+// a containerd runs there, which the node is to use.
 func newCluster(t *testing.T, extra string) *cluster {
+	t.Helper()
+	switch name := os.Getenv("PROA_TEST_RUNTIME"); name {
+	case "":
+		return newClusterOn(t, nil, extra)
+	case "containerd":
+		other := newContainerd(t)
+		c := newClusterOn(t, other, extra)
+		other.start(c)
+		return c
+	default:
+		t.Fatalf("PROA_TEST_RUNTIME is %q, not containerd", name)
+		return nil
+	}
+}
+
+// newClusterOn makes a machine with the programs of ../../bin or of $PROA_TEST_BIN. A runtime that is not nil is used in place of proa's own;
+// it has been made before, so that it ends after the cluster.
+func newClusterOn(t *testing.T, other *containerd, extra string) *cluster {
 	t.Helper()
 	roottest.Need(t, "containers are namespaces, cgroups and mounts")
 	bin := cmp.Or(os.Getenv("PROA_TEST_BIN"), "../../bin")
@@ -32,11 +51,14 @@ func newCluster(t *testing.T, extra string) *cluster {
 			t.Fatalf("%v: run make build images first", err)
 		}
 	}
+	if other != nil {
+		extra += other.settings()
+	}
 	m, err := machine.New(bin, t.TempDir(), extra)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{m, t}
+	c := &cluster{m, t, other}
 	t.Cleanup(func() {
 		if t.Failed() {
 			c.diagnose()
@@ -85,7 +107,29 @@ func (c *cluster) apply(manifest string) {
 func (c *cluster) up() {
 	c.t.Helper()
 	c.t.Log(c.proa("up"))
-	c.proa("image", "import", c.Bin+"/images/shop-web.tar", c.Bin+"/images/shop-store.tar")
+	c.importImages(c.Bin+"/images/shop-web.tar", c.Bin+"/images/shop-store.tar")
+}
+
+// importImages brings the images of archives onto the machine.
+func (c *cluster) importImages(archives ...string) {
+	c.t.Helper()
+	if c.other == nil {
+		c.proa(append([]string{"image", "import"}, archives...)...)
+		return
+	}
+	for _, file := range archives {
+		if err := c.other.ctr("images", "import", file); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// runtimeName is the scheme of container ids.
+func (c *cluster) runtimeName() string {
+	if c.other == nil {
+		return "proa"
+	}
+	return "containerd"
 }
 
 // eventually polls ok until it is true, and fails the test after the limit.

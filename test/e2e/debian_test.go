@@ -17,7 +17,7 @@ func (c *cluster) importDebian(name string, packages ...string) {
 	if err != nil {
 		c.t.Fatalf("make %s of Debian packages: %v", name, err)
 	}
-	c.proa("image", "import", archive)
+	c.importImages(archive)
 }
 
 // thirdParty is nginx in front of redis: a sidecar writes what redis holds under "page" where nginx serves it.

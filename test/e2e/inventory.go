@@ -33,13 +33,12 @@ func (c *cluster) inventory() string {
 		}
 	}
 	for _, dir := range []string{c.Run + "/netns", c.Run + "/keepers", c.Dir + "/kubelet/pods", c.Dir + "/pods"} {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !os.IsNotExist(err) {
-			c.t.Fatal(err)
+		for _, name := range namesIn(c.t, dir) {
+			add("entry %s/%s", dir, name)
 		}
-		for _, e := range entries {
-			add("entry %s/%s", dir, e.Name())
-		}
+	}
+	if c.other != nil {
+		c.other.left(add)
 	}
 	for _, cg := range c.cgroups() {
 		add("cgroup %s", cg)
@@ -128,4 +127,17 @@ func processes(t *testing.T) []machine.Process {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// namesIn lists a directory; one that is not there has nothing in it.
+func namesIn(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }

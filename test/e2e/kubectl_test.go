@@ -96,7 +96,7 @@ func (c *cluster) says(t *testing.T, args []string, words ...string) {
 
 func (c *cluster) getForms(t *testing.T) {
 	c.says(t, []string{"get", "nodes"}, "NAME", "STATUS", "ROLES", "box", "Ready")
-	c.says(t, []string{"get", "nodes", "-o", "wide"}, "INTERNAL-IP", nodeIP, "proa://")
+	c.says(t, []string{"get", "nodes", "-o", "wide"}, "INTERNAL-IP", nodeIP, c.runtimeName()+"://")
 	c.says(t, []string{"-n", "shop", "get", "pods"}, "READY", "RESTARTS", "1/1", "Running")
 	c.says(t, []string{"-n", "shop", "get", "pods", "-o", "wide"}, "NOMINATED NODE", "10.42.", "box")
 	c.says(t, []string{"-n", "shop", "get", "deploy,rs,svc,cm,secret,endpointslices"}, "deployment.apps/web", "2/2", "service/store", "NodePort", "configmap/web", "secret/store", "endpointslice.discovery.k8s.io/web-")

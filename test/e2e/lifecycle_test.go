@@ -24,7 +24,7 @@ func TestLifecycle(t *testing.T) {
 	if out := c.proa("version"); !strings.HasPrefix(out, "proa ") {
 		t.Errorf("proa version: %s", out)
 	}
-	c.proa("image", "import", c.Bin+"/images/shop-web.tar", c.Bin+"/images/shop-store.tar")
+	c.importImages(c.Bin+"/images/shop-web.tar", c.Bin+"/images/shop-store.tar")
 	c.deployShop()
 	if out := c.proa("down"); !strings.Contains(out, "stopped 3 pods") {
 		t.Errorf("proa down: %s", out)

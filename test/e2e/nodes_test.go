@@ -27,7 +27,7 @@ func TestTwoNodes(t *testing.T) {
 	agent := boat.agent(file)
 	c.eventually(30*time.Second, "the agent registers", func() bool { return strings.Contains(c.kubectl("get", "nodes", "-o", "name"), "node/boat") })
 	c.kubectl("wait", "--for=condition=Ready", "node/boat", "--timeout=60s")
-	boat.proa("image", "import", c.Bin+"/images/shop-web.tar", c.Bin+"/images/shop-store.tar")
+	boat.importImages(c.Bin+"/images/shop-web.tar", c.Bin+"/images/shop-store.tar")
 	before, beforeBoat := c.inventory(), boat.inventory()
 	if got := c.kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDR}"); got != "10.42.1.0/24 10.42.0.0/24" {
 		t.Errorf("pod ranges of boat and box: %s", got)
@@ -76,11 +76,20 @@ func TestTwoNodes(t *testing.T) {
 // beside is a second machine on a wire to c.
 func (c *cluster) beside() *cluster {
 	c.t.Helper()
-	m, err := c.Beside(c.t.TempDir(), "")
+	var runtime *containerd
+	extra := ""
+	if c.other != nil {
+		runtime = newContainerd(c.t)
+		extra = runtime.settings()
+	}
+	m, err := c.Beside(c.t.TempDir(), extra)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	other := &cluster{m, c.t}
+	other := &cluster{m, c.t, runtime}
+	if runtime != nil {
+		runtime.start(other)
+	}
 	c.t.Cleanup(func() {
 		if c.t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(m.Dir, "agent.log")) // there is none if it never started

@@ -248,7 +248,7 @@ func TestLocalVolumeElsewhere(t *testing.T) {
 	boat.agent(file)
 	c.eventually(30*time.Second, "the agent registers", func() bool { return strings.Contains(c.kubectl("get", "nodes", "-o", "name"), "node/boat") })
 	c.kubectl("wait", "--for=condition=Ready", "node/boat", "--timeout=60s")
-	boat.proa("image", "import", c.Bin+"/images/shop-store.tar")
+	boat.importImages(c.Bin + "/images/shop-store.tar")
 	before := boat.inventory()
 	c.apply(`
 apiVersion: v1
