@@ -59,7 +59,7 @@ func policiesOf(c config.Kubelet, reserved core.ResourceList) (resource.Policies
 }
 
 func reservedCPUs(c config.Kubelet) (cpuset.CPUSet, error) {
-	set, err := cpuset.Parse(c.ReservedSystemCPUs)
+	set, err := topology.ParseSet(c.ReservedSystemCPUs)
 	if err != nil {
 		return set, fmt.Errorf("kubelet.reservedSystemCPUs: %w", err)
 	}

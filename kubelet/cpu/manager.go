@@ -292,6 +292,15 @@ func (m *Manager) Set(uid types.UID, container string) (cpus string, own bool) {
 	return m.shared.String(), false
 }
 
+// of are the CPUs that containers of a pod have for themselves.
+func (m *Manager) of(uid types.UID) cpuset.CPUSet {
+	all := cpuset.New()
+	for _, set := range m.given[uid] {
+		all = all.Union(set)
+	}
+	return all
+}
+
 // Own are the CPUs that a container has for itself.
 func (m *Manager) Own(uid types.UID, container string) cpuset.CPUSet {
 	m.mu.Lock()
@@ -350,7 +359,7 @@ func (m *Manager) load() error {
 	for uid, containers := range s.Entries {
 		m.given[types.UID(uid)] = map[string]cpuset.CPUSet{}
 		for name, text := range containers {
-			set, err := cpuset.Parse(text)
+			set, err := topology.ParseSet(text)
 			if err != nil {
 				return fmt.Errorf("could not parse cpuset %q for container %q in pod %q: %w", text, name, uid, err)
 			}
@@ -361,8 +370,12 @@ func (m *Manager) load() error {
 				return fmt.Errorf("reserved cpus %q are those of container %q in pod %q", held, name, uid)
 			}
 			m.given[types.UID(uid)][name] = set
-			m.shared = m.shared.Difference(set)
 		}
+		has := m.of(types.UID(uid)) // containers of one pod may have the same, one after the other
+		if twice := has.Difference(m.shared); !twice.IsEmpty() {
+			return fmt.Errorf("CPUs %q of pod %q are those of another pod, too", twice, uid)
+		}
+		m.shared = m.shared.Difference(has)
 	}
 	return nil
 }

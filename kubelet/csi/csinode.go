@@ -144,6 +144,9 @@ func place(n *core.Node, driver, id string, topology map[string]string) error {
 		if err := json.Unmarshal([]byte(text), &ids); err != nil {
 			return fmt.Errorf("failed to parse node's %q annotation value (%s): %w", nodeIDs, text, err)
 		}
+		if ids == nil { // "null", which anybody who may write the node can put there
+			ids = map[string]string{}
+		}
 	}
 	if id == "" {
 		delete(ids, driver)

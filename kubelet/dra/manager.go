@@ -87,6 +87,9 @@ func New(c Config) (*Manager, error) {
 		return nil, fmt.Errorf("read which claims are prepared: %w", err)
 	}
 	for _, p := range list {
+		if p == nil {
+			return nil, errors.New("read which claims are prepared: one of them is null")
+		}
 		m.claims[object.Key{Namespace: p.Namespace, Name: p.Name}] = p
 	}
 	return m, nil

@@ -3,6 +3,7 @@ package evict
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,13 +163,13 @@ func threshold(s Signal, text string, soft bool, c Config) (t Threshold, err err
 func amount(s string) (Amount, error) {
 	if part, ok := strings.CutSuffix(s, "%"); ok {
 		f, err := strconv.ParseFloat(part, 64)
-		if err != nil || f < 0 || f > 100 {
+		if err != nil || !(f >= 0 && f <= 100) { // NaN is neither
 			return Amount{}, fmt.Errorf("%q is not 0%% to 100%%", s)
 		}
 		return Amount{Part: f / 100}, nil
 	}
 	q, err := resource.ParseQuantity(s)
-	if err != nil || q.Sign() < 0 {
+	if err != nil || q.Sign() < 0 || q.CmpInt64(math.MaxInt64) > 0 {
 		return Amount{}, fmt.Errorf("%q is neither a quantity such as 100Mi nor a percentage such as 10%%", s)
 	}
 	return Amount{Number: q.Value()}, nil

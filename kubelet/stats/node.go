@@ -187,7 +187,7 @@ func parsePSI(b []byte) *stats.PSIStats {
 		for _, word := range f[min(1, len(f)):] {
 			key, text, _ := strings.Cut(word, "=")
 			v, err := strconv.ParseFloat(text, 64)
-			if err != nil {
+			if err != nil || !(v >= 0 && v < 1<<63) { // neither NaN, which JSON has no word for
 				continue
 			}
 			switch key {

@@ -60,6 +60,9 @@ func Read(root string) (*Machine, error) {
 		m.Nodes = []Node{{Distances: []uint64{10}}}
 	}
 	for _, id := range online.List() {
+		if _, ok := ofNode[id]; !ok { // nobody's: as those of a machine without NUMA
+			ofNode[id] = m.Nodes[0].ID
+		}
 		c, err := readCPU(filepath.Join(root, "devices/system/cpu", "cpu"+strconv.Itoa(id)), id)
 		if err != nil {
 			return nil, fmt.Errorf("read CPU %d: %w", id, err)
@@ -157,11 +160,24 @@ func readSet(path string) (cpuset.CPUSet, error) {
 	if err != nil {
 		return cpuset.New(), err
 	}
-	s, err := cpuset.Parse(strings.TrimSpace(string(b)))
+	s, err := ParseSet(strings.TrimSpace(string(b)))
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil
+}
+
+// maxID is the highest number that a CPU or a node can have: far more than the kernel can be built for.
+const maxID = 1<<16 - 1
+
+// ParseSet reads a list of CPUs or nodes, as "0-3,8". One with numbers that none can have is refused, so that it takes no memory.
+func ParseSet(text string) (cpuset.CPUSet, error) {
+	for id := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || r == '-' }) {
+		if n, err := strconv.Atoi(id); errors.Is(err, strconv.ErrRange) || n > maxID {
+			return cpuset.New(), fmt.Errorf("%q: no CPU has a number above %d", text, maxID)
+		}
+	}
+	return cpuset.Parse(text)
 }
 
 func readInt(path string) (int, error) {
