@@ -146,9 +146,12 @@ func (m *Manager) Hints(pod *core.Pod, c *core.Container) topology.Hints {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if have := m.has(pod, c); len(have) > 0 { // from an earlier process
+		return again(have, a)
+	}
 	list := m.room.hints(m.Machine.NodeIDs(), m.blocks(), a, m.reusable(pod))
-	if have := m.has(pod, c); len(have) > 0 { // it has it already, from an earlier process
-		list = []topology.Hint{{Nodes: have[0].mask(), Preferred: true}}
+	if len(list) == 0 { // Allocate says so, in words of its own
+		return nil
 	}
 	out := topology.Hints{}
 	for t := range a {
@@ -157,11 +160,32 @@ func (m *Manager) Hints(pod *core.Pod, c *core.Container) topology.Hints {
 	return out
 }
 
-func (m *Manager) has(pod *core.Pod, c *core.Container) (out []block) {
-	for name, list := range m.given[pod.UID] {
-		if c == nil || c.Name == name {
-			out = append(out, list...)
+// has is what a container has; of a pod as a whole, what the first one has that has anything.
+func (m *Manager) has(pod *core.Pod, c *core.Container) []block {
+	if c != nil {
+		return m.given[pod.UID][c.Name]
+	}
+	for _, list := range [][]core.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if have := m.given[pod.UID][list[i].Name]; len(have) > 0 {
+				return have
+			}
 		}
+	}
+	return nil
+}
+
+// again are the hints to what is had; where that is not what is asked for, it does not matter where the rest comes from.
+func again(have []block, a ask) topology.Hints {
+	out := topology.Hints{}
+	for _, b := range have {
+		if b.Size != a[b.Type] {
+			return nil
+		}
+		out[string(b.Type)] = append(out[string(b.Type)], topology.Hint{Nodes: b.mask(), Preferred: true})
+	}
+	if len(have) != len(a) {
+		return nil
 	}
 	return out
 }
@@ -177,9 +201,8 @@ func (m *Manager) blocks() (out []block) {
 }
 
 // reusable is the memory of init containers of the pod that have ended when its next container runs. m.mu is held.
-func (m *Manager) reusable(pod *core.Pod) ask {
-	out := ask{}
-	m.ended(pod, func(b *block) { out[b.Type] += b.Size })
+func (m *Manager) reusable(pod *core.Pod) (out []block) {
+	m.ended(pod, func(b *block) { out = append(out, *b) })
 	return out
 }
 
@@ -229,8 +252,9 @@ func (m *Manager) Allocate(pod *core.Pod, c *core.Container, hint topology.Hint)
 	return m.save()
 }
 
-func (m *Manager) choose(a, reuse ask, hint topology.Hint) (topology.Hint, error) {
-	all := m.room.hints(m.Machine.NodeIDs(), m.blocks(), a, reuse)
+func (m *Manager) choose(a ask, reuse []block, hint topology.Hint) (topology.Hint, error) {
+	given := m.blocks()
+	all := m.room.hints(m.Machine.NodeIDs(), given, a, reuse)
 	if hint.Any || hint.Nodes == 0 {
 		h, ok := best(all, 0)
 		switch {
@@ -239,21 +263,45 @@ func (m *Manager) choose(a, reuse ask, hint topology.Hint) (topology.Hint, error
 		case hint.Preferred && !h.Preferred:
 			return h, errors.New("[memorymanager] failed to find the default preferred hint")
 		}
-		return h, nil
+		hint = h
 	}
-	if i := slices.IndexFunc(all, func(h topology.Hint) bool { return h.Nodes == hint.Nodes }); i >= 0 {
-		return hint, nil
+	if !m.room.fits(given, hint.Nodes, a) {
+		h, ok := best(all, hint.Nodes)
+		switch {
+		case !ok:
+			return h, errors.New("[memorymanager] failed to find NUMA nodes to extend the current topology hint")
+		case hint.Preferred && !h.Preferred:
+			return h, errors.New("[memorymanager] failed to find the extended preferred hint")
+		}
+		hint = h
 	}
-	h, ok := best(all, hint.Nodes)
-	switch {
-	case !allowed(m.blocks(), hint.Nodes) && !ok:
-		return h, errors.New("[memorymanager] preferred hint violates NUMA node allocation")
-	case !ok:
-		return h, errors.New("[memorymanager] failed to find NUMA nodes to extend the current topology hint")
-	case hint.Preferred && !h.Preferred:
-		return h, errors.New("[memorymanager] failed to find the extended preferred hint")
+	if !allowed(given, hint.Nodes) {
+		return hint, errors.New("[memorymanager] preferred hint violates NUMA node allocation")
 	}
-	return h, nil
+	return hint, nil
+}
+
+// Start takes back what init containers had that have ended when c starts: no container of the pod needs it any more.
+func (m *Manager) Start(pod *core.Pod, c *core.Container) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	changed := false
+	for i := range pod.Spec.InitContainers {
+		o := &pod.Spec.InitContainers[i]
+		if o.Name == c.Name {
+			break
+		}
+		if _, has := m.given[pod.UID][o.Name]; has && !spec.Sidecar(o) {
+			delete(m.given[pod.UID], o.Name)
+			changed = true
+		}
+	}
+	if !changed {
+		return
+	}
+	if err := m.save(); err != nil {
+		m.Log.Warn("memory state not written", "err", err)
+	}
 }
 
 // Release takes back what a pod had.

@@ -160,3 +160,32 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// What init containers needed beyond the rest of the pod is free for others once they have ended.
+func TestInitContainersGiveTheRestBack(t *testing.T) {
+	m := box(t, t.TempDir())
+	p := pod("p", "2Gi")
+	p.Spec.InitContainers = pod("p", "9Gi").Spec.Containers
+	p.Spec.InitContainers[0].Name = "init"
+	if err := m.allocate(p, anywhere); err != nil {
+		t.Fatal(err)
+	}
+	left := func() uint64 { return m.room.free(m.blocks(), topology.MaskOf(0), core.ResourceMemory) / gib }
+	m.Start(p, &p.Spec.InitContainers[0])
+	if left() != 0 || m.Set("p", "init") != "0" {
+		t.Errorf("while it runs: %d GiB are free", left())
+	}
+	m.Start(p, &p.Spec.Containers[0])
+	if left() != 7 || m.Set("p", "init") != "" || m.Set("p", "a") != "0" {
+		t.Errorf("after it: %d GiB are free", left())
+	}
+}
+
+// Where nothing is left, it is Allocate that says so, as with Kubernetes.
+func TestNoHintsWhereNothingIsLeft(t *testing.T) {
+	m := box(t, t.TempDir())
+	p := pod("p", "19Gi")
+	if h := m.Hints(p, &p.Spec.Containers[0]); h != nil {
+		t.Errorf("got %v", h)
+	}
+}

@@ -1,6 +1,8 @@
 package memory
 
 import (
+	"maps"
+
 	core "k8s.io/api/core/v1"
 
 	"proa.dev/kubelet/topology"
@@ -32,7 +34,7 @@ func (r room) total(m topology.Mask, t core.ResourceName) (sum uint64) {
 // allowed says whether memory may be given from these nodes as one group: each other use of one of them has to be of the same group.
 func allowed(blocks []block, m topology.Mask) bool {
 	for _, b := range blocks {
-		if b.Size > 0 && b.mask() != m && b.mask()&m != 0 {
+		if b.mask() != m && b.mask()&m != 0 {
 			return false
 		}
 	}
@@ -50,9 +52,30 @@ func (r room) free(blocks []block, m topology.Mask, t core.ResourceName) uint64 
 	return have
 }
 
+// fits says whether a group has left what is asked for.
+func (r room) fits(blocks []block, m topology.Mask, a ask) bool {
+	for t, n := range a {
+		if r.free(blocks, m, t) < n {
+			return false
+		}
+	}
+	return true
+}
+
+// less is a without what can be had again from the same group.
+func (a ask) less(reuse []block, m topology.Mask) ask {
+	out := maps.Clone(a)
+	for _, b := range reuse {
+		if b.mask() == m && out[b.Type] > 0 {
+			out[b.Type] -= min(out[b.Type], b.Size)
+		}
+	}
+	return out
+}
+
 // hints are the groups that can take a; preferred are those that are as small as they could be on an empty machine. reuse is memory of the
 // same pod that can be had again.
-func (r room) hints(nodes []int, blocks []block, a, reuse ask) []topology.Hint {
+func (r room) hints(nodes []int, blocks []block, a ask, reuse []block) []topology.Hint {
 	least := len(nodes)
 	out := []topology.Hint{}
 	topology.Subsets(nodes, func(m topology.Mask) {
@@ -62,15 +85,9 @@ func (r room) hints(nodes []int, blocks []block, a, reuse ask) []topology.Hint {
 			}
 		}
 		least = min(least, m.Count())
-		if !allowed(blocks, m) {
-			return
+		if allowed(blocks, m) && r.fits(blocks, m, a.less(reuse, m)) {
+			out = append(out, topology.Hint{Nodes: m})
 		}
-		for t, n := range a {
-			if r.free(blocks, m, t)+reuse[t] < n {
-				return
-			}
-		}
-		out = append(out, topology.Hint{Nodes: m})
 	})
 	for i := range out {
 		out[i].Preferred = out[i].Nodes.Count() == least

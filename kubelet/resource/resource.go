@@ -301,6 +301,7 @@ func (m *Manager) Add(ctx context.Context, p *core.Pod, c *core.Container, confi
 	if err := m.devices.Add(ctx, p, c, config); err != nil {
 		return err
 	}
+	m.memory.Start(p, c)
 	if l := config.GetLinux().GetResources(); l != nil {
 		l.CpusetCpus, l.CpusetMems = m.Place(p, c)
 		if _, own := m.cpus.Set(p.UID, c.Name); own {
