@@ -87,7 +87,11 @@ func (g *Group) applyUnified(l Limits) error {
 		if strings.ContainsRune(file, '/') || strings.HasPrefix(file, "cgroup.") {
 			return fmt.Errorf("%q is not a resource file", file)
 		}
-		if err := set(file, l.Unified[file]); err != nil {
+		err := set(file, l.Unified[file])
+		if file == "memory.swap.max" && errors.Is(err, fs.ErrNotExist) {
+			continue // a kernel that cannot swap
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -41,18 +41,15 @@ func secure(s *specs.Spec, in Input) error {
 	}
 	s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps,
 		Inheritable: ambient, Ambient: ambient}
+	if s.Process.ApparmorProfile, err = appArmor(in); err != nil {
+		return err
+	}
 	if sc.GetPrivileged() {
 		return nil
 	}
 	s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = sc.GetMaskedPaths(), sc.GetReadonlyPaths()
 	if len(sc.GetMaskedPaths()) == 0 && len(sc.GetReadonlyPaths()) == 0 {
 		s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = masked, readOnly
-	}
-	if sc.GetApparmor().GetProfileType() == runtimeapi.SecurityProfile_Localhost {
-		if !apparmorEnabled() {
-			return fmt.Errorf("apparmor profile %q: this host has no AppArmor", sc.Apparmor.LocalhostRef)
-		}
-		s.Process.ApparmorProfile = sc.Apparmor.LocalhostRef
 	}
 	return setSeccomp(s, sc.GetSeccomp())
 }
@@ -161,11 +158,6 @@ func heldCapabilities() []string {
 		return defaultCapabilities
 	}
 	return oci.Capabilities(uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted))
-}
-
-func apparmorEnabled() bool {
-	data, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
-	return err == nil && strings.HasPrefix(string(data), "Y")
 }
 
 // basicDevices are the nodes that every container has.

@@ -11,6 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/runtime/apparmor"
 	"proa.dev/runtime/cdi"
 	"proa.dev/runtime/cgroup"
 	"proa.dev/runtime/keeper/wire"
@@ -23,6 +24,8 @@ type Input struct {
 	Pod    *runtimeapi.PodSandboxConfig
 	Image  ocispec.ImageConfig
 	Files  Files
+	// AppArmor is the host's; nil: it has none.
+	AppArmor *apparmor.Host
 }
 
 // Files are the pod's own files on the host that every container sees. An empty path leaves the image's file alone.

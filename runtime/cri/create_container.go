@@ -114,7 +114,7 @@ func (r *Runtime) imageVolumes(ctx context.Context, c *ctr) error {
 
 // describe makes what an OCI runtime needs to know of a container.
 func (r *Runtime) describe(c *ctr) (*oci.Container, error) {
-	in := container.Input{Config: c.config, Pod: c.pod.config, Image: c.rec.Image, Files: r.files(c.pod)}
+	in := container.Input{Config: c.config, Pod: c.pod.config, Image: c.rec.Image, Files: r.files(c.pod), AppArmor: r.apparmor}
 	spec, user, err := container.Spec(in)
 	if err != nil {
 		return nil, err

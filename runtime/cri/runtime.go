@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/runtime/apparmor"
 	"proa.dev/runtime/cgroup"
 	"proa.dev/runtime/image"
 	"proa.dev/runtime/keeper"
@@ -55,12 +56,13 @@ type Deps struct {
 type Runtime struct {
 	runtimeapi.UnimplementedRuntimeServiceServer
 
-	deps    Deps
-	log     *slog.Logger
-	binary  *keeper.Binary
-	tree    *cgroup.Tree
-	keepers *cgroup.Group // of all keepers
-	oci     map[string]oci.Runtime
+	deps     Deps
+	log      *slog.Logger
+	binary   *keeper.Binary
+	tree     *cgroup.Tree
+	keepers  *cgroup.Group // of all keepers
+	oci      map[string]oci.Runtime
+	apparmor *apparmor.Host
 
 	keeperProcs []string // files that a keeper's process ID is written to
 	stream      *streamServer
@@ -90,7 +92,7 @@ func New(d Deps) (*Runtime, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Runtime{deps: d, log: d.Log, adopted: make(chan struct{}), pods: map[string]*pod{}, containers: map[string]*ctr{},
-		names: map[string]string{}, oci: map[string]oci.Runtime{}}
+		names: map[string]string{}, oci: map[string]oci.Runtime{}, apparmor: apparmor.Open()}
 	for _, dir := range []string{"sandboxes", "containers"} {
 		if err := os.MkdirAll(filepath.Join(d.Root, dir), 0o711); err != nil {
 			return nil, err

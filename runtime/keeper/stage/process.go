@@ -206,7 +206,11 @@ func setOOMScore(p *wire.Process) error {
 // setLabels asks for security labels on exec. Callers leave them empty where the kernel has no such module.
 func setLabels(p *wire.Process) error {
 	if p.AppArmor != "" {
-		if err := writeProc("/proc/thread-self/attr/exec", "exec "+p.AppArmor); err != nil {
+		file := "/proc/thread-self/attr/apparmor/exec" // the other belongs to the first of several modules; older kernels have it alone
+		if unix.Access(file, unix.W_OK) == unix.ENOENT {
+			file = "/proc/thread-self/attr/exec"
+		}
+		if err := writeProc(file, "exec "+p.AppArmor); err != nil {
 			return wrap("apparmor profile "+p.AppArmor, err)
 		}
 	}
