@@ -43,6 +43,9 @@ func (c *Config) Check() error {
 	c.checkRanges(bad)
 	c.checkShutdown(bad)
 	c.checkImages(bad)
+	if b := c.Kubelet.MemorySwap.SwapBehavior; !slices.Contains([]string{"", "LimitedSwap", "NoSwap"}, b) {
+		bad("kubelet.memorySwap.swapBehavior", "%q must be one of: \"\", \"LimitedSwap\" or \"NoSwap\"", b)
+	}
 	if len(c.Etcd.Servers) > 0 && (c.Etcd.Cert == "") != (c.Etcd.Key == "") {
 		bad("etcd", "cert and key go together")
 	}

@@ -196,10 +196,24 @@ type Kubelet struct {
 	// asked for the credentials of images.
 	ImageCredentialProviderConfig string `yaml:"imageCredentialProviderConfig"`
 	ImageCredentialProviderBinDir string `yaml:"imageCredentialProviderBinDir"`
+	// FailSwapOn keeps a node from starting on a machine that swaps. Unlike Kubernetes' its default is false: pods do not swap anyway, unless
+	// MemorySwap says so.
+	FailSwapOn bool `yaml:"failSwapOn"`
+	// MemorySwap is how pods use the machine's swap.
+	MemorySwap MemorySwap `yaml:"memorySwap,omitempty"`
+	// SingleProcessOOMKill ends one process of a container that has run out of memory, and not all. Default false, with control groups of v1
+	// always true.
+	SingleProcessOOMKill *bool `yaml:"singleProcessOOMKill"`
 	// EnableSystemLogHandler shows the node's logs at /logs/ of its API. Default true.
 	EnableSystemLogHandler *bool `yaml:"enableSystemLogHandler"`
 	// EnableSystemLogQuery lets /logs/?query= ask the journal and files by the name of a service.
 	EnableSystemLogQuery bool `yaml:"enableSystemLogQuery"`
+}
+
+// MemorySwap says with SwapBehavior how pods use swap: "NoSwap" (the default), or "LimitedSwap": containers of burstable pods as much of it
+// as what they request is of the machine's memory. That needs control groups of v2.
+type MemorySwap struct {
+	SwapBehavior string `yaml:"swapBehavior"`
 }
 
 // ReservedMemory is what is kept of one NUMA node: memory and hugepages-SIZE, as quantities.

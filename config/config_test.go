@@ -39,7 +39,7 @@ func TestZeroValueWorks(t *testing.T) {
 func TestCheckFindsEveryMistake(t *testing.T) {
 	var c Config
 	text := "node: A_B\ndataDir: here\ndisable: [dsn]\napi: {listen: here}\n" +
-		"network: {pods: [10.43.1.0/16], services: [10.43.0.0/16], dns: 1.2.3.4, nodePorts: 9-1}\nlog: {level: loud}\n"
+		"network: {pods: [10.43.1.0/16], services: [10.43.0.0/16], dns: 1.2.3.4, nodePorts: 9-1}\nlog: {level: loud}\nkubelet: {memorySwap: {swapBehavior: Sometimes}}\n"
 	if err := c.Parse("f.yaml", []byte(text)); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,8 @@ func TestCheckFindsEveryMistake(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, key := range []string{"node: ", "dataDir: ", "disable: ", "api.listen: ", "network.pods: 10.43.1.0/16 is not a range: did you mean 10.43.0.0/16",
-		"network: pods", "network.dns: ", "network.nodePorts: ", "log.level: "} {
+		"network: pods", "network.dns: ", "network.nodePorts: ", "log.level: ",
+		`kubelet.memorySwap.swapBehavior: "Sometimes" must be one of: "", "LimitedSwap" or "NoSwap"`} {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("nothing said about %q in:\n%v", key, err)
 		}
@@ -106,8 +107,10 @@ func TestSettings(t *testing.T) {
 }
 
 func TestKubeletSettings(t *testing.T) {
-	k := Kubelet{Listen: "0.0.0.0:1", MaxPods: 7, Labels: map[string]string{"a": "b"}, EvictionHard: map[string]string{"memory.available": "1Gi"}, ShutdownGracePeriod: 90 * time.Second}
-	want := map[string]any{"maxPods": 7, "evictionHard": map[string]any{"memory.available": "1Gi"}, "shutdownGracePeriod": "1m30s"}
+	k := Kubelet{Listen: "0.0.0.0:1", MaxPods: 7, Labels: map[string]string{"a": "b"}, EvictionHard: map[string]string{"memory.available": "1Gi"}, ShutdownGracePeriod: 90 * time.Second,
+		MemorySwap: MemorySwap{SwapBehavior: "LimitedSwap"}}
+	want := map[string]any{"maxPods": 7, "evictionHard": map[string]any{"memory.available": "1Gi"}, "shutdownGracePeriod": "1m30s",
+		"memorySwap": map[string]any{"swapBehavior": "LimitedSwap"}}
 	if got := k.Settings(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -101,6 +101,11 @@ type NodeConfig struct {
 	NoSystemLogs, SystemLogQuery bool
 	// Settings are fields of a KubeletConfiguration as the user set them, to be shown.
 	Settings map[string]any
+	// FailSwapOn does not start on a machine that swaps. LimitedSwap lets containers of burstable pods swap.
+	FailSwapOn, LimitedSwap bool
+	// SingleOOMKill ends one process of a container that runs out of memory, not all; nil: false with control groups of v2, which alone
+	// can end all.
+	SingleOOMKill *bool
 	// SeccompUnconfined leaves containers that ask for no profile without one.
 	SeccompUnconfined bool
 	Version           string // shown as kubeletVersion; default "v1.37.2"
@@ -163,10 +168,15 @@ func New(d Deps) (*Kubelet, error) {
 	if k.machine, err = node.Look(d.Node.Root, d.Node.MaxPods); err != nil {
 		return nil, fmt.Errorf("kubelet: %w", err)
 	}
+	if err := k.machine.Suits(d.Node.FailSwapOn, d.Node.SingleOOMKill); err != nil {
+		return nil, err
+	}
 	k.spec = &spec.Node{
 		Name: d.Node.Name, IPs: d.Node.IPs, Root: d.Node.Root, PodLogs: d.Node.PodLogs, CgroupParent: d.Node.CgroupParent,
 		ClusterDNS: d.Node.ClusterDNS, ClusterDomain: d.Node.ClusterDomain, ResolvConf: d.Node.ResolvConf, HostsFile: "/etc/hosts",
 		SeccompUnconfined: d.Node.SeccompUnconfined, Memory: k.machine.Memory,
+		AppArmor: k.machine.AppArmor, CgroupV2: k.machine.CgroupV2, HugePages: k.machine.HugeSizes(),
+		Swap: k.machine.Swap, LimitedSwap: d.Node.LimitedSwap, SingleOOMKill: d.Node.SingleOOMKill != nil && *d.Node.SingleOOMKill,
 	}
 	k.upkeep, err = upkeep.New(upkeep.Deps{
 		Runtime: d.Runtime, Images: d.Images, Spec: k.spec, Eviction: d.Node.Eviction, Shutdown: d.Node.Shutdown, ImageGC: d.Node.ImageGC, Changed: func() { k.node.Kick() },

@@ -112,7 +112,7 @@ func (e *Evictor) Refuse(p *core.Pod) *status.Reason {
 	e.mu.Lock()
 	conditions := e.conditions
 	e.mu.Unlock()
-	if len(conditions) == 0 || critical(p) {
+	if len(conditions) == 0 || spec.Critical(p) {
 		return nil
 	}
 	if len(conditions) == 1 && conditions[0] == core.NodeMemoryPressure {
@@ -194,7 +194,7 @@ func (e *Evictor) set(conditions []core.NodeConditionType) {
 // overLimits ends the pods that use more local storage than they may. Only pods that have a limit are measured.
 func (e *Evictor) overLimits(ctx context.Context, pods []*core.Pod) (ended []<-chan struct{}, err error) {
 	for _, p := range pods {
-		if !limited(p) || critical(p) {
+		if !limited(p) || spec.Critical(p) {
 			continue
 		}
 		u, err := e.Stats.Pod(ctx, p.UID)
@@ -238,7 +238,7 @@ func (e *Evictor) one(ctx context.Context, pods []*core.Pod, t Threshold, l Leve
 	of := func(p *core.Pod) *stats.PodStats { return by[string(p.UID)] }
 	rank(pods, of, t.Signal, e.Machine.Split())
 	for _, p := range pods {
-		if critical(p) {
+		if spec.Critical(p) {
 			continue
 		}
 		grace := new(int64(hardGrace))

@@ -52,13 +52,6 @@ func priority(p *core.Pod) int32 {
 	return *p.Spec.Priority
 }
 
-// critical says whether the node can not do without a pod: static pods and their mirrors, and those of the highest priorities.
-func critical(p *core.Pod) bool {
-	source := p.Annotations["kubernetes.io/config.source"]
-	_, mirror := p.Annotations[core.MirrorPodAnnotationKey]
-	return mirror || source != "" && source != "api" || priority(p) >= 2_000_000_000
-}
-
 // asked is what the pod requests of what the signal measures.
 func asked(p *core.Pod, s Signal) int64 {
 	var name core.ResourceName

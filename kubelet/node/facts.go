@@ -2,9 +2,12 @@ package node
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +24,10 @@ type Machine struct {
 	Huge    map[string]int64
 	MaxPods int
 	Kept    core.ResourceList // from pods, so that the machine itself never runs short of it
+
+	Swap     int64 // bytes
+	AppArmor bool  // the kernel has it
+	CgroupV2 bool  // no controller is in a tree of v1
 }
 
 // Look reads the machine.
@@ -29,9 +36,12 @@ func Look(root string, maxPods int) (Machine, error) {
 	if err != nil {
 		return Machine{}, err
 	}
-	m := Machine{CPUs: runtime.NumCPU(), Memory: mem["MemTotal"], MaxPods: maxPods, Huge: map[string]int64{}}
-	if size := mem["Hugepagesize"]; size > 0 {
-		m.Huge[hugeName(size)] = mem["HugePages_Total"] * size
+	m := Machine{CPUs: runtime.NumCPU(), Memory: mem["MemTotal"], MaxPods: maxPods,
+		Swap: mem["SwapTotal"], AppArmor: strings.HasPrefix(readLine("/sys/module/apparmor/parameters/enabled"), "Y")}
+	var top unix.Statfs_t
+	m.CgroupV2 = unix.Statfs("/sys/fs/cgroup", &top) == nil && top.Type == unix.CGROUP2_SUPER_MAGIC
+	if m.Huge, err = hugePages("/sys/kernel/mm/hugepages"); err != nil {
+		return Machine{}, err
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(root, &fs); err != nil {
@@ -41,7 +51,51 @@ func Look(root string, maxPods int) (Machine, error) {
 	return m, nil
 }
 
+// hugePages are the bytes in huge pages of each size that the kernel knows, from dir's hugepages-2048kB/nr_hugepages.
+func hugePages(dir string) (map[string]int64, error) {
+	sizes, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("look at huge pages: %w", err)
+	}
+	out := map[string]int64{}
+	for _, s := range sizes {
+		var kB int64
+		if _, err := fmt.Sscanf(s.Name(), "hugepages-%dkB", &kB); err != nil {
+			continue
+		}
+		n, err := strconv.ParseInt(readLine(filepath.Join(dir, s.Name(), "nr_hugepages")), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("look at huge pages: %w", err)
+		}
+		out[hugeName(kB<<10)] = n * kB << 10
+	}
+	return out, nil
+}
+
+// HugeSizes are those of which the machine has pages, sorted.
+func (m Machine) HugeSizes() []string {
+	var out []string
+	for size, bytes := range m.Huge {
+		if bytes > 0 {
+			out = append(out, size)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 func hugeName(bytes int64) string { return resource.NewQuantity(bytes, resource.BinarySI).String() }
+
+// Suits says why a node cannot be as its configuration wants it.
+func (m Machine) Suits(failSwapOn bool, singleOOMKill *bool) error {
+	if failSwapOn && m.Swap > 0 {
+		return errors.New("kubelet.failSwapOn: running with swap on is not supported, please disable swap (swapoff -a) or set failSwapOn to false")
+	}
+	if singleOOMKill != nil && !*singleOOMKill && !m.CgroupV2 {
+		return errors.New("kubelet.singleProcessOOMKill: it must not be explicitly set to false when using cgroup v1")
+	}
+	return nil
+}
 
 // Capacity is all that the machine has.
 func (m Machine) Capacity() core.ResourceList {

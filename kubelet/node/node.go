@@ -300,6 +300,9 @@ func (n *Node) fill(ctx context.Context, o *core.Node) {
 		notReady = down
 	}
 	s.NodeInfo = info(n.version, n.Version)
+	if swap := n.Machine.Swap; swap != 0 {
+		s.NodeInfo.Swap = &core.NodeSwapStatus{Capacity: &swap}
+	}
 	s.Images = n.listImages(ctx)
 	n.conditions(s, notReady)
 }

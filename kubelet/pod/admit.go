@@ -53,6 +53,9 @@ func admit(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, max
 	if s := forbiddenSysctl(pod); s != "" {
 		return no("SysctlForbidden", "forbidden sysctl: %q not allowlisted", s)
 	}
+	if !n.AppArmor && spec.WantsAppArmor(pod) && (pod.Status.Phase == core.PodPending || pod.Status.Phase == "") {
+		return no("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+	}
 	return nil
 }
 

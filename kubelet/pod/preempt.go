@@ -11,17 +11,11 @@ import (
 	"proa.dev/kubelet/status"
 )
 
-// critical says whether the node does not do without a pod: static ones, and those of the highest priorities.
-func critical(p *core.Pod) bool {
-	source := p.Annotations["kubernetes.io/config.source"]
-	return source != "" && source != "api" || status.MirrorOf(p) != "" || priority(p) >= 2_000_000_000
-}
-
 // victims are the pods that have to go so that a critical pod fits, as few and as unimportant as possible; nil if that is of no help.
 func victims(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, maxPods int) []*core.Pod {
 	var can []*core.Pod
 	for _, o := range others {
-		if !critical(o) && priority(o) < priority(pod) || !critical(o) && critical(pod) && priority(pod) < 2_000_000_000 {
+		if !spec.Critical(o) && priority(o) < priority(pod) || !spec.Critical(o) && spec.Critical(pod) && priority(pod) < 2_000_000_000 {
 			can = append(can, o)
 		}
 	}
@@ -59,7 +53,7 @@ func outOf(r *status.Reason) bool { return strings.HasPrefix(r.Reason, "OutOf") 
 
 // preempt makes room for a critical pod. ws.mu is held. It is false if nothing could be done.
 func (ws *Workers) preempt(pod *core.Pod, no *status.Reason) bool {
-	if !critical(pod) || !outOf(no) {
+	if !spec.Critical(pod) || !outOf(no) {
 		return false
 	}
 	gone := victims(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods)

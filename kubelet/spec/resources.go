@@ -57,10 +57,11 @@ func Resources(n *Node, pod *core.Pod, c *core.Container) *runtimeapi.LinuxConta
 		CpuQuota:           quota(limits.Cpu().MilliValue()),
 		MemoryLimitInBytes: limits.Memory().Value(),
 		OomScoreAdj:        oomScore(n, pod, c),
-		HugepageLimits:     hugepages(c.Resources.Limits),
+		HugepageLimits:     hugepages(n, c.Resources.Limits),
 	}
-	if r.MemoryLimitInBytes > 0 {
-		r.MemorySwapLimitInBytes = r.MemoryLimitInBytes // containers do not swap
+	setSwap(n, pod, c, r)
+	if n.CgroupV2 && !n.SingleOOMKill {
+		setFile(r, "memory.oom.group", 1) // a container that lost one of its processes is of no use
 	}
 	return r
 }
@@ -104,12 +105,20 @@ func oomScore(n *Node, pod *core.Pod, c *core.Container) int64 {
 	return min(max(adj, 1000+guaranteed), bestEffort-1)
 }
 
-func hugepages(limits core.ResourceList) []*runtimeapi.HugepageLimit {
+// hugepages are the limits of a container for the pages that the node has: none of them, unless it says.
+func hugepages(n *Node, limits core.ResourceList) []*runtimeapi.HugepageLimit {
 	var out []*runtimeapi.HugepageLimit
+	add := func(size string, bytes int64) { // the kernel says 2MB where Kubernetes says 2Mi
+		out = append(out, &runtimeapi.HugepageLimit{PageSize: strings.TrimSuffix(size, "i") + "B", Limit: uint64(bytes)})
+	}
+	for _, size := range n.HugePages {
+		if _, own := limits[core.ResourceName(core.ResourceHugePagesPrefix+size)]; !own {
+			add(size, 0)
+		}
+	}
 	for name, q := range limits {
-		size, ok := strings.CutPrefix(string(name), core.ResourceHugePagesPrefix)
-		if ok { // the kernel says 2MB where Kubernetes says 2Mi
-			out = append(out, &runtimeapi.HugepageLimit{PageSize: strings.TrimSuffix(size, "i") + "B", Limit: uint64(q.Value())})
+		if size, ok := strings.CutPrefix(string(name), core.ResourceHugePagesPrefix); ok {
+			add(size, q.Value())
 		}
 	}
 	return out

@@ -50,9 +50,6 @@ func effective(pod *core.Pod, c *core.Container) core.SecurityContext {
 	if sc.SeccompProfile == nil {
 		sc.SeccompProfile = p.SeccompProfile
 	}
-	if sc.AppArmorProfile == nil {
-		sc.AppArmorProfile = p.AppArmorProfile
-	}
 	return sc
 }
 
@@ -75,10 +72,10 @@ func Security(n *Node, pod *core.Pod, c *core.Container, image Image) (*runtimea
 		NamespaceOptions: ns,
 		SelinuxOptions:   selinux(sc.SELinuxOptions),
 		Seccomp:          seccomp(n, sc.SeccompProfile, privileged),
-		Apparmor:         apparmor(sc.AppArmorProfile, privileged),
 		RunAsUser:        number(sc.RunAsUser),
 		RunAsGroup:       number(sc.RunAsGroup),
 	}
+	out.Apparmor, out.ApparmorProfile = apparmor(AppArmor(pod, c))
 	if sc.ProcMount == nil || *sc.ProcMount == core.DefaultProcMount {
 		out.MaskedPaths, out.ReadonlyPaths = maskedPaths, readonlyPaths
 	}
@@ -176,18 +173,6 @@ func seccomp(n *Node, p *core.SeccompProfile, privileged bool) *runtimeapi.Secur
 		out.LocalhostRef = filepath.Join(n.Root, "seccomp", filepath.Clean("/"+*p.LocalhostProfile))
 	}
 	return out
-}
-
-func apparmor(p *core.AppArmorProfile, privileged bool) *runtimeapi.SecurityProfile {
-	switch {
-	case p == nil && !privileged:
-		return nil
-	case p == nil, p.Type == core.AppArmorProfileTypeUnconfined:
-		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}
-	case p.Type == core.AppArmorProfileTypeLocalhost && p.LocalhostProfile != nil:
-		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: *p.LocalhostProfile}
-	}
-	return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
 }
 
 func selinux(o *core.SELinuxOptions) *runtimeapi.SELinuxOption {

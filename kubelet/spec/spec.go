@@ -26,8 +26,15 @@ type Node struct {
 	Users func(*core.Pod) (*runtimeapi.UserNamespace, error)
 	// SeccompUnconfined leaves containers that name no profile without one; the default is the runtime's profile.
 	SeccompUnconfined bool
-	Memory            int64             // bytes
-	Allocatable       core.ResourceList // stands in for limits that a container does not have
+	AppArmor          bool     // the kernel has it
+	CgroupV2          bool     // control groups are those of v2, all of them
+	HugePages         []string // sizes of which the node has pages, as "2Mi"
+	Memory, Swap      int64    // bytes
+	// LimitedSwap lets containers swap a share of Swap.
+	LimitedSwap bool
+	// SingleOOMKill lets the kernel end one process of a container that runs out of memory, and not all of them.
+	SingleOOMKill bool
+	Allocatable   core.ResourceList // stands in for limits that a container does not have
 }
 
 // Sources finds the objects that a pod's spec refers to. A missing one is apierrors.IsNotFound.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	podresources "k8s.io/component-helpers/resource"
 
@@ -59,11 +60,15 @@ type Sources interface {
 type Volumes struct {
 	Deps
 	memory func() error // mounts the tmpfs for secrets, once
+	noSwap string       // the option of tmpfs that keeps it in memory
 }
 
 // New starts nothing.
 func New(d Deps) (*Volumes, error) {
 	v := &Volumes{Deps: d}
+	if keepsTmpfs() {
+		v.noSwap = ",noswap"
+	}
 	v.memory = sync.OnceValue(v.mountMemory)
 	return v, nil
 }
@@ -180,7 +185,13 @@ func (v *Volumes) memoryDir() string { return filepath.Join(v.Node.Root, "memory
 
 // Prepare mounts the one tmpfs that holds what must not touch a disk, so that the node's mounts are the same with pods and without.
 // Safe to repeat.
-func (v *Volumes) Prepare() error { return v.mountMemory() }
+func (v *Volumes) Prepare() error {
+	if v.noSwap == "" && v.Node.Swap > 0 && v.Events != nil {
+		v.Events.Event(&core.Node{ObjectMeta: metav1.ObjectMeta{Name: v.Node.Name, UID: types.UID(v.Node.Name)}}, core.EventTypeWarning, "PossibleMemoryBackedVolumesOnDisk",
+			"The tmpfs noswap option is not supported. Memory-backed volumes (e.g. secrets, emptyDirs, etc.) might be swapped to disk and should no longer be considered secure.")
+	}
+	return v.mountMemory()
+}
 
 func (v *Volumes) mountMemory() error {
 	dir := v.memoryDir()
@@ -190,7 +201,7 @@ func (v *Volumes) mountMemory() error {
 	if isTmpfs(dir) {
 		return nil
 	}
-	err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID, "mode=0711")
+	err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID, "mode=0711"+v.noSwap)
 	if errors.Is(err, unix.EPERM) && os.Geteuid() != 0 {
 		v.Log.Warn("secrets lie on disk: mounting tmpfs needs root", "dir", dir)
 		return nil
@@ -199,6 +210,17 @@ func (v *Volumes) mountMemory() error {
 		return fmt.Errorf("mount tmpfs for secrets at %s: %w", dir, err)
 	}
 	return nil
+}
+
+// keepsTmpfs says whether a tmpfs can be kept out of swap: since Linux 6.4.
+func keepsTmpfs() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var major, minor int
+	n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	return n == 2 && (major > 6 || major == 6 && minor >= 4)
 }
 
 func isTmpfs(dir string) bool {
@@ -233,7 +255,7 @@ func (v *Volumes) emptyDir(pod *core.Pod, vol *core.Volume) error {
 		}
 	}
 	if vol.EmptyDir.Medium == core.StorageMediumMemory {
-		opts := "mode=0777"
+		opts := "mode=0777" + v.noSwap
 		if size := v.tmpfsSize(pod, vol); size > 0 {
 			opts += ",size=" + strconv.FormatInt(size, 10)
 		}
