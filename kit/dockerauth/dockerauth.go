@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ import (
 type Entry struct {
 	Username      string
 	Password      string
+	Email         string // nobody asks for it
 	IdentityToken string
 	RegistryToken string
 }
@@ -55,23 +57,43 @@ func plain(entries map[string]entry) (map[string]Entry, error) {
 	return out, nil
 }
 
-// Best is the entry that fits an image most closely.
-func Best(entries map[string]Entry, image string) (Entry, bool) {
-	var best Entry
-	length := -1
-	for where, e := range entries {
-		if n, ok := fits(where, image); ok && n > length {
-			best, length = e, n
-		}
-	}
-	return best, length >= 0
+// Match is an entry that fits an image.
+type Match struct {
+	Where string // as it is written, without scheme and slash at the end
+	Entry
 }
 
-// fits says whether credentials for a registry, "https://index.docker.io/v1/" or "*.example.com/team", are good for an image, and how
-// long the match is.
-func fits(where, image string) (int, bool) {
-	where = strings.TrimPrefix(strings.TrimPrefix(where, "https://"), "http://")
-	host, prefix, _ := strings.Cut(strings.TrimSuffix(where, "/"), "/")
+// All are the entries that fit an image, the closest first: a longer path before a shorter one, a name before a pattern.
+func All(entries map[string]Entry, image string) []Match {
+	var out []Match
+	for where, e := range entries {
+		if fits(where, image) {
+			out = append(out, Match{plainWhere(where), e})
+		}
+	}
+	slices.SortFunc(out, Closer)
+	return out
+}
+
+// Closer is the order of All.
+func Closer(a, b Match) int { return strings.Compare(b.Where, a.Where) }
+
+// Best is the entry that fits an image most closely.
+func Best(entries map[string]Entry, image string) (Entry, bool) {
+	all := All(entries, image)
+	if len(all) == 0 {
+		return Entry{}, false
+	}
+	return all[0].Entry, true
+}
+
+func plainWhere(where string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(where, "https://"), "http://"), "/")
+}
+
+// fits says whether credentials for a registry, "https://index.docker.io/v1/" or "*.example.com/team", are good for an image.
+func fits(where, image string) bool {
+	host, prefix, _ := strings.Cut(plainWhere(where), "/")
 	if host == "index.docker.io" || host == "docker.io" || host == "registry-1.docker.io" {
 		host, prefix = "docker.io", strings.TrimPrefix(strings.TrimPrefix(prefix, "v1"), "v2")
 	}
@@ -83,11 +105,8 @@ func fits(where, image string) (int, bool) {
 		iHost = "docker.io"
 	}
 	if strings.Count(host, ".") != strings.Count(iHost, ".") {
-		return 0, false
+		return false
 	}
 	match, err := path.Match(host, iHost)
-	if err != nil || !match || !strings.HasPrefix(iPath, prefix) {
-		return 0, false
-	}
-	return len(prefix), true
+	return err == nil && match && strings.HasPrefix(iPath, prefix)
 }
