@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/kit/dockerauth"
+	"proa.dev/kubelet/pulled"
 )
 
 // patience is how long a plugin may take, and maxAnswer how much it may say, in bytes.
@@ -88,22 +89,32 @@ type response struct {
 	} `json:"auth"`
 }
 
-// For are the credentials for an image that a pod wants, those of the first plugin first.
-func (p *Plugins) For(ctx context.Context, image string, pod *core.Pod) (out []dockerauth.Entry) {
+// For are the credentials for an image that a pod wants, the closest match first, and of those that match alike, those of the first plugin.
+func (p *Plugins) For(ctx context.Context, image string, pod *core.Pod) []pulled.Credential {
+	type found struct {
+		dockerauth.Match
+		account *core.ServiceAccount
+	}
+	var all []found
 	for _, one := range p.list {
 		if !one.isFor(image) {
 			continue
 		}
-		auth, err := p.ask(ctx, one, image, pod)
+		auth, account, err := p.ask(ctx, one, image, pod)
 		if err != nil {
 			if ctx.Err() == nil {
 				p.Log.Warn("credentials not provided", "provider", one.Name, "image", image, "ns", pod.Namespace, "name", pod.Name, "err", err)
 			}
 			continue
 		}
-		if e, ok := dockerauth.Best(auth, image); ok {
-			out = append(out, e)
+		for _, m := range dockerauth.All(auth, image) {
+			all = append(all, found{m, account})
 		}
+	}
+	slices.SortStableFunc(all, func(a, b found) int { return dockerauth.Closer(a.Match, b.Match) })
+	var out []pulled.Credential
+	for _, f := range all {
+		out = append(out, pulled.Credential{Entry: f.Entry, Account: f.account})
 	}
 	return out
 }
@@ -117,20 +128,20 @@ func (one *plugin) isFor(image string) bool {
 	return ok
 }
 
-// ask returns what the plugin says, or said not long ago.
-func (p *Plugins) ask(ctx context.Context, one *plugin, image string, pod *core.Pod) (map[string]dockerauth.Entry, error) {
+// ask returns what the plugin says, or said not long ago, and the service account whose token it was shown; nil: none.
+func (p *Plugins) ask(ctx context.Context, one *plugin, image string, pod *core.Pod) (map[string]dockerauth.Entry, *core.ServiceAccount, error) {
 	req := request{metav1.TypeMeta{Kind: "CredentialProviderRequest", APIVersion: pluginVersion}, image, "", nil}
 	who := "" // the part of a key that says whose credentials these are
+	var account *core.ServiceAccount
 	if t := one.Token; t != nil {
 		name := pod.Spec.ServiceAccountName
 		if name == "" && *t.Require {
-			return nil, nil
+			return nil, nil, nil
 		}
 		if name != "" {
-			var willing bool
 			var err error
-			if who, willing, err = p.identify(ctx, one, pod, &req); err != nil || !willing {
-				return nil, err
+			if who, account, err = p.identify(ctx, one, pod, &req); err != nil || account == nil {
+				return nil, nil, err
 			}
 		}
 	}
@@ -141,21 +152,21 @@ func (p *Plugins) ask(ctx context.Context, one *plugin, image string, pod *core.
 	maps.DeleteFunc(one.kept, func(_ string, a answer) bool { return !now.Before(a.until) })
 	for _, key := range []string{"Image " + image, "Registry " + registry, "Global"} {
 		if a, ok := one.kept[key+who]; ok {
-			return a.auth, nil
+			return a.auth, account, nil
 		}
 	}
 	res, err := one.run(ctx, req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key, ok := map[string]string{"Image": "Image " + image, "Registry": "Registry " + registry, "Global": "Global"}[res.CacheKeyType]
 	if !ok {
-		return nil, fmt.Errorf("credential provider plugin did not return a valid cacheKeyType: %s", res.CacheKeyType)
+		return nil, nil, fmt.Errorf("credential provider plugin did not return a valid cacheKeyType: %s", res.CacheKeyType)
 	}
 	auth := map[string]dockerauth.Entry{}
 	for where, a := range res.Auth {
 		if req.Token != "" && a.Password == req.Token && one.Token.Cache != "Token" {
-			return nil, errors.New("credential provider plugin returned the service account token as the password which is not allowed when service account cache type is not set to 'Token'")
+			return nil, nil, errors.New("credential provider plugin returned the service account token as the password which is not allowed when service account cache type is not set to 'Token'")
 		}
 		auth[where] = dockerauth.Entry{Username: a.Username, Password: a.Password}
 	}
@@ -166,34 +177,34 @@ func (p *Plugins) ask(ctx context.Context, one *plugin, image string, pod *core.
 	if life > 0 {
 		one.kept[key+who] = answer{auth, now.Add(life)}
 	}
-	return auth, nil
+	return auth, account, nil
 }
 
 // identify adds a token of the pod's service account to a request, and the annotations that the plugin wants to see. An account without
-// one that it insists on does not want this plugin.
-func (p *Plugins) identify(ctx context.Context, one *plugin, pod *core.Pod, req *request) (who string, willing bool, err error) {
+// one that it insists on does not want this plugin: account is nil then.
+func (p *Plugins) identify(ctx context.Context, one *plugin, pod *core.Pod, req *request) (who string, account *core.ServiceAccount, err error) {
 	t := one.Token
-	account, err := p.Account(ctx, pod.Namespace, pod.Spec.ServiceAccountName)
+	account, err = p.Account(ctx, pod.Namespace, pod.Spec.ServiceAccountName)
 	if err != nil {
-		return "", false, fmt.Errorf("failed to get service account: %w", err)
+		return "", nil, fmt.Errorf("failed to get service account: %w", err)
 	}
 	req.Annotations = map[string]string{}
 	for _, key := range slices.Concat(t.Required, t.Optional) {
 		if v, ok := account.Annotations[key]; ok {
 			req.Annotations[key] = v
 		} else if slices.Contains(t.Required, key) {
-			return "", false, nil
+			return "", nil, nil
 		}
 	}
 	if req.Token, err = p.Token(ctx, pod, t.Audience, tokenLife); err != nil {
-		return "", false, fmt.Errorf("failed to get service account token: %w", err)
+		return "", nil, fmt.Errorf("failed to get service account token: %w", err)
 	}
 	key := []any{account.Namespace, account.Name, account.UID, req.Annotations}
 	if t.Cache == "Token" {
 		key = append(key, req.Token)
 	}
 	text, err := json.Marshal(key)
-	return string(text), true, err
+	return string(text), account, err
 }
 
 // run executes the plugin.

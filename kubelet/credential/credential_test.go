@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/kit/dockerauth"
+	"proa.dev/kubelet/pulled"
 )
 
 const head = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n"
@@ -67,11 +68,11 @@ func TestPlugins(t *testing.T) {
 		}
 		pod := &core.Pod{}
 		for range 2 {
-			if d := cmp.Diff([]dockerauth.Entry{{Username: "u", Password: "p"}}, p.For(t.Context(), "a.reg.example/app:1", pod)); d != "" {
+			if d := cmp.Diff([]pulled.Credential{{Entry: dockerauth.Entry{Username: "u", Password: "p"}}}, p.For(t.Context(), "a.reg.example/app:1", pod)); d != "" {
 				t.Errorf("%s: %s", c.key, d)
 			}
 		}
-		if d := cmp.Diff([]dockerauth.Entry{{Username: "team", Password: "t"}}, p.For(t.Context(), "a.reg.example/team/app:1", pod)); d != "" {
+		if d := cmp.Diff([]pulled.Credential{{Entry: dockerauth.Entry{Username: "team", Password: "t"}}, {Entry: dockerauth.Entry{Username: "u", Password: "p"}}}, p.For(t.Context(), "a.reg.example/team/app:1", pod)); d != "" {
 			t.Errorf("%s: %s", c.key, d)
 		}
 		if got := p.For(t.Context(), "docker.io/library/nginx", pod); got != nil {
@@ -97,7 +98,7 @@ func TestServiceAccount(t *testing.T) {
 	}
 	for _, name := range []string{"one", "two", "one"} {
 		pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: core.PodSpec{ServiceAccountName: "sa"}}
-		if got := p.For(t.Context(), "reg.example/x", pod); len(got) != 1 {
+		if got := p.For(t.Context(), "reg.example/x", pod); len(got) != 1 || got[0].Account == nil || got[0].Account.UID != "u" {
 			t.Errorf("pod %s: %v", name, got)
 		}
 	}
@@ -132,7 +133,7 @@ func TestFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]dockerauth.Entry{{Username: "u", Password: "p"}}, p.For(t.Context(), "r.example/x", &core.Pod{})); d != "" {
+	if d := cmp.Diff([]pulled.Credential{{Entry: dockerauth.Entry{Username: "u", Password: "p"}}}, p.For(t.Context(), "r.example/x", &core.Pod{})); d != "" {
 		t.Error(d)
 	}
 	for config, want := range map[string]string{

@@ -7,5 +7,5 @@
 //	 "cacheDuration": "6h", "auth": {"*.registry.example": {"username": "AWS", "password": "..."}}}
 //
 // A plugin that fails is logged, and the image pulled without it. Nothing runs before the first pull of an image that a plugin is for.
-// It imports the API types, kit and yaml. Read credential.go.
+// It imports the API types, kit, yaml and kubelet/pulled. Read credential.go.
 package credential
