@@ -2,14 +2,15 @@ package imagegc
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"slices"
+	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // Free removes every image that no container uses and that is not pinned, however young: the disk is short now.
 func (c *Collector) Free(ctx context.Context) error {
+	asked := time.Now()
 	list, err := c.images.ListImages(ctx, &runtimeapi.ListImagesRequest{})
 	if err != nil {
 		return err
@@ -18,16 +19,7 @@ func (c *Collector) Free(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, i := range list.GetImages() {
-		if inUse(i, used) || i.GetPinned() {
-			continue
-		}
-		c.log.Info("removing an unused image, the disk is short", "image", i.GetId(), "bytes", i.GetSize())
-		_, err := c.images.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: i.GetId()}})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("remove image %s: %w", i.GetId(), err))
-		}
-	}
-	return errors.Join(errs...)
+	all := list.GetImages()
+	unwanted := slices.DeleteFunc(slices.Clone(all), func(i *runtimeapi.Image) bool { return inUse(i, used) || i.GetPinned() })
+	return c.remove(ctx, all, unwanted, asked)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -34,6 +35,9 @@ const interval = 5 * time.Minute
 
 // Collector removes unused images.
 type Collector struct {
+	// Left, if set before Run, is told which images are still there, by id, and when that was asked.
+	Left func(ids []string, asked time.Time)
+
 	runtime cri.Runtime
 	images  cri.Images
 	policy  Policy
@@ -68,6 +72,7 @@ func (c *Collector) Run(ctx context.Context) error {
 
 // Collect looks once.
 func (c *Collector) Collect(ctx context.Context, now time.Time) error {
+	asked := time.Now()
 	list, err := c.images.ListImages(ctx, &runtimeapi.ListImagesRequest{})
 	if err != nil {
 		return err
@@ -81,13 +86,27 @@ func (c *Collector) Collect(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	return c.remove(ctx, list.GetImages(), c.policy.plan(list.GetImages(), used, c.seen, need, now), asked)
+}
+
+// remove removes those of all, which were there when it was asked, that have to go.
+func (c *Collector) remove(ctx context.Context, all, unwanted []*runtimeapi.Image, asked time.Time) error {
+	left := map[string]bool{}
+	for _, i := range all {
+		left[i.GetId()] = true
+	}
 	var errs []error
-	for _, i := range c.policy.plan(list.GetImages(), used, c.seen, need, now) {
+	for _, i := range unwanted {
 		c.log.Info("removing an unused image", "image", i.GetId(), "bytes", i.GetSize())
 		_, err := c.images.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: i.GetId()}})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove image %s: %w", i.GetId(), err))
+			continue
 		}
+		delete(left, i.GetId())
+	}
+	if c.Left != nil {
+		c.Left(slices.Collect(maps.Keys(left)), asked)
 	}
 	return errors.Join(errs...)
 }
