@@ -95,6 +95,14 @@ func (c *Config) checkImages(bad func(key, format string, args ...any)) {
 	}
 	if k.MaxParallelImagePulls < 0 {
 		bad("kubelet.maxParallelImagePulls", "%d is less than 0", k.MaxParallelImagePulls)
+	} else if k.SerializeImagePulls && k.MaxParallelImagePulls > 1 {
+		bad("kubelet.maxParallelImagePulls", "%d is more than one after the other, which serializeImagePulls asks for", k.MaxParallelImagePulls)
+	}
+	if k.RegistryPullQPS < 0 || k.RegistryBurst < 0 {
+		bad("kubelet.registryPullQPS", "%d and registryBurst %d are not both 0 or more", k.RegistryPullQPS, k.RegistryBurst)
+	}
+	if most := k.CrashLoopBackOff.MaxContainerRestartPeriod; most != 0 && (most < time.Second || most > 5*time.Minute) {
+		bad("kubelet.crashLoopBackOff.maxContainerRestartPeriod", "%v is not 1s to 5m", most)
 	}
 	if (k.ImageCredentialProviderConfig == "") != (k.ImageCredentialProviderBinDir == "") {
 		bad("kubelet.imageCredentialProviderConfig", "it goes together with imageCredentialProviderBinDir")

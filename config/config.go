@@ -190,8 +190,22 @@ type Kubelet struct {
 	ImageGCLowThresholdPercent  int           `yaml:"imageGCLowThresholdPercent"`
 	ImageMinimumGCAge           time.Duration `yaml:"imageMinimumGCAge"`
 	ImageMaximumGCAge           time.Duration `yaml:"imageMaximumGCAge"`
-	// MaxParallelImagePulls bounds the images that are pulled at the same time. Default 0: no bound.
-	MaxParallelImagePulls int `yaml:"maxParallelImagePulls"`
+	// MaxParallelImagePulls bounds the images that are pulled at the same time. Default 0: no bound. SerializeImagePulls pulls one after the
+	// other; default false, where Kubernetes says true.
+	MaxParallelImagePulls int  `yaml:"maxParallelImagePulls"`
+	SerializeImagePulls   bool `yaml:"serializeImagePulls"`
+	// RegistryPullQPS is how many pulls may begin each second after RegistryBurst (default 10) at once; one more fails, and is tried again
+	// later. Default 0: any number, where Kubernetes says 5.
+	RegistryPullQPS int `yaml:"registryPullQPS"`
+	RegistryBurst   int `yaml:"registryBurst"`
+	// ImagePullCredentialsVerificationPolicy says which images pods may use that are on the node, without credentials by which they were
+	// pulled before: NeverVerifyPreloadedImages (the default), those that no pod pulled, as those of proa image import; NeverVerify, all;
+	// NeverVerifyAllowlistedImages, those of PreloadedImagesVerificationAllowlist (names without tag and digest, or "reg.example/team/*");
+	// AlwaysVerify, none. Those that were pulled without credentials are everybody's.
+	ImagePullCredentialsVerificationPolicy string   `yaml:"imagePullCredentialsVerificationPolicy"`
+	PreloadedImagesVerificationAllowlist   []string `yaml:"preloadedImagesVerificationAllowlist"`
+	// CrashLoopBackOff is how long containers wait that end again and again.
+	CrashLoopBackOff CrashLoopBackOff `yaml:"crashLoopBackOff"`
 	// ImageCredentialProviderConfig is a CredentialProviderConfig file, and ImageCredentialProviderBinDir where its plugins are, which are
 	// asked for the credentials of images.
 	ImageCredentialProviderConfig string `yaml:"imageCredentialProviderConfig"`
@@ -214,6 +228,12 @@ type Kubelet struct {
 // as what they request is of the machine's memory. That needs control groups of v2.
 type MemorySwap struct {
 	SwapBehavior string `yaml:"swapBehavior"`
+}
+
+// CrashLoopBackOff is how long containers wait that end again and again: 10s, doubling.
+type CrashLoopBackOff struct {
+	// MaxContainerRestartPeriod is the most, 1s to 5m. Default 5m.
+	MaxContainerRestartPeriod time.Duration `yaml:"maxContainerRestartPeriod"`
 }
 
 // ReservedMemory is what is kept of one NUMA node: memory and hugepages-SIZE, as quantities.

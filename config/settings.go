@@ -39,7 +39,8 @@ func flatten(into map[string]string, prefix string, tree map[string]any) {
 	}
 }
 
-// Settings are the fields of k that a KubeletConfiguration has, by the same names, where they are set.
+// Settings are the fields of k that a KubeletConfiguration has, by the same names, where they are set. What the kubelet tells itself is left
+// out.
 func (k Kubelet) Settings() map[string]any {
 	var tree map[string]any
 	text, err := yaml.Marshal(k)
@@ -49,7 +50,7 @@ func (k Kubelet) Settings() map[string]any {
 	if err != nil {
 		return map[string]any{"error": err.Error()}
 	}
-	for _, ours := range []string{"listen", "address", "labels", "staticPods", "imageCredentialProviderConfig", "imageCredentialProviderBinDir"} {
+	for _, ours := range []string{"listen", "address", "labels", "staticPods", "imageCredentialProviderConfig", "imageCredentialProviderBinDir", "crashLoopBackOff"} {
 		delete(tree, ours)
 	}
 	maps.DeleteFunc(tree, func(_ string, v any) bool {

@@ -95,8 +95,9 @@ type NodeConfig struct {
 	Eviction      upkeep.Eviction
 	Shutdown      upkeep.Shutdown
 	ImageGC       upkeep.ImageGC
-	// MaxPulls bounds how many images are pulled at the same time; 0: as many as are wanted.
-	MaxPulls int
+	// Pulls is how images come to the node, MaxBackOff the most that a container waits that ends again and again; default 5m.
+	Pulls      pod.Pulls
+	MaxBackOff time.Duration
 	// NoSystemLogs hides the machine's logs; SystemLogQuery lets them be asked for by the name of a service.
 	NoSystemLogs, SystemLogQuery bool
 	// Settings are fields of a KubeletConfiguration as the user set them, to be shown.
@@ -245,7 +246,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Resources != nil {
 		deps.Resources = k.deps.Resources
 	}
-	deps.MaxPulls, deps.Credentials = k.deps.Node.MaxPulls, k.deps.Credentials
+	deps.Pulls, deps.MaxBackOff, deps.Credentials = k.deps.Node.Pulls, k.deps.Node.MaxBackOff, k.deps.Credentials
 	if k.pods, err = pod.New(deps); err != nil {
 		return err
 	}
@@ -278,7 +279,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Serve.Listener != nil {
 		srv, err := serve.New(serve.Deps{
 			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec, Probes: k.probes.Page,
-			Stats: k.upkeep.Stats(), Config: k.settings(), Pages: k.deps.Serve.Pages, Metrics: k.metrics(), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
+			Stats: k.upkeep.Stats(), Config: k.settings(), Pages: k.deps.Serve.Pages, Metrics: append(k.metrics(), k.pods.Puller().Page), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
 			Listener: k.deps.Serve.Listener, TLS: k.deps.Serve.TLS, CAs: k.deps.Serve.CAs, Log: k.deps.Log,
 		})
 		if err != nil {

@@ -1,8 +1,10 @@
 package kubelet
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
+	"time"
 )
 
 // settings are the fields of a KubeletConfiguration as this kubelet has them. Fields that stand for nothing here are left out.
@@ -24,7 +26,8 @@ func (k *Kubelet) settings() map[string]any {
 		"maxPods": n.MaxPods, "podPidsLimit": -1, "cpuCFSQuota": true, "cpuCFSQuotaPeriod": "100ms", "failSwapOn": n.FailSwapOn, "failCgroupV1": false, "singleProcessOOMKill": k.spec.SingleOOMKill || !k.spec.CgroupV2,
 		"seccompDefault": !n.SeccompUnconfined, "systemReserved": reserved, "registerNode": true, "registerWithTaints": n.Taints,
 		"nodeStatusUpdateFrequency": "10s", "nodeStatusReportFrequency": "5m0s", "nodeLeaseDurationSeconds": 40, "nodeStatusMaxImages": 50,
-		"serializeImagePulls": false, "configMapAndSecretChangeDetectionStrategy": "Watch", "enableControllerAttachDetach": true,
+		"crashLoopBackOff":                          map[string]any{"maxContainerRestartPeriod": cmp.Or(n.MaxBackOff, 5*time.Minute).String()},
+		"configMapAndSecretChangeDetectionStrategy": "Watch", "enableControllerAttachDetach": true,
 		"enableDebuggingHandlers": true, "enableProfilingHandler": true, "enableDebugFlagsHandler": false,
 		"enableSystemLogHandler": !n.NoSystemLogs, "enableSystemLogQuery": n.SystemLogQuery, "localStorageCapacityIsolation": true,
 	}
@@ -34,6 +37,7 @@ func (k *Kubelet) settings() map[string]any {
 		}
 	}
 	maps.Copy(out, k.upkeep.Settings())
+	maps.Copy(out, k.pods.Puller().Settings())
 	maps.Copy(out, n.Settings)
 	return out
 }

@@ -248,7 +248,7 @@ func (n *node) buildKubelet() (err error) {
 			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
 			ClusterDomain: c.Network.Domain, MaxPods: c.Kubelet.MaxPods, Version: Kubernetes, Port: int32(port),
 			Reserved: reserved, StaticPods: c.Kubelet.StaticPods, Eviction: evictionOf(c.Kubelet),
-			Shutdown: shutdownOf(c.Kubelet), ImageGC: imageGCOf(c.Kubelet), MaxPulls: c.Kubelet.MaxParallelImagePulls, SystemLogQuery: c.Kubelet.EnableSystemLogQuery, Settings: c.Kubelet.Settings(),
+			Shutdown: shutdownOf(c.Kubelet), ImageGC: imageGCOf(c.Kubelet), Pulls: pullsOf(c.Kubelet), MaxBackOff: c.Kubelet.CrashLoopBackOff.MaxContainerRestartPeriod, SystemLogQuery: c.Kubelet.EnableSystemLogQuery, Settings: c.Kubelet.Settings(),
 			FailSwapOn: c.Kubelet.FailSwapOn, LimitedSwap: c.Kubelet.MemorySwap.SwapBehavior == "LimitedSwap", SingleOOMKill: c.Kubelet.SingleProcessOOMKill,
 			NoSystemLogs: c.Kubelet.EnableSystemLogHandler != nil && !*c.Kubelet.EnableSystemLogHandler,
 		},

@@ -10,6 +10,8 @@ import (
 	"proa.dev/config"
 	"proa.dev/kubelet/evict"
 	"proa.dev/kubelet/imagegc"
+	"proa.dev/kubelet/pull"
+	"proa.dev/kubelet/pulled"
 	"proa.dev/kubelet/shutdown"
 )
 
@@ -52,6 +54,18 @@ func evictionOf(c config.Kubelet) evict.Config {
 // imageGCOf is when images are removed.
 func imageGCOf(c config.Kubelet) imagegc.Policy {
 	return imagegc.Policy{High: c.ImageGCHighThresholdPercent, Low: c.ImageGCLowThresholdPercent, MinAge: c.ImageMinimumGCAge, MaxAge: c.ImageMaximumGCAge}
+}
+
+// pullsOf is how images come to the node.
+func pullsOf(c config.Kubelet) pull.Config {
+	p := pull.Config{
+		Parallel: c.MaxParallelImagePulls, PerSecond: c.RegistryPullQPS, Burst: c.RegistryBurst,
+		Verify: pulled.Policy{Verify: c.ImagePullCredentialsVerificationPolicy, Allow: c.PreloadedImagesVerificationAllowlist},
+	}
+	if c.SerializeImagePulls {
+		p.Parallel = 1
+	}
+	return p
 }
 
 // shutdownOf is how long pods have when the machine goes down.

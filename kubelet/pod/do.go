@@ -12,6 +12,7 @@ import (
 
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/observe"
+	"proa.dev/kubelet/pull"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
 	"proa.dev/kubelet/volume"
@@ -257,7 +258,7 @@ func (w *worker) start(run context.Context, name string) {
 		j.restarts = o.Restarts + 1
 		hash := observe.Hash(c)
 		if o.State == observe.Exited {
-			w.s.Back[name] = w.s.Back[name].next(o.Finished, hash, w.s.Now)
+			w.s.Back[name] = w.s.Back[name].next(o.Finished, hash, w.s.Now, w.MaxBackOff)
 		}
 	}
 	j.target(w.s.Pod, &w.s.Runtime)
@@ -271,12 +272,15 @@ func (w *worker) start(run context.Context, name string) {
 			w.applied[j.id] = c.Resources
 		}
 		var f *startError
+		var noImage *pull.Error
 		switch {
 		case err == nil:
 			delete(w.s.Failed, name)
 		case ctx.Err() != nil: // it was stopped on purpose
 		case errors.As(err, &f):
-			w.fail(name, f.Reason, f.image)
+			w.fail(name, f.Reason, "")
+		case errors.As(err, &noImage):
+			w.fail(name, noImage.Reason, noImage.Image)
 		default:
 			w.fail(name, status.Reason{Reason: "CreateContainerError", Message: err.Error()}, "")
 		}

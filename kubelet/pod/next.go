@@ -319,13 +319,13 @@ func start(s *State, p *Plan, c *core.Container, o *observe.Container) {
 	}
 	if f, ok := s.Failed[c.Name]; ok && s.Now.Before(f.Retry) {
 		p.Waiting[c.Name] = f.Reason
-		if shown := f.At.Add(errShown); f.Image != "" && f.Reason.Reason == "ErrImagePull" {
+		if shown := f.At.Add(errShown); f.Image != "" {
 			if s.Now.Before(shown) {
 				p.wake(shown)
 			} else {
 				p.Waiting[c.Name] = status.Reason{
 					Reason:  "ImagePullBackOff",
-					Message: fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %s", f.Image, f.Message),
+					Message: fmt.Sprintf("Back-off pulling image %q: %s: %s", f.Image, f.Reason.Reason, f.Message),
 				}
 			}
 		}
@@ -335,7 +335,7 @@ func start(s *State, p *Plan, c *core.Container, o *observe.Container) {
 	p.Start = append(p.Start, c.Name)
 }
 
-// errShown is how long ErrImagePull shows before it becomes ImagePullBackOff: people look for both.
+// errShown is how long ErrImagePull (or what else was the matter) shows before it becomes ImagePullBackOff: people look for both.
 const errShown = 2 * time.Second
 
 // tidy removes what nobody asks for any more: of each container the newest instance stays, and the one before it, for its last state

@@ -272,15 +272,21 @@ func TestBackOff(t *testing.T) {
 	for range 8 {
 		waits = append(waits, b.until(at, "h").Sub(at))
 		started := b.until(at, "h")
-		b = b.next(at, "h", started)
+		b = b.next(at, "h", started, backOffMax)
 		at = started.Add(time.Second)
 	}
 	want := []time.Duration{0, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 5 * time.Minute, 5 * time.Minute}
 	if d := cmp.Diff(want, waits); d != "" {
 		t.Error(d)
 	}
-	if late := b.At.Add(11 * time.Minute); !b.until(late, "h").Equal(late) || b.next(late, "h", late).Delay != backOffMin {
+	if late := b.At.Add(11 * time.Minute); !b.until(late, "h").Equal(late) || b.next(late, "h", late, backOffMax).Delay != backOffMin {
 		t.Error("a container that ran for ten minutes still pays for its past")
+	}
+	if got := b.next(at, "h", at, 3*time.Second).Delay; got != 3*time.Second {
+		t.Errorf("where 3s are the most, it waits %v", got)
+	}
+	if got := (BackOff{}).next(at, "h", at, 3*time.Second).Delay; got != 3*time.Second {
+		t.Errorf("where 3s are the most, it begins with %v", got)
 	}
 	if !b.until(at, "other").Equal(at) {
 		t.Error("a new image pays for the old one")

@@ -110,7 +110,7 @@ func (w *worker) resets(p *Plan) {
 	}
 	if p.Reset {
 		if o := resetSource(&w.s); o != nil {
-			w.s.Back[resetBack] = w.s.Back[resetBack].next(o.Finished, "", w.s.Now)
+			w.s.Back[resetBack] = w.s.Back[resetBack].next(o.Finished, "", w.s.Now, w.MaxBackOff)
 		}
 		w.Log.Info("all containers start anew", "ns", w.s.Pod.Namespace, "name", w.s.Pod.Name)
 	}

@@ -39,10 +39,7 @@ type job struct {
 }
 
 // startError is why a container does not run, in the API's words.
-type startError struct {
-	status.Reason
-	image string // it is the image's fault
-}
+type startError struct{ status.Reason }
 
 func (e *startError) Error() string { return e.Reason.Reason + ": " + e.Message }
 

@@ -105,7 +105,7 @@ func (p *Plan) wake(at time.Time) {
 	}
 }
 
-// BackOff delays restarts of a container that keeps ending: not at all after its first end, then 10 s, doubling to 5 min; forgotten
+// BackOff delays restarts of a container that keeps ending: not at all after its first end, then 10 s, doubling to Deps.MaxBackOff; forgotten
 // after 10 min without a restart, and when the container's image changes.
 type BackOff struct {
 	Hash  string
@@ -113,7 +113,7 @@ type BackOff struct {
 	At    time.Time // when Delay was set
 }
 
-// What restarts wait.
+// What restarts wait, and pulls of images that failed.
 const (
 	backOffMin   = 10 * time.Second
 	backOffMax   = 5 * time.Minute
@@ -128,12 +128,12 @@ func (b BackOff) until(finished time.Time, hash string) time.Time {
 	return finished.Add(b.Delay)
 }
 
-// next is the back-off after a restart at now.
-func (b BackOff) next(finished time.Time, hash string, now time.Time) BackOff {
+// next is the back-off after a restart at now. most is what it may be.
+func (b BackOff) next(finished time.Time, hash string, now time.Time, most time.Duration) BackOff {
 	if b.Delay == 0 || b.Hash != hash || finished.Sub(b.At) > backOffReset {
-		return BackOff{hash, backOffMin, now}
+		return BackOff{hash, min(backOffMin, most), now}
 	}
-	return BackOff{hash, min(b.Delay*2, backOffMax), now}
+	return BackOff{hash, min(b.Delay*2, most), now}
 }
 
 // grace is how long the pod's containers have to end by themselves.

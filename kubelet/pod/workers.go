@@ -1,12 +1,14 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"path/filepath"
 	"sync"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -16,11 +18,11 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/client"
-	"proa.dev/kit/dockerauth"
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/csi"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/probe"
+	"proa.dev/kubelet/pull"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
 	"proa.dev/kubelet/userns"
@@ -34,11 +36,11 @@ type Recorder interface {
 	Field(o object.Object, fieldPath, eventtype, reason, format string, args ...any)
 }
 
-// Credentials finds what image registries want to know.
-type Credentials interface {
-	// For are the credentials for an image, the best match first. pod is who wants it.
-	For(ctx context.Context, image string, pod *core.Pod) []dockerauth.Entry
-}
+// Pulls is how images come to the node, Credentials what is asked for those of registries.
+type (
+	Pulls       = pull.Config
+	Credentials = pull.Credentials
+)
 
 // Deps are what the workers share.
 type Deps struct {
@@ -54,7 +56,8 @@ type Deps struct {
 	Events      Recorder
 	LogLinks    string // "/var/log/containers"; "" is none
 	MaxPods     int
-	MaxPulls    int         // pulls of images at the same time; 0: any number
+	MaxBackOff  time.Duration // between restarts of a container; default 5m
+	Pulls       Pulls
 	Credentials Credentials // nil: only what pods bring
 	// Allocatable is what the node has for pods now.
 	Allocatable func() core.ResourceList
@@ -67,10 +70,10 @@ type Deps struct {
 	Changed func()
 
 	// Set by New: fit allocates the resources of a pod that is resized, freed tells that there is more to be had.
-	fit   func(*worker, *core.Pod) *status.Reason
-	freed func()
-	users *userns.Users // of pods that have their own
-	pulls chan struct{} // one element for each pull under way; nil: they are not counted
+	fit    func(*worker, *core.Pod) *status.Reason
+	freed  func()
+	users  *userns.Users // of pods that have their own
+	puller *pull.Puller
 
 	Log *slog.Logger
 }
@@ -117,8 +120,13 @@ func New(d Deps) (*Workers, error) {
 	d.Index = &Index{}
 	d.users = userns.New(filepath.Join(d.Node.Root, "pods"))
 	d.Node.Users = d.users.Of
-	if d.MaxPulls > 0 {
-		d.pulls = make(chan struct{}, d.MaxPulls)
+	d.MaxBackOff = cmp.Or(d.MaxBackOff, backOffMax)
+	var err error
+	d.puller, err = pull.New(pull.Deps{
+		Config: d.Pulls, Root: d.Node.Root, Images: d.Images, Secrets: d.Sources, Credentials: d.Credentials, Events: d.Events, Log: d.Log,
+	})
+	if err != nil {
+		return nil, err
 	}
 	ws := &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}, complete: make(chan struct{})}
 	d.fit, d.freed = ws.fit, func() {
@@ -129,8 +137,12 @@ func New(d Deps) (*Workers, error) {
 	return ws, nil
 }
 
+// Puller is what makes images present.
+func (ws *Workers) Puller() *pull.Puller { return ws.puller }
+
 // Adopt reads what the runtime has, so that pods find their containers again. It has to be called before the first Set.
 func (ws *Workers) Adopt(ctx context.Context) error {
+	ws.puller.Recover(ctx)
 	left := map[types.UID]*leftover{}
 	get := func(labels map[string]string) *leftover {
 		uid, ns, name, ok := observe.Identity(labels)

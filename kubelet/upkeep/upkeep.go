@@ -126,6 +126,7 @@ func (u *Upkeep) Stats() *stats.Collector { return u.stats }
 // Components are what has to run for pods.
 func (u *Upkeep) Components(ctx context.Context, pods *pod.Workers) []run.Component {
 	u.pods.Store(pods)
+	u.images.Left = pods.Puller().Prune
 	u.stats = stats.New(stats.Deps{Runtime: u.Runtime, Images: u.Images, Host: pods, Node: u.Spec, Volume: u.Volume, Fill: u.Fill})
 	r, err := u.Images.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
 	if err == nil && len(r.GetImageFilesystems()) > 0 {

@@ -1,4 +1,4 @@
-package pod
+package pull
 
 import (
 	"testing"
@@ -16,20 +16,20 @@ func TestWithTag(t *testing.T) {
 	}
 }
 
-func TestReadCredentials(t *testing.T) {
+func TestRead(t *testing.T) {
 	s := &core.Secret{Type: core.SecretTypeDockerConfigJson, Data: map[string][]byte{
 		core.DockerConfigJsonKey: []byte(`{"auths":{"a.example":{"username":"u","password":"p"},"b.example":{"auth":"dTI6cDI6eA=="}}}`),
 	}}
-	got, err := readCredentials(s)
+	got, err := read(s)
 	if err != nil || got["a.example"].Username != "u" || got["b.example"].Username != "u2" || got["b.example"].Password != "p2:x" {
 		t.Errorf("%v, %v", got, err)
 	}
 	s = &core.Secret{Type: core.SecretTypeDockercfg, Data: map[string][]byte{core.DockerConfigKey: []byte(`{"c.example":{"username":"u3"}}`)}}
-	if got, err := readCredentials(s); err != nil || got["c.example"].Username != "u3" {
+	if got, err := read(s); err != nil || got["c.example"].Username != "u3" {
 		t.Errorf("%v, %v", got, err)
 	}
 	s.Data[core.DockerConfigKey] = []byte("{")
-	if _, err := readCredentials(s); err == nil {
+	if _, err := read(s); err == nil {
 		t.Error("half a file was read")
 	}
 }
