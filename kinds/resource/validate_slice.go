@@ -137,7 +137,7 @@ func validateDevice(e *check.Errors, p *field.Path, d, old *resource.Device, own
 	sorted(e, in, d.Capacity, -1, func(p *field.Path, k resource.QualifiedName, c resource.DeviceCapacity) {
 		attributeName(e, in, string(k))
 		switch p = p.Child("requestPolicy"); {
-		case c.RequestPolicy == nil:
+		case c.RequestPolicy == nil || old != nil && equality.Semantic.DeepEqual(old.Capacity[k], c):
 		case shared:
 			requestPolicy(e, p, c.Value, c.RequestPolicy)
 		default:
@@ -246,82 +246,3 @@ func identifiers(s string, strict bool) bool {
 }
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
-
-// requestPolicy checks which amounts of a capacity one request may get.
-func requestPolicy(e *check.Errors, p *field.Path, all quantity, r *resource.CapacityRequestPolicy) {
-	switch {
-	case len(r.ValidValues) > 0 && r.ValidRange != nil:
-		e.Forbidden(p, `exactly one policy can be specified, cannot specify "validValues" and "validRange" at the same time`)
-	case len(r.ValidValues) > 0 && r.Default == nil:
-		e.Required(p.Child("default"), "required when validValues is defined")
-	case len(r.ValidValues) > 0:
-		validValues(e, p.Child("validValues"), all, *r.Default, r.ValidValues)
-	case r.ValidRange != nil && r.Default == nil:
-		e.Required(p.Child("default"), "required when validRange is defined")
-	case r.ValidRange != nil:
-		validRange(e, p.Child("validRange"), all, *r.Default, r.ValidRange)
-	}
-}
-
-const mostValues = 10 // that a policy may list
-
-func validValues(e *check.Errors, p *field.Path, all, first quantity, values []quantity) {
-	for i := range len(values) - 1 {
-		if values[i].Cmp(values[i+1]) > 0 {
-			e.Invalid(p.Index(i+1), values[i+1].String(), "values must be sorted in ascending order")
-		}
-	}
-	found := false
-	set(e, p, values, mostValues, func(v *quantity) string { return fmt.Sprint(v.Value()) }, func(p *field.Path, v *quantity) {
-		if v.Cmp(all) > 0 {
-			e.Invalid(p, v.String(), fmt.Sprintf("option is larger than capacity value: %s", &all))
-		}
-		found = found || v.Cmp(first) == 0
-	})
-	if !found {
-		e.Invalid(p, first.String(), "default value is not valid according to the requestPolicy")
-	}
-}
-
-func validRange(e *check.Errors, p *field.Path, all, first quantity, r *resource.CapacityRequestPolicyRange) {
-	if r.Min == nil {
-		e.Required(p.Child("min"), "required when validRange is defined")
-		return
-	}
-	if r.Min.Cmp(all) > 0 {
-		e.Invalid(p.Child("min"), r.Min.String(), fmt.Sprintf("min is larger than capacity value: %s", &all))
-	}
-	if first.Cmp(*r.Min) < 0 {
-		e.Invalid(p.Child("min"), first.String(), fmt.Sprintf("default is less than min: %s", r.Min))
-	}
-	if r.Max != nil {
-		at := p.Child("max")
-		if r.Min.Cmp(*r.Max) > 0 {
-			e.Invalid(at, r.Min.String(), fmt.Sprintf("min is larger than max: %s", r.Max))
-		}
-		if r.Max.Cmp(all) > 0 {
-			e.Invalid(at, r.Max.String(), fmt.Sprintf("max is larger than capacity value: %s", &all))
-		}
-		if first.Cmp(*r.Max) > 0 {
-			e.Invalid(at, first.String(), fmt.Sprintf("default is more than max: %s", r.Max))
-		}
-	}
-	if r.Step == nil {
-		return
-	}
-	at := p.Child("step")
-	next := r.Min.DeepCopy()
-	if next.Add(*r.Step); next.Cmp(all) > 0 {
-		e.Invalid(at, r.Step.String(), fmt.Sprintf("one step %s is larger than capacity value: %s", &next, &all))
-	}
-	steps := []quantity{first}
-	if r.Max != nil {
-		steps = append(steps, *r.Max)
-	}
-	for _, v := range steps {
-		// A step of nothing divides nothing; Kubernetes has no answer to it.
-		if n := r.Step.Value(); n == 0 || (v.Value()-r.Min.Value())%n != 0 {
-			e.Invalid(at, v.String(), fmt.Sprintf("value is not a multiple of a given step (%s) from (%s)", r.Step, r.Min))
-		}
-	}
-}

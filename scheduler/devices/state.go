@@ -18,9 +18,10 @@ import (
 	"proa.dev/object"
 )
 
-// features are those of Kubernetes 1.36 that are on by default.
+// features are those of Kubernetes 1.37 that are on by default.
 var features = structured.Features{
 	AdminAccess: true, PrioritizedList: true, PartitionableDevices: true, DeviceTaints: true, DeviceBindingAndStatus: true, ConsumableCapacity: true,
+	FractionalCapacityRange: true,
 }
 
 // compiled is how many CEL expressions of selectors are kept.
