@@ -192,7 +192,13 @@ func (u *unbound) look(view client.View) error {
 		}
 		return 1
 	})
-	if len(u.class.AllowedTopologies) > 0 {
+	if from := localSource(view, u.claim, u.class); from != nil {
+		var err error
+		if u.sel, err = selectorOf(from); err != nil {
+			return err
+		}
+	}
+	if u.sel == nil && len(u.class.AllowedTopologies) > 0 {
 		var err error
 		if u.sel, err = nodeaffinity.NewNodeSelector(fromTopologies(u.class.AllowedTopologies)); err != nil {
 			return fmt.Errorf("storageclass %q: %w", u.class.Name, err)
@@ -200,6 +206,20 @@ func (u *unbound) look(view client.View) error {
 	}
 	u.room, u.tracked = capacities(view, u.class)
 	return nil
+}
+
+// localSource is the volume that the claim's local volume is to be a copy of: it can be made on the same disk only. nil: of none.
+func localSource(view client.View, c *core.PersistentVolumeClaim, class *storage.StorageClass) *core.PersistentVolume {
+	d := c.Spec.DataSource
+	if class.Provisioner != kinds.LocalDriver || d == nil || d.Kind != "PersistentVolumeClaim" {
+		return nil
+	}
+	from, ok := client.Lookup[core.PersistentVolumeClaim](view, object.Key{Namespace: c.Namespace, Name: d.Name})
+	if !ok || from.Spec.VolumeName == "" {
+		return nil
+	}
+	pv, _ := client.Lookup[core.PersistentVolume](view, object.Key{Name: from.Spec.VolumeName})
+	return pv
 }
 
 // noProvisioner is the provisioner of classes whose volumes people make.

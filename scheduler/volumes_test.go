@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/client"
+	kinds "proa.dev/kinds/storage"
 	"proa.dev/object"
 )
 
@@ -139,6 +140,25 @@ func TestVolumesKeepPodsAway(t *testing.T) {
 		const want = "0/2 nodes are available: 2 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod."
 		if got := w.where("p"); got != "" || !strings.HasPrefix(w.message("p"), want) {
 			t.Errorf("p is on %q: %s", got, w.message("p"))
+		}
+	})
+}
+
+// A local volume that is to be a copy of another can be on that one's node only.
+func TestCopiesOfLocalVolumesStayWithThem(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		source := pvOf("pv", "disk", "1Gi", "b")
+		source.Spec.ClaimRef, source.Status.Phase = &core.ObjectReference{Namespace: "default", Name: "source"}, core.VolumeBound
+		w.Put(mkNode("a"), mkNode("b"), mkNode("c"), classOf("disk", kinds.LocalDriver), source, pvcOf("source", "disk", "1Gi", boundTo("pv")),
+			pvcOf("copy", "disk", "1Gi", func(c *core.PersistentVolumeClaim) {
+				c.Spec.DataSource = &core.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "source"}
+			}))
+		synctest.Wait()
+		w.Put(mkPod("p", claim("copy")))
+		synctest.Wait()
+		c, _ := client.Lookup[core.PersistentVolumeClaim](w.View(), object.Key{Namespace: "default", Name: "copy"})
+		if got := c.Annotations[selectedNode]; got != "b" {
+			t.Errorf("to be made on %q, want b; %s", got, w.message("p"))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package localvolume
 import (
 	"cmp"
 	"context"
+	"strings"
 
 	core "k8s.io/api/core/v1"
 	storage "k8s.io/api/storage/v1"
@@ -33,11 +34,15 @@ func (c *Controller) Run(ctx context.Context) error {
 	claims := control.Loop{
 		Name: "localclaim", View: c.deps.View, Log: c.deps.Logger("localclaim"), Do: claims{c},
 		Sources: []control.Source{
-			control.On(func(now, _ *core.PersistentVolumeClaim, wake func(object.Key)) {
+			control.On(func(now, old *core.PersistentVolumeClaim, wake func(object.Key)) {
 				if now.Annotations[provisioner] == kinds.LocalDriver {
 					wake(object.KeyOf(now))
 				}
+				if now.Status.Phase == core.ClaimBound && (old == nil || old.Status.Phase != core.ClaimBound) {
+					c.copies(now, wake)
+				}
 			}),
+			control.Source{Resource: object.ResourceOf[core.Node](), Keys: onOrders},
 			control.On(func(now, _ *core.PersistentVolume, wake func(object.Key)) {
 				if ref := now.Spec.ClaimRef; ours(now) && ref != nil {
 					wake(object.Key{Namespace: ref.Namespace, Name: ref.Name})
@@ -80,12 +85,36 @@ func (c *Controller) begin(ctx context.Context) error {
 	return nil
 }
 
+// copies wakes the claims that wait to be a copy of one.
+func (c *Controller) copies(of *core.PersistentVolumeClaim, wake func(object.Key)) {
+	for _, o := range client.ListOf[core.PersistentVolumeClaim](c.deps.View, client.Select{Namespace: of.Namespace}) {
+		if cloned(o) == of.Name && o.Spec.VolumeName == "" {
+			wake(object.KeyOf(o))
+		}
+	}
+}
+
+// onOrders wakes the claims whose copies a node has made, or not.
+func onOrders(e client.Event, wake func(object.Key)) {
+	n := e.Object.(*core.Node)
+	old, _ := e.Old.(*core.Node)
+	if e.Type == client.Modified && old != nil && old.Annotations[kinds.LocalCopy] == n.Annotations[kinds.LocalCopy] &&
+		old.Annotations[kinds.LocalCopied] == n.Annotations[kinds.LocalCopied] {
+		return
+	}
+	for _, o := range kinds.LocalOrders(n) {
+		if ns, name, ok := strings.Cut(o.Claim, "/"); ok {
+			wake(object.Key{Namespace: ns, Name: name})
+		}
+	}
+}
+
 // onNode wakes the volumes that a node's annotations name, now or before.
 func (c *Controller) onNode(e client.Event, wake func(object.Key)) {
 	n := e.Object.(*core.Node)
 	old, _ := e.Old.(*core.Node)
 	if e.Type == client.Modified && old != nil && old.Annotations[kinds.LocalRemove] == n.Annotations[kinds.LocalRemove] &&
-		old.Annotations[kinds.LocalRemoved] == n.Annotations[kinds.LocalRemoved] {
+		old.Annotations[kinds.LocalRemoved] == n.Annotations[kinds.LocalRemoved] && old.Annotations[kinds.LocalCopied] == n.Annotations[kinds.LocalCopied] {
 		return
 	}
 	if e.Type == client.Deleted {
@@ -99,6 +128,9 @@ func (c *Controller) onNode(e client.Event, wake func(object.Key)) {
 	for _, h := range kinds.Handles(n, kinds.LocalRemove) {
 		wake(object.Key{Name: h}) // the handle is the volume's name
 	}
+	for _, o := range kinds.LocalOrders(n) {
+		wake(object.Key{Name: o.From})
+	}
 }
 
 type claims struct{ c *Controller }
@@ -107,13 +139,20 @@ type claims struct{ c *Controller }
 func (r claims) Reconcile(ctx context.Context, key object.Key) (control.Again, error) {
 	v := r.c.deps.View
 	claim, ok := client.Lookup[core.PersistentVolumeClaim](v, key)
-	if !ok {
-		return control.Done, nil
+	var changes []control.Change
+	for _, n := range client.ListOf[core.Node](v, client.Select{}) {
+		changes = append(changes, planOrders(n, key, claim, func(handle string) bool {
+			_, ok := client.Lookup[core.PersistentVolume](v, object.Key{Name: handle})
+			return ok
+		})...)
+	}
+	if !ok || len(changes) > 0 { // the node's next state wakes us again
+		return control.Done, r.c.apply(ctx, changes)
 	}
 	class, _ := client.Lookup[storage.StorageClass](v, object.Key{Name: kinds.ClassOf(claim)})
 	n, _ := client.Lookup[core.Node](v, object.Key{Name: claim.Annotations[selectedNode]})
 	pv, _ := client.Lookup[core.PersistentVolume](v, object.Key{Name: volumeName(claim)})
-	changes := planClaim(claim, class, n, pv)
+	changes = planClaim(claim, class, n, pv, originOf(v, claim))
 	if pv != nil && kinds.Meant(pv, claim) {
 		changes = append(changes, planSize(claim, pv)...)
 	}

@@ -3,6 +3,7 @@
 // to go, the node's annotations carry the order and the answer.
 //
 //	claim{selected-node: n1} -> PersistentVolume pvc-<uid>{affinity: hostname n1, finalizer local.proa.dev/files}
+//	claim{dataSource: claim b} -> Node n1 local.proa.dev/copy -> local.proa.dev/copied -> PersistentVolume as above
 //	claim asks for more -> volume's capacity -> the node's driver -> claim's status
 //	volume released, Delete -> Node n1 local.proa.dev/remove -> local.proa.dev/removed -> finalizer away
 //

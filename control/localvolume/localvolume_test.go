@@ -130,7 +130,7 @@ func TestRefusals(t *testing.T) {
 		"off":   {claim(nil), without, "node n1 has no local volumes", true},
 		"gone":  {claim(nil), nil, "node n1 is gone", true},
 	} {
-		changes := planClaim(c.claim, class, c.node, nil)
+		changes := planClaim(c.claim, class, c.node, nil, nil)
 		if len(changes) != 1 || !strings.Contains(changes[0].Said.Format, c.want) || changes[0].Said.Reason != "ProvisioningFailed" {
 			t.Errorf("%s: %+v", name, changes)
 			continue
@@ -139,7 +139,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %+v", name, changes[0])
 		}
 	}
-	if changes := planClaim(claim(nil), class, n, nil); len(changes) != 1 || changes[0].Object.(*core.PersistentVolume).Spec.CSI.VolumeAttributes[kinds.LocalEnforce] != "true" {
+	if changes := planClaim(claim(nil), class, n, nil, nil); len(changes) != 1 || changes[0].Object.(*core.PersistentVolume).Spec.CSI.VolumeAttributes[kinds.LocalEnforce] != "true" {
 		t.Errorf("%+v", changes)
 	}
 }
@@ -151,4 +151,79 @@ func TestRetainedFilesStay(t *testing.T) {
 	if len(changes) != 1 || len(changes[0].Object.GetFinalizers()) > 0 {
 		t.Errorf("%+v", changes)
 	}
+}
+
+// A copy of a claim is made by the node of its volume before it has a volume itself; so long the source stays.
+func TestLifeOfACopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		w.Put(&core.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2", Labels: map[string]string{core.LabelHostname: "n2"}, Annotations: map[string]string{kinds.LocalQuota: "none"}}})
+		w.Put(claim(nil))
+		source := w.volume()
+		copyOf := func(node string) *core.PersistentVolumeClaim {
+			return claim(func(c *core.PersistentVolumeClaim) {
+				c.Name, c.UID, c.Annotations[selectedNode] = "copy", "u2", node
+				c.Spec.DataSource = &core.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "c"}
+			})
+		}
+		orders := func() map[string]kinds.LocalOrder { return kinds.LocalOrders(w.node()) }
+		made := func() *core.PersistentVolume { return get[core.PersistentVolume](w, object.Key{Name: "pvc-u2"}) }
+		w.Put(copyOf("n2"))
+		if len(orders()) != 0 || made() != nil {
+			t.Fatalf("a copy of what has no volume yet: %v", orders())
+		}
+		bound := object.Clone(w.claim())
+		bound.Spec.VolumeName, bound.Status.Phase = source.Name, core.ClaimBound
+		w.Put(bound) // wakes the copy, for which the scheduler has chosen a node without the source
+		key := object.Key{Namespace: "default", Name: "copy"}
+		if c := get[core.PersistentVolumeClaim](w, key); c.Annotations[selectedNode] != "" || len(orders()) != 0 {
+			t.Fatalf("on the wrong node: %v, %v", c.Annotations, orders())
+		}
+		w.Put(copyOf("n1"))
+		want := kinds.LocalOrder{From: source.Name, Bytes: 1 << 30, Claim: "default/copy"}
+		if got := orders()["pvc-u2"]; got != want || made() != nil {
+			t.Fatalf("ordered %+v, want %+v", got, want)
+		}
+		gone := object.Clone(source)
+		gone.DeletionTimestamp, gone.Status.Phase = &metav1.Time{Time: time.Now()}, core.VolumeReleased
+		if changes := planVolume(gone, func(string) *core.Node { return w.node() }); len(changes) != 0 {
+			t.Errorf("the source goes while it is copied: %+v", changes)
+		}
+		answer := func(text string) {
+			n := object.Clone(w.node())
+			n.Annotations[kinds.LocalCopied] = text
+			w.Put(n)
+		}
+		answer(`{"pvc-u2":"no space left on device"}`)
+		if made() != nil || len(orders()) != 1 {
+			t.Errorf("after a failure: %v", orders())
+		}
+		answer(`{"pvc-u2":""}`)
+		if v := made(); v == nil || hostOf(v) != "n1" || v.Spec.CSI.VolumeHandle != "pvc-u2" {
+			t.Fatalf("the copy is %+v", v)
+		}
+		w.Put(object.Clone(w.node())) // whatever happens next
+		if len(orders()) != 0 {
+			t.Errorf("still ordered: %v", orders())
+		}
+	})
+}
+
+// A copy that nobody wants any more is dropped by the node.
+func TestUnwantedCopies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		n := object.Clone(w.node())
+		n.Annotations[kinds.LocalCopy] = `{"pvc-u9":{"from":"pvc-u1","bytes":1,"claim":"default/gone"}}`
+		w.Put(n)
+		if o := kinds.LocalOrders(w.node())["pvc-u9"]; !o.Drop {
+			t.Fatalf("not dropped: %+v", o)
+		}
+		n = object.Clone(w.node())
+		n.Annotations[kinds.LocalCopied] = `{"pvc-u9":"-"}`
+		w.Put(n)
+		if got := w.node().Annotations[kinds.LocalCopy]; got != "" {
+			t.Errorf("still ordered: %s", got)
+		}
+	})
 }

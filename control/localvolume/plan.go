@@ -1,7 +1,6 @@
 package localvolume
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,9 +9,7 @@ import (
 	core "k8s.io/api/core/v1"
 	storage "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
-	"proa.dev/client"
 	"proa.dev/client/record"
 	"proa.dev/control"
 	kinds "proa.dev/kinds/storage"
@@ -31,8 +28,8 @@ const (
 // Class is the storage class that there is from the start.
 const Class = "local"
 
-// planClaim makes the volume of a claim whose node was chosen, or says why not.
-func planClaim(c *core.PersistentVolumeClaim, class *storage.StorageClass, n *core.Node, found *core.PersistentVolume) []control.Change {
+// planClaim makes the volume of a claim whose node was chosen, or says why not. from is what it is to be a copy of; nil: it begins empty.
+func planClaim(c *core.PersistentVolumeClaim, class *storage.StorageClass, n *core.Node, found *core.PersistentVolume, from *origin) []control.Change {
 	if c.Spec.VolumeName != "" || found != nil || c.DeletionTimestamp != nil || class == nil || class.Provisioner != kinds.LocalDriver ||
 		c.Annotations[provisioner] != kinds.LocalDriver || c.Annotations[selectedNode] == "" {
 		return nil
@@ -59,6 +56,18 @@ func planClaim(c *core.PersistentVolumeClaim, class *storage.StorageClass, n *co
 	if why := unsupported(c); why != "" {
 		return refuse(why, false)
 	}
+	if from != nil {
+		if why, elsewhere := from.unfit(c, n); why != "" {
+			return refuse(why, elsewhere)
+		}
+		changes, made, why := planCopy(c, n, from, enforced)
+		switch {
+		case why != "":
+			return refuse(why, false) // the node tries again
+		case !made:
+			return changes
+		}
+	}
 	changes := []control.Change{{Op: control.Create, Object: volumeFor(c, class, n, enforced), Said: control.Note{
 		On: c, Reason: "ProvisioningSucceeded", Format: "Successfully provisioned volume %[1]s",
 	}}}
@@ -78,8 +87,8 @@ func unsupported(c *core.PersistentVolumeClaim) string {
 	switch {
 	case c.Spec.VolumeMode != nil && *c.Spec.VolumeMode == core.PersistentVolumeBlock:
 		return "block volumes are not supported: a local volume is a directory"
-	case c.Spec.DataSource != nil || c.Spec.DataSourceRef != nil:
-		return "volumes with content are not supported"
+	case (c.Spec.DataSource != nil || c.Spec.DataSourceRef != nil) && cloned(c) == "":
+		return "a local volume begins empty, or as a copy of another claim's"
 	case c.Spec.Selector != nil:
 		return "claim Selector is not supported"
 	}
@@ -95,10 +104,7 @@ func volumeName(c *core.PersistentVolumeClaim) string { return "pvc-" + string(c
 
 func volumeFor(c *core.PersistentVolumeClaim, class *storage.StorageClass, n *core.Node, enforced bool) *core.PersistentVolume {
 	size, ref := c.Spec.Resources.Requests[core.ResourceStorage], record.Reference(c)
-	host := n.Labels[core.LabelHostname]
-	if host == "" {
-		host = n.Name
-	}
+	host := nameOnDisk(n)
 	attributes := map[string]string{kinds.LocalSize: strconv.FormatInt(size.Value(), 10)}
 	if enforced {
 		attributes[kinds.LocalEnforce] = "true"
@@ -164,6 +170,8 @@ func planVolume(v *core.PersistentVolume, find func(host string) *core.Node) []c
 	switch {
 	case n == nil:
 		return forget // with its disk
+	case copying(n, handle):
+		return nil
 	case slices.Contains(kinds.Handles(n, kinds.LocalRemoved), handle):
 		return forget
 	case slices.Contains(kinds.Handles(n, kinds.LocalRemove), handle):
@@ -197,13 +205,8 @@ func planNode(n *core.Node, there func(handle string) bool) []control.Change {
 
 // annotate writes a list of handles to a node that is still as it was seen.
 func annotate(n *core.Node, key string, handles []string) control.Change {
-	var value any
-	if len(handles) > 0 {
-		value = strings.Join(handles, ",")
+	if len(handles) == 0 {
+		return patchNode(n, key, nil)
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": n.ResourceVersion, "annotations": map[string]any{key: value}}})
-	if err != nil {
-		panic(err) // strings always marshal
-	}
-	return control.Change{Op: control.Patch, Object: n, Patch: client.Patch{Type: types.MergePatchType, Data: patch}}
+	return patchNode(n, key, strings.Join(handles, ","))
 }

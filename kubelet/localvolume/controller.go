@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	csi "github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	core "k8s.io/api/core/v1"
@@ -21,7 +22,7 @@ func (d *Driver) ControllerGetCapabilities(context.Context, *csi.ControllerGetCa
 	r := &csi.ControllerGetCapabilitiesResponse{}
 	for _, t := range []csi.ControllerServiceCapability_RPC_Type{
 		csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME, csi.ControllerServiceCapability_RPC_EXPAND_VOLUME,
-		csi.ControllerServiceCapability_RPC_GET_CAPACITY, csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+		csi.ControllerServiceCapability_RPC_GET_CAPACITY, csi.ControllerServiceCapability_RPC_CLONE_VOLUME, csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 	} {
 		r.Capabilities = append(r.Capabilities, &csi.ControllerServiceCapability{Type: &csi.ControllerServiceCapability_Rpc{Rpc: &csi.ControllerServiceCapability_RPC{Type: t}}})
 	}
@@ -29,14 +30,14 @@ func (d *Driver) ControllerGetCapabilities(context.Context, *csi.ControllerGetCa
 }
 
 // CreateVolume makes a directory on this node.
-func (d *Driver) CreateVolume(_ context.Context, q *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
+func (d *Driver) CreateVolume(ctx context.Context, q *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
 	switch {
 	case q.GetName() == "":
 		return nil, status.Error(codes.InvalidArgument, "a volume needs a name")
 	case len(q.GetVolumeCapabilities()) == 0:
 		return nil, status.Error(codes.InvalidArgument, "a volume needs capabilities")
-	case q.GetVolumeContentSource() != nil:
-		return nil, status.Error(codes.InvalidArgument, "volumes with content are not supported")
+	case q.GetVolumeContentSource() != nil && q.GetVolumeContentSource().GetVolume() == nil:
+		return nil, status.Error(codes.InvalidArgument, "a volume begins empty, or as a copy of another")
 	}
 	for _, c := range q.GetVolumeCapabilities() {
 		if why := unsupported(c); why != "" {
@@ -59,14 +60,25 @@ func (d *Driver) CreateVolume(_ context.Context, q *csi.CreateVolumeRequest) (*c
 	if most > 0 && bytes > most {
 		return nil, status.Error(codes.OutOfRange, "the required size is beyond the limit")
 	}
-	r, err := d.store.make(id, bytes, q.GetParameters()["capacity"] == "enforced")
+	r, err := d.content(ctx, id, bytes, q)
 	if err != nil {
 		return nil, failure(err)
 	}
 	if r.Bytes < q.GetCapacityRange().GetRequiredBytes() || most > 0 && r.Bytes > most {
 		return nil, status.Errorf(codes.AlreadyExists, "volume %s has %d bytes", id, r.Bytes)
 	}
-	return &csi.CreateVolumeResponse{Volume: &csi.Volume{VolumeId: id, CapacityBytes: r.Bytes, AccessibleTopology: []*csi.Topology{d.topology()}}}, nil
+	return &csi.CreateVolumeResponse{Volume: &csi.Volume{
+		VolumeId: id, CapacityBytes: r.Bytes, AccessibleTopology: []*csi.Topology{d.topology()}, ContentSource: q.GetVolumeContentSource(),
+	}}, nil
+}
+
+// content makes the directory, with what is to be in it at first.
+func (d *Driver) content(ctx context.Context, id string, bytes int64, q *csi.CreateVolumeRequest) (*record, error) {
+	enforced := q.GetParameters()["capacity"] == "enforced"
+	if from := q.GetVolumeContentSource().GetVolume(); from != nil {
+		return d.store.copy(ctx, id, from.GetVolumeId(), bytes, enforced)
+	}
+	return d.store.make(id, bytes, enforced)
 }
 
 func (d *Driver) topology() *csi.Topology {
@@ -157,7 +169,9 @@ func failure(err error) error {
 		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, errTooSmall):
 		return status.Error(codes.OutOfRange, err.Error())
-	case errors.Is(err, errNoQuota):
+	case errors.Is(err, errBusy):
+		return status.Error(codes.Aborted, err.Error())
+	case errors.Is(err, errNoQuota), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return status.Error(codes.ResourceExhausted, err.Error())
 	}
 	return status.Error(codes.Internal, err.Error())

@@ -12,5 +12,8 @@
 // comes with the first pod. The other way round, the node's annotation local.proa.dev/remove lists volumes whose files have to go;
 // local.proa.dev/removed is the node's answer.
 //
-// It imports client, object and kubelet/plugin. Read driver.go, then store.go and quota.go.
+// A copy of another volume is made at once, while that is as its user wanted it copied: local.proa.dev/copy orders it from the node,
+// local.proa.dev/copied answers, and only then there is a PersistentVolume.
+//
+// It imports client, object and kubelet/plugin. Read driver.go, then store.go, copy.go and quota.go.
 package localvolume

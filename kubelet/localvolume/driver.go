@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	csi "github.com/container-storage-interface/spec/lib/go/csi"
@@ -72,10 +73,23 @@ func (d *Driver) Run(ctx context.Context) error {
 	if err := d.register(ctx); err != nil {
 		return err
 	}
+	news := make(chan *core.Node, 1) // the last one only
+	var copier sync.WaitGroup
+	defer copier.Wait()
+	copier.Go(func() { d.copies(ctx, news) })
 	return client.Watch(ctx, d.View, func(_ client.EventType, n, _ *core.Node) {
-		if n != nil && n.Name == d.Node {
-			d.tidy(ctx, n)
+		if n == nil || n.Name != d.Node {
+			return
 		}
+		d.tidy(ctx, n)
+		if n.Annotations[kinds.LocalCopy] == "" && n.Annotations[kinds.LocalCopied] == "" {
+			return
+		}
+		select {
+		case <-news:
+		default:
+		}
+		news <- n
 	})
 }
 
