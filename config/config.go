@@ -218,6 +218,27 @@ type Kubelet struct {
 	// SingleProcessOOMKill ends one process of a container that has run out of memory, and not all. Default false, with control groups of v1
 	// always true.
 	SingleProcessOOMKill *bool `yaml:"singleProcessOOMKill"`
+	// AllowedUnsafeSysctls may be set by pods beside the safe ones: names, or beginnings of names with a * behind them (kernel.msg*). They
+	// have to be of the pod's own namespaces.
+	AllowedUnsafeSysctls []string `yaml:"allowedUnsafeSysctls"`
+	// PodPidsLimit bounds the processes and threads of each pod. Default 0, and -1: no bound.
+	PodPidsLimit int64 `yaml:"podPidsLimit"`
+	// PodsPerCore bounds the pods by the number of CPUs, below MaxPods. Default 0: no bound.
+	PodsPerCore int `yaml:"podsPerCore"`
+	// CPUCFSQuota enforces limits of CPU. Default true.
+	CPUCFSQuota *bool `yaml:"cpuCFSQuota"`
+	// SeccompDefault gives containers without a seccomp profile the runtime's. Default true, other than Kubernetes'.
+	SeccompDefault *bool `yaml:"seccompDefault"`
+	// ResolvConf is the file that pods with the DNS policy Default have their names from. Default /etc/resolv.conf.
+	ResolvConf string `yaml:"resolvConf"`
+	// ContainerLogMaxSize, a quantity, is how large a log grows until it is rotated (default 10Mi), and ContainerLogMaxFiles how many files
+	// of a container are kept, at least 2 (default 5).
+	ContainerLogMaxSize  string `yaml:"containerLogMaxSize"`
+	ContainerLogMaxFiles int    `yaml:"containerLogMaxFiles"`
+	// RegisterWithTaints are the taints that the node has when it is new.
+	RegisterWithTaints []Taint `yaml:"registerWithTaints"`
+	// ProviderID names this machine to a cloud's controllers.
+	ProviderID string `yaml:"providerID"`
 	// EnableSystemLogHandler shows the node's logs at /logs/ of its API. Default true.
 	EnableSystemLogHandler *bool `yaml:"enableSystemLogHandler"`
 	// EnableSystemLogQuery lets /logs/?query= ask the journal and files by the name of a service.
@@ -240,6 +261,13 @@ type CrashLoopBackOff struct {
 type ReservedMemory struct {
 	NUMANode int               `yaml:"numaNode"`
 	Limits   map[string]string `yaml:"limits"`
+}
+
+// Taint keeps pods off a node that do not tolerate it.
+type Taint struct {
+	Key    string `yaml:"key"`
+	Value  string `yaml:"value"`
+	Effect string `yaml:"effect"` // NoSchedule, PreferNoSchedule or NoExecute
 }
 
 // ShutdownPeriod is how long pods of a priority, and those up to the next one, have when the machine goes down.

@@ -107,6 +107,11 @@ type NodeConfig struct {
 	// SingleOOMKill ends one process of a container that runs out of memory, not all; nil: false with control groups of v2, which alone
 	// can end all.
 	SingleOOMKill *bool
+	// AllowedSysctls are those that pods may set beside the safe ones.
+	AllowedSysctls pod.Sysctls
+	Limits         spec.Limits
+	Logs           upkeep.Logs
+	ProviderID     string
 	// SeccompUnconfined leaves containers that ask for no profile without one.
 	SeccompUnconfined bool
 	Version           string // shown as kubeletVersion; default "v1.37.2"
@@ -175,12 +180,12 @@ func New(d Deps) (*Kubelet, error) {
 	k.spec = &spec.Node{
 		Name: d.Node.Name, IPs: d.Node.IPs, Root: d.Node.Root, PodLogs: d.Node.PodLogs, CgroupParent: d.Node.CgroupParent,
 		ClusterDNS: d.Node.ClusterDNS, ClusterDomain: d.Node.ClusterDomain, ResolvConf: d.Node.ResolvConf, HostsFile: "/etc/hosts",
-		SeccompUnconfined: d.Node.SeccompUnconfined, Memory: k.machine.Memory,
+		SeccompUnconfined: d.Node.SeccompUnconfined, Memory: k.machine.Memory, Limits: d.Node.Limits,
 		AppArmor: k.machine.AppArmor, CgroupV2: k.machine.CgroupV2, HugePages: k.machine.HugeSizes(),
 		Swap: k.machine.Swap, LimitedSwap: d.Node.LimitedSwap, SingleOOMKill: d.Node.SingleOOMKill != nil && *d.Node.SingleOOMKill,
 	}
 	k.upkeep, err = upkeep.New(upkeep.Deps{
-		Runtime: d.Runtime, Images: d.Images, Spec: k.spec, Eviction: d.Node.Eviction, Shutdown: d.Node.Shutdown, ImageGC: d.Node.ImageGC, Changed: func() { k.node.Kick() },
+		Runtime: d.Runtime, Images: d.Images, Spec: k.spec, Eviction: d.Node.Eviction, Shutdown: d.Node.Shutdown, ImageGC: d.Node.ImageGC, Logs: d.Node.Logs, Changed: func() { k.node.Kick() },
 		Node: func() *core.Node {
 			n, _ := client.Lookup[core.Node](d.View, object.Key{Name: d.Node.Name})
 			return n
@@ -206,7 +211,7 @@ func New(d Deps) (*Kubelet, error) {
 	deps := node.Deps{
 		Client: d.Client, View: d.View, Runtime: d.Runtime, Images: d.Images, Events: k.events, Spec: k.spec, Machine: k.machine,
 		Reserved: d.Node.Reserved, Labels: d.Node.Labels, Taints: d.Node.Taints, Port: d.Node.Port, Version: d.Node.Version,
-		Pressure: k.upkeep.Has, Down: k.upkeep.Down, Log: d.Log,
+		ProviderID: d.Node.ProviderID, Pressure: k.upkeep.Has, Down: k.upkeep.Down, Log: d.Log,
 	}
 	if d.Resources != nil {
 		deps.Devices = d.Resources
@@ -240,7 +245,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	deps := pod.Deps{
 		Node: k.spec, View: k.deps.View, Runtime: k.deps.Runtime, Images: k.deps.Images, RuntimeName: v.GetRuntimeName(),
 		Sources: k.objects, Volumes: k.volumes, Probes: k.probes, Status: k.status, Events: k.events,
-		LogLinks: k.deps.Node.LogLinks, MaxPods: k.deps.Node.MaxPods,
+		LogLinks: k.deps.Node.LogLinks, Rules: pod.Rules{MaxPods: k.deps.Node.MaxPods, Sysctls: k.deps.Node.AllowedSysctls, AppArmor: k.spec.AppArmor},
 		Allocatable: func() core.ResourceList { return k.spec.Allocatable }, Refuse: k.upkeep.Refuse, Changed: k.upkeep.PodsChanged, Log: k.deps.Log,
 	}
 	if k.deps.Resources != nil {

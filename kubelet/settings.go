@@ -23,7 +23,7 @@ func (k *Kubelet) settings() map[string]any {
 		"authorization": map[string]any{"mode": "Webhook", "webhook": map[string]any{"cacheAuthorizedTTL": "5m0s", "cacheUnauthorizedTTL": "30s"}},
 		"staticPodPath": n.StaticPods, "podLogsDir": n.PodLogs, "clusterDomain": n.ClusterDomain, "clusterDNS": n.ClusterDNS, "resolvConf": n.ResolvConf,
 		"cgroupRoot": n.CgroupParent, "cgroupsPerQOS": true, "cgroupDriver": "cgroupfs", "enforceNodeAllocatable": []string{"pods"},
-		"maxPods": n.MaxPods, "podPidsLimit": -1, "cpuCFSQuota": true, "cpuCFSQuotaPeriod": "100ms", "failSwapOn": n.FailSwapOn, "failCgroupV1": false, "singleProcessOOMKill": k.spec.SingleOOMKill || !k.spec.CgroupV2,
+		"maxPods": n.MaxPods, "podPidsLimit": cmp.Or(n.Limits.Pids, -1), "cpuCFSQuota": !n.Limits.NoCFSQuota, "cpuCFSQuotaPeriod": "100ms", "failSwapOn": n.FailSwapOn, "failCgroupV1": false, "singleProcessOOMKill": k.spec.SingleOOMKill || !k.spec.CgroupV2,
 		"seccompDefault": !n.SeccompUnconfined, "systemReserved": reserved, "registerNode": true, "registerWithTaints": n.Taints,
 		"nodeStatusUpdateFrequency": "10s", "nodeStatusReportFrequency": "5m0s", "nodeLeaseDurationSeconds": 40, "nodeStatusMaxImages": 50,
 		"crashLoopBackOff":                          map[string]any{"maxContainerRestartPeriod": cmp.Or(n.MaxBackOff, 5*time.Minute).String()},

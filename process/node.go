@@ -228,30 +228,18 @@ func (n *node) upstreams() func() []netip.AddrPort {
 
 func (n *node) buildKubelet() (err error) {
 	c := n.deps.config
-	_, port, err := splitPort(c.Kubelet.Listen)
-	if err != nil {
-		return err
-	}
-	reserved, err := reservedOf(c.Kubelet)
-	if err != nil {
-		return err
-	}
 	groups, err := openGroups()
+	if err != nil {
+		return err
+	}
+	config, err := n.kubeletConfig()
 	if err != nil {
 		return err
 	}
 	n.events = record.New(n.deps.client, "kubelet", c.Node)
 	deps := kubelet.Deps{
 		Client: n.deps.client, View: n.deps.view, Events: n.events, Serve: n.deps.serve, Groups: groups, Log: n.deps.log,
-		Node: kubelet.NodeConfig{
-			Name: c.Node, IPs: []netip.Addr{n.deps.address}, Labels: c.Kubelet.Labels, Root: c.KubeletDir, PodLogs: c.PodLogs,
-			LogLinks: c.ContainerLogs, CgroupParent: c.CgroupParent, ClusterDNS: []string{c.Network.DNS.String()},
-			ClusterDomain: c.Network.Domain, MaxPods: c.Kubelet.MaxPods, Version: Kubernetes, Port: int32(port),
-			Reserved: reserved, StaticPods: c.Kubelet.StaticPods, Eviction: evictionOf(c.Kubelet),
-			Shutdown: shutdownOf(c.Kubelet), ImageGC: imageGCOf(c.Kubelet), Pulls: pullsOf(c.Kubelet), MaxBackOff: c.Kubelet.CrashLoopBackOff.MaxContainerRestartPeriod, SystemLogQuery: c.Kubelet.EnableSystemLogQuery, Settings: c.Kubelet.Settings(),
-			FailSwapOn: c.Kubelet.FailSwapOn, LimitedSwap: c.Kubelet.MemorySwap.SwapBehavior == "LimitedSwap", SingleOOMKill: c.Kubelet.SingleProcessOOMKill,
-			NoSystemLogs: c.Kubelet.EnableSystemLogHandler != nil && !*c.Kubelet.EnableSystemLogHandler,
-		},
+		Node: *config,
 	}
 	if deps.Credentials, err = n.credentials(); err != nil {
 		return err
@@ -271,7 +259,7 @@ func (n *node) buildKubelet() (err error) {
 	if n.local, err = newLocalVolumes(n.deps, n.drivers); err != nil {
 		return err
 	}
-	if n.resources, err = n.newResources(reserved); err != nil {
+	if n.resources, err = n.newResources(config.Reserved); err != nil {
 		return err
 	}
 	deps.Resources = n.resources

@@ -62,6 +62,8 @@ type Deps struct {
 	Taints   []core.Taint      // set at registration only
 	Port     int32             // of the node's API
 	Version  string            // "v1.37.2"
+	// ProviderID names the machine to a cloud; set at registration only.
+	ProviderID string
 	// Pressure says whether something runs short: MemoryPressure, DiskPressure, PIDPressure.
 	Pressure func(core.NodeConditionType) bool
 	// Down is another reason than the runtime why the node is not ready; "" is none.
@@ -203,7 +205,7 @@ func (n *Node) ensure(ctx context.Context) (*core.Node, error) {
 func (n *Node) register(ctx context.Context) (*core.Node, error) {
 	o := &core.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.Spec.Name, Labels: n.labels()},
-		Spec:       core.NodeSpec{Taints: n.Taints},
+		Spec:       core.NodeSpec{Taints: n.Taints, ProviderID: n.ProviderID},
 	}
 	n.fill(ctx, o)
 	n.Log.Info("node registers", "node", n.Spec.Name)

@@ -17,18 +17,26 @@ import (
 	"proa.dev/kubelet/status"
 )
 
+// Rules are what the node's configuration says of the pods that it takes.
+type Rules struct {
+	MaxPods int // 0: any number
+	Sysctls Sysctls
+	// AppArmor says that the kernel has it.
+	AppArmor bool
+}
+
 // admit says why the node cannot take a pod beside the others that it has; nil: it can. The scheduler asked the same before, but
 // perhaps on older news, and a pod may name its node itself.
-func admit(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, maxPods int) *status.Reason {
+func (r *Rules) admit(pod *core.Pod, others []*core.Pod, node *core.Node) *status.Reason {
 	no := func(reason, format string, args ...any) *status.Reason {
 		return &status.Reason{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
-	if maxPods > 0 && len(others) >= maxPods {
-		return no("OutOfpods", "Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), maxPods)
+	if r.MaxPods > 0 && len(others) >= r.MaxPods {
+		return no("OutOfpods", "Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), r.MaxPods)
 	}
-	if r := overbooked(pod, others, node); r != "" {
-		want, used, have := amounts(core.ResourceName(r), pod, others, node)
-		return no("OutOf"+r, "Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", r, want, used, have)
+	if short := overbooked(pod, others, node); short != "" {
+		want, used, have := amounts(core.ResourceName(short), pod, others, node)
+		return no("OutOf"+short, "Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", short, want, used, have)
 	}
 	if os, ok := pod.Labels[core.LabelOSStable]; ok && os != "linux" {
 		return no("PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
@@ -50,10 +58,10 @@ func admit(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, max
 	if intolerable && len(pod.Annotations["kubernetes.io/config.source"]) == 0 {
 		return no("TaintToleration", "Predicate TaintToleration failed: node(s) had untolerated taint(s)")
 	}
-	if s := forbiddenSysctl(pod); s != "" {
-		return no("SysctlForbidden", "forbidden sysctl: %q not allowlisted", s)
+	if err := r.Sysctls.check(pod); err != nil {
+		return no("SysctlForbidden", "forbidden sysctl: %v", err)
 	}
-	if !n.AppArmor && spec.WantsAppArmor(pod) && (pod.Status.Phase == core.PodPending || pod.Status.Phase == "") {
+	if !r.AppArmor && spec.WantsAppArmor(pod) && (pod.Status.Phase == core.PodPending || pod.Status.Phase == "") {
 		return no("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
 	}
 	return nil
@@ -130,26 +138,6 @@ func hostPorts(pod *core.Pod) []core.ContainerPort {
 		}
 	}
 	return out
-}
-
-// safeSysctls live in namespaces of the pod and cannot hurt others.
-var safeSysctls = map[string]bool{
-	"kernel.shm_rmid_forced": true, "net.ipv4.ip_local_port_range": true, "net.ipv4.tcp_syncookies": true,
-	"net.ipv4.ping_group_range": true, "net.ipv4.ip_unprivileged_port_start": true, "net.ipv4.ip_local_reserved_ports": true,
-	"net.ipv4.tcp_keepalive_time": true, "net.ipv4.tcp_fin_timeout": true, "net.ipv4.tcp_keepalive_intvl": true,
-	"net.ipv4.tcp_keepalive_probes": true, "net.ipv4.tcp_rmem": true, "net.ipv4.tcp_wmem": true,
-}
-
-func forbiddenSysctl(pod *core.Pod) string {
-	if pod.Spec.SecurityContext == nil {
-		return ""
-	}
-	for _, s := range pod.Spec.SecurityContext.Sysctls {
-		if !safeSysctls[s.Name] || pod.Spec.HostNetwork && s.Name != "kernel.shm_rmid_forced" {
-			return s.Name
-		}
-	}
-	return ""
 }
 
 // refuse ends a pod that the node does not take.

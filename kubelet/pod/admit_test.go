@@ -4,8 +4,6 @@ import (
 	"testing"
 
 	core "k8s.io/api/core/v1"
-
-	"proa.dev/kubelet/spec"
 )
 
 // TestAppArmorNeeded: a pod that wants to be confined does not begin to run where nothing confines it.
@@ -24,7 +22,7 @@ func TestAppArmorNeeded(t *testing.T) {
 		{true, confined(core.PodPending), ""},
 		{false, &core.Pod{}, ""},
 	} {
-		no := admit(&spec.Node{AppArmor: c.has}, c.pod, nil, &core.Node{}, 0)
+		no := (&Rules{AppArmor: c.has}).admit(c.pod, nil, &core.Node{})
 		if c.want == "" && no != nil || c.want != "" && (no == nil || no.Reason != "AppArmor" || no.Message != c.want) {
 			t.Errorf("AppArmor %v, pod %s: %v, want %q", c.has, c.pod.Status.Phase, no, c.want)
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // victims are the pods that have to go so that a critical pod fits, as few and as unimportant as possible; nil if that is of no help.
-func victims(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, maxPods int) []*core.Pod {
+func (r *Rules) victims(pod *core.Pod, others []*core.Pod, node *core.Node) []*core.Pod {
 	var can []*core.Pod
 	for _, o := range others {
 		if !spec.Critical(o) && priority(o) < priority(pod) || !spec.Critical(o) && spec.Critical(pod) && priority(pod) < 2_000_000_000 {
@@ -29,7 +29,7 @@ func victims(n *spec.Node, pod *core.Pod, others []*core.Pod, node *core.Node, m
 		return slices.DeleteFunc(slices.Clone(others), func(p *core.Pod) bool { return slices.Contains(gone, p) })
 	}
 	fits := func(gone []*core.Pod) bool {
-		return admit(n, pod, without(gone), node, maxPods) == nil
+		return r.admit(pod, without(gone), node) == nil
 	}
 	var gone []*core.Pod
 	for _, p := range can {
@@ -56,7 +56,7 @@ func (ws *Workers) preempt(pod *core.Pod, no *status.Reason) bool {
 	if !spec.Critical(pod) || !outOf(no) {
 		return false
 	}
-	gone := victims(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods)
+	gone := ws.Rules.victims(pod, ws.others(pod.UID), ws.node())
 	for _, p := range gone {
 		const message = "Preempted in order to admit critical pod"
 		ws.Events.Event(p, core.EventTypeWarning, "Preempting", message)

@@ -7,8 +7,6 @@ import (
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"proa.dev/kubelet/spec"
 )
 
 func TestVictims(t *testing.T) {
@@ -41,7 +39,7 @@ func TestVictims(t *testing.T) {
 		{elsewhere, 0, "[]"}, // room would not help
 	} {
 		names := []string{}
-		for _, v := range victims(&spec.Node{}, c.pod, others, node, c.maxPods) {
+		for _, v := range (&Rules{MaxPods: c.maxPods}).victims(c.pod, others, node) {
 			names = append(names, v.Name)
 		}
 		if got := fmt.Sprint(names); got != c.want {

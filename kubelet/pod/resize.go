@@ -140,7 +140,7 @@ func (w *worker) resize(ctx context.Context) {
 		return
 	}
 	changes, restarts := w.changes()
-	want := spec.PodResources(w.s.Pod)
+	want := spec.PodResources(w.Node, w.s.Pod)
 	if len(changes) == 0 && sameLimits(w.podGiven, want) {
 		if r := w.resizing; r != nil && !restarts {
 			w.resizing = nil
@@ -393,9 +393,9 @@ func allocated(pod *core.Pod) *core.Pod {
 }
 
 // firstGiven is what the pod as a whole has when the process takes it over; nil if that is not sure.
-func firstGiven(pod *core.Pod) *runtimeapi.LinuxContainerResources {
+func firstGiven(n *spec.Node, pod *core.Pod) *runtimeapi.LinuxContainerResources {
 	if slices.ContainsFunc(pod.Status.Conditions, func(c core.PodCondition) bool { return c.Type == core.PodResizeInProgress }) {
 		return nil
 	}
-	return spec.PodResources(pod)
+	return spec.PodResources(n, pod)
 }

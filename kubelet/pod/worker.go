@@ -66,7 +66,7 @@ func newWorker(d *Deps, pod *core.Pod) *worker {
 	}
 	held := allocated(pod)
 	w.held.Store(held)
-	w.podGiven = firstGiven(held)
+	w.podGiven = firstGiven(d.Node, held)
 	if held != pod {
 		w.inbox = append(w.inbox, func() { w.take(pod) })
 	}

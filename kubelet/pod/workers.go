@@ -55,7 +55,7 @@ type Deps struct {
 	Status      *status.Writer
 	Events      Recorder
 	LogLinks    string // "/var/log/containers"; "" is none
-	MaxPods     int
+	Rules       Rules
 	MaxBackOff  time.Duration // between restarts of a container; default 5m
 	Pulls       Pulls
 	Credentials Credentials // nil: only what pods bring
@@ -204,7 +204,7 @@ func (ws *Workers) Set(pod *core.Pod) {
 	} else if len(w.s.Runtime.Sandboxes) == 0 && !phaseIsFinal(pod.Status.Phase) && pod.DeletionTimestamp == nil {
 		no := ws.Refuse(pod)
 		if no == nil {
-			no = admit(ws.Node, pod, ws.others(pod.UID), ws.node(), ws.MaxPods)
+			no = ws.Rules.admit(pod, ws.others(pod.UID), ws.node())
 			if no != nil && ws.preempt(pod, no) {
 				no = nil
 			}

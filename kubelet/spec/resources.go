@@ -15,6 +15,7 @@ const (
 	maxShares    = 262144
 	quotaPeriod  = 100_000
 	minQuota     = 1000
+	pidsMax      = "pids.max"
 )
 
 // QOS is the pod's class of service: what its status says, else computed from its resources.
@@ -58,6 +59,9 @@ func Resources(n *Node, pod *core.Pod, c *core.Container) *runtimeapi.LinuxConta
 		MemoryLimitInBytes: limits.Memory().Value(),
 		OomScoreAdj:        oomScore(n, pod, c),
 		HugepageLimits:     hugepages(n, c.Resources.Limits),
+	}
+	if n.Limits.NoCFSQuota {
+		r.CpuQuota = 0
 	}
 	setSwap(n, pod, c, r)
 	if n.CgroupV2 && !n.SingleOOMKill {
@@ -125,7 +129,7 @@ func hugepages(n *Node, limits core.ResourceList) []*runtimeapi.HugepageLimit {
 }
 
 // PodResources are the limits of the pod as a whole: sums, where every container has the limit.
-func PodResources(pod *core.Pod) *runtimeapi.LinuxContainerResources {
+func PodResources(n *Node, pod *core.Pod) *runtimeapi.LinuxContainerResources {
 	requests := resource.PodRequests(pod, resource.PodResourcesOptions{})
 	cpuLimited, memLimited := true, true
 	for i := range pod.Spec.Containers {
@@ -138,11 +142,14 @@ func PodResources(pod *core.Pod) *runtimeapi.LinuxContainerResources {
 	}
 	limits := resource.PodLimits(pod, resource.PodResourcesOptions{})
 	r := &runtimeapi.LinuxContainerResources{CpuShares: Shares(requests.Cpu().MilliValue())}
-	if cpuLimited {
+	if cpuLimited && !n.Limits.NoCFSQuota {
 		r.CpuPeriod, r.CpuQuota = quotaPeriod, quota(limits.Cpu().MilliValue())
 	}
 	if memLimited {
 		r.MemoryLimitInBytes = limits.Memory().Value()
+	}
+	if n.Limits.Pids > 0 { // CRI has no other field for it
+		setFile(r, pidsMax, n.Limits.Pids)
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/node/util/sysctl"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"proa.dev/kubelet/observe"
@@ -52,11 +53,11 @@ func sandboxLinux(n *Node, pod *core.Pod) (*runtimeapi.LinuxPodSandboxConfig, er
 	}
 	l := &runtimeapi.LinuxPodSandboxConfig{
 		CgroupParent: n.Cgroup(pod), SecurityContext: sc, Sysctls: map[string]string{},
-		Overhead: overhead(pod), Resources: PodResources(pod),
+		Overhead: overhead(pod), Resources: PodResources(n, pod),
 	}
 	if p := pod.Spec.SecurityContext; p != nil {
 		for _, s := range p.Sysctls {
-			l.Sysctls[s.Name] = s.Value
+			l.Sysctls[sysctl.NormalizeName(s.Name)] = s.Value
 		}
 		sc.RunAsUser, sc.RunAsGroup, sc.SelinuxOptions = number(p.RunAsUser), number(p.RunAsGroup), selinux(p.SELinuxOptions)
 	}

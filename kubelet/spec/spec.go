@@ -26,6 +26,7 @@ type Node struct {
 	Users func(*core.Pod) (*runtimeapi.UserNamespace, error)
 	// SeccompUnconfined leaves containers that name no profile without one; the default is the runtime's profile.
 	SeccompUnconfined bool
+	Limits            Limits
 	AppArmor          bool     // the kernel has it
 	CgroupV2          bool     // control groups are those of v2, all of them
 	HugePages         []string // sizes of which the node has pages, as "2Mi"
@@ -35,6 +36,12 @@ type Node struct {
 	// SingleOOMKill lets the kernel end one process of a container that runs out of memory, and not all of them.
 	SingleOOMKill bool
 	Allocatable   core.ResourceList // stands in for limits that a container does not have
+}
+
+// Limits are those that the node has for all its pods.
+type Limits struct {
+	Pids       int64 // processes and threads of a pod; 0: any number
+	NoCFSQuota bool  // limits of CPU are not enforced
 }
 
 // Sources finds the objects that a pod's spec refers to. A missing one is apierrors.IsNotFound.

@@ -258,6 +258,21 @@ func TestResources(t *testing.T) {
 	}
 }
 
+func TestLimitsOfTheNode(t *testing.T) {
+	two := core.ResourceList{core.ResourceCPU: resource.MustParse("2"), core.ResourceMemory: resource.MustParse("1Gi")}
+	pod := &core.Pod{Spec: core.PodSpec{Containers: []core.Container{{Name: "c", Resources: core.ResourceRequirements{Requests: two, Limits: two}}}}}
+	n := &Node{Limits: Limits{Pids: 100, NoCFSQuota: true}}
+	r, whole := Resources(n, pod, &pod.Spec.Containers[0]), PodResources(n, pod)
+	if r.CpuQuota != 0 || whole.CpuQuota != 0 || whole.Unified["pids.max"] != "100" {
+		t.Errorf("container %v, pod %v", r, whole)
+	}
+	n.Limits = Limits{}
+	r, whole = Resources(n, pod, &pod.Spec.Containers[0]), PodResources(n, pod)
+	if r.CpuQuota != 200_000 || len(r.Unified) != 0 || whole.CpuQuota != 200_000 || len(whole.Unified) != 0 {
+		t.Errorf("without limits: container %v, pod %v", r, whole)
+	}
+}
+
 func TestNonRoot(t *testing.T) {
 	yes, zero, one := true, int64(0), int64(1000)
 	for _, c := range []struct {

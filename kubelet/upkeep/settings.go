@@ -2,8 +2,9 @@ package upkeep
 
 import (
 	"cmp"
-	"fmt"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"proa.dev/kubelet/evict"
 	"proa.dev/kubelet/logs"
@@ -18,9 +19,10 @@ func (u *Upkeep) Settings() map[string]any {
 	images := u.ImageGC.Complete()
 	out := map[string]any{
 		"imageGCHighThresholdPercent": images.High, "imageGCLowThresholdPercent": images.Low, "imageMinimumGCAge": images.MinAge.String(),
-		"imageMaximumGCAge":   images.MaxAge.String(),
-		"containerLogMaxSize": fmt.Sprintf("%dMi", logs.MaxSize>>20), "containerLogMaxFiles": logs.MaxFiles,
-		"evictionHard": hard, "evictionPressureTransitionPeriod": cmp.Or(u.Eviction.Transition, 5*time.Minute).String(),
+		"imageMaximumGCAge":    images.MaxAge.String(),
+		"containerLogMaxSize":  resource.NewQuantity(cmp.Or(u.Logs.MaxSize, logs.MaxSize), resource.BinarySI).String(),
+		"containerLogMaxFiles": cmp.Or(u.Logs.MaxFiles, logs.MaxFiles),
+		"evictionHard":         hard, "evictionPressureTransitionPeriod": cmp.Or(u.Eviction.Transition, 5*time.Minute).String(),
 		"evictionMaxPodGracePeriod": int(u.Eviction.MaxGrace / time.Second),
 	}
 	for key, m := range map[string]map[string]string{

@@ -25,6 +25,12 @@ import (
 	"proa.dev/kubelet/status"
 )
 
+// Logs are the bounds of containers' logs; the zero value has Kubernetes' defaults.
+type Logs struct {
+	MaxSize  int64 // bytes
+	MaxFiles int
+}
+
 // Eviction is how evictions are configured, Shutdown how long pods have when the machine goes down, ImageGC when images go.
 type (
 	Eviction = evict.Config
@@ -43,6 +49,7 @@ type Deps struct {
 	Eviction Eviction
 	Shutdown Shutdown
 	ImageGC  ImageGC
+	Logs     Logs
 	Node     func() *core.Node // this node's object; nil before it is registered
 	Changed  func()            // the node's conditions are others now
 	Groups   Groups            // nil: nobody writes the cgroups above pods
@@ -135,7 +142,7 @@ func (u *Upkeep) Components(ctx context.Context, pods *pod.Workers) []run.Compon
 		u.Log.Warn("the runtime does not say where images lie: their file system is not watched", "err", err)
 	}
 	parts := []run.Component{
-		{Name: "log rotation", Run: logs.NewRotator(pods, 0, 0, u.Log).Run},
+		{Name: "log rotation", Run: logs.NewRotator(pods, u.Logs.MaxSize, u.Logs.MaxFiles, u.Log).Run},
 		{Name: "eviction", Run: u.evict.Run},
 		{Name: "image collection", Run: u.images.Run},
 		{Name: "shutdown of the machine", Run: u.end.Run},

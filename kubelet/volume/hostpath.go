@@ -10,9 +10,13 @@ import (
 	core "k8s.io/api/core/v1"
 )
 
-// checkHostPath makes or checks a path of the node, as its type says.
+// checkHostPath makes or checks a path of the node, as its type says. Without a type it may be anything; a directory is made where there is
+// nothing, as runtimes do that are given such a path.
 func checkHostPath(path string, kind *core.HostPathType) error {
 	if kind == nil || *kind == core.HostPathUnset {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return os.MkdirAll(path, 0o755)
+		}
 		return nil
 	}
 	switch *kind {

@@ -321,6 +321,9 @@ func TestHostPath(t *testing.T) {
 			t.Errorf("%s as %s: %v", c.path, c.kind, err)
 		}
 	}
+	if info, err := os.Stat(dir + "/none"); err != nil || !info.IsDir() {
+		t.Errorf("without a type nothing was made: %v", err)
+	}
 	if err := try("/dev/null", core.HostPathCharDev); err != nil {
 		t.Error(err)
 	}

@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -181,6 +182,8 @@ func User(sc *runtimeapi.LinuxContainerSecurityContext, image string) (wire.User
 	return u, nil
 }
 
+const pidsMax = "pids.max"
+
 // Limits turns CRI resources into the limits of a cgroup.
 func Limits(r *runtimeapi.LinuxContainerResources) cgroup.Limits {
 	if r == nil {
@@ -190,6 +193,10 @@ func Limits(r *runtimeapi.LinuxContainerResources) cgroup.Limits {
 		Memory: r.MemoryLimitInBytes, MemorySwap: r.MemorySwapLimitInBytes,
 		CPUShares: r.CpuShares, CPUQuota: r.CpuQuota, CPUPeriod: r.CpuPeriod,
 		Cpus: r.CpusetCpus, Mems: r.CpusetMems, Unified: r.Unified,
+	}
+	if n, err := strconv.ParseInt(r.Unified[pidsMax], 10, 64); err == nil { // CRI has no field for it, and v1 hosts have the limit too
+		l.Pids, l.Unified = n, maps.Clone(r.Unified)
+		delete(l.Unified, pidsMax)
 	}
 	for _, h := range r.HugepageLimits {
 		if l.Hugepages == nil {

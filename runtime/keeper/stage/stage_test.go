@@ -36,6 +36,7 @@ func TestLookUp(t *testing.T) {
 		{wire.User{Spec: "12345"}, Account{12345, 0, []uint64{0}, "/"}, ""},
 		{wire.User{Spec: "12345:staff"}, Account{12345, 50, []uint64{50}, "/"}, ""},
 		{wire.User{Spec: "nohome"}, Account{5, 5, []uint64{5}, "/"}, ""},
+		{wire.User{Spec: "alice", Groups: []uint64{7}}, Account{1000, 1001, []uint64{1001, 50, 10, 7}, "/home/alice"}, ""},
 		{wire.User{Spec: "alice", NoImage: true, Groups: []uint64{7, 1001, 7}}, Account{1000, 1001, []uint64{1001, 7}, "/home/alice"}, ""},
 		{wire.User{Spec: "alice", HasGID: true, GID: 3}, Account{1000, 3, []uint64{3, 50, 10}, "/home/alice"}, ""},
 		{wire.User{Spec: "4711"}, Account{4711, 0, []uint64{0}, "/"}, ""},

@@ -42,13 +42,13 @@ func LookUp(u *wire.User, read func(path string) string) (Account, error) {
 		a.GID = u.GID
 	}
 	a.add(a.GID)
-	for _, g := range u.Groups {
-		a.add(g)
-	}
 	if !u.NoImage {
 		for _, g := range image {
 			a.add(g)
 		}
+	}
+	for _, g := range u.Groups {
+		a.add(g)
 	}
 	return a, nil
 }
