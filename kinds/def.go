@@ -27,6 +27,9 @@ type Def[T any, P object.Ptr[T]] struct {
 	Scale      *Scale[P]
 	Subs       []Sub   // further subresources, for discovery; their code stands in apiserver/rest
 	Also       []Other // further served versions of the same stored objects
+	// Former are versions, as "certificates.k8s.io/v1beta1", in which Kubernetes stores the objects of the kind, and which are not served. On
+	// the wire they are like the served one.
+	Former []string
 
 	// Virtual kinds are never stored. The API server answers them itself: the reviews, which have the verb create only, and what is made
 	// when somebody asks for it, which has get and list (apiserver/rest.Computed).
@@ -132,6 +135,7 @@ type Kind struct {
 	Scale        *Scale[object.Object]
 	Subs         []Sub
 	Also         []Other
+	Former       []string
 	Columns      []Column
 	Custom       *Custom // nil: a kind with a Go type
 
@@ -156,7 +160,7 @@ type Kind struct {
 func (d Def[T, P]) Kind() *Kind {
 	k := &Kind{
 		Singular: d.Singular, Short: d.Short, Categories: d.Categories, Verbs: d.Verbs, Storage: d.Storage,
-		Generation: d.Generation, Versioned: d.Versioned, Status: d.Status, Orphan: d.Orphan, TTL: d.TTL, Subs: d.Subs, Also: d.Also,
+		Generation: d.Generation, Versioned: d.Versioned, Status: d.Status, Orphan: d.Orphan, TTL: d.TTL, Subs: d.Subs, Also: d.Also, Former: d.Former,
 		Columns: d.Columns, Name: d.Name, Virtual: d.Virtual, CreateStatus: d.CreateStatus,
 		New: func() object.Object { return P(new(T)) },
 	}

@@ -70,7 +70,7 @@ var order = [...]string{
 	"NamespaceLifecycle", "LimitRanger", "ServiceAccount", "NodeRestriction", "TaintNodesByCondition", "PodSecurity", "Priority",
 	"DefaultTolerationSeconds", "DefaultStorageClass", "StorageObjectInUseProtection", "PersistentVolumeClaimResize", "RuntimeClass",
 	"CertificateApproval", "CertificateSigning", "ClusterTrustBundleAttest", "CertificateSubjectRestriction", "DefaultIngressClass",
-	"PodTopologyLabels", "NodeDeclaredFeatureValidator", "PodResizeValidator", "ServiceAddresses", "RoleEscalation", "DeviceAccess",
+	"PodTopologyLabels", "NodeDeclaredFeatureValidator", "PodResizeValidator", "ServiceAddresses", "RoleEscalation", "DeviceAccess", "PodCertificateSigning",
 	"MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook", "ResourceQuota",
 }
 
@@ -118,7 +118,7 @@ func New(d Deps) (*Start, error) {
 }
 
 // always are the steps that are no plugins in Kubernetes: there they are part of the API itself, so they cannot be left out.
-var always = [...]string{"ServiceAddresses", "RoleEscalation", "DeviceAccess"}
+var always = [...]string{"ServiceAddresses", "RoleEscalation", "DeviceAccess", "PodCertificateSigning"}
 
 // without leaves out the steps of these names.
 func without(steps []Step, names []string) ([]Step, error) {

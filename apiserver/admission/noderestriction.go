@@ -55,6 +55,8 @@ func (s *Start) nodeRestriction(ctx context.Context, r *Request) error {
 		return nodeSlice(r, node)
 	case "certificates.k8s.io/CertificateSigningRequest":
 		return nodeRequest(r, node)
+	case "certificates.k8s.io/PodCertificateRequest":
+		return s.nodePodRequest(ctx, r, node)
 	}
 	return nil
 }

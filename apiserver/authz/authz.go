@@ -51,7 +51,8 @@ func (Privileged) Authorize(_ context.Context, a Attributes) (Decision, error) {
 // Union allows what one of several authorizers allows.
 type Union []Authorizer
 
-// Authorize implements Authorizer. The reasons of a denial are those of all.
+// Authorize implements Authorizer. The reasons of a denial are those of all, each behind the name of
+// who has it.
 func (u Union) Authorize(ctx context.Context, a Attributes) (Decision, error) {
 	var reasons []string
 	var errs []error
@@ -64,6 +65,9 @@ func (u Union) Authorize(ctx context.Context, a Attributes) (Decision, error) {
 			return d, errors.Join(errs...)
 		}
 		if d.Reason != "" {
+			if n, ok := z.(interface{ Name() string }); ok {
+				d.Reason = n.Name() + ": " + d.Reason
+			}
 			reasons = append(reasons, d.Reason)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+	certificates "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
 	resource "k8s.io/api/resource/v1"
@@ -18,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 
 	"proa.dev/apiserver/authn"
 	"proa.dev/client"
@@ -27,7 +29,7 @@ import (
 
 func examples() []object.Object {
 	return []object.Object{&rbac.ClusterRole{}, &rbac.Role{}, &rbac.ClusterRoleBinding{}, &rbac.RoleBinding{}, &core.Pod{}, &core.PersistentVolumeClaim{}, &core.PersistentVolume{},
-		&storage.VolumeAttachment{}, &resource.ResourceSlice{}}
+		&storage.VolumeAttachment{}, &resource.ResourceSlice{}, &certificates.PodCertificateRequest{}}
 }
 
 // world is an API with the default roles and an authorizer that follows it. It belongs to a synctest bubble.
@@ -215,6 +217,9 @@ func TestNode(t *testing.T) {
 	mirror := pod("mirror", "n1")
 	mirror.Annotations = map[string]string{core.MirrorPodAnnotationKey: "x"}
 	api.Put(mirror)
+	for name, node := range map[string]types.NodeName{"mine": "n1", "other": "n2"} {
+		api.Put(&certificates.PodCertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: certificates.PodCertificateRequestSpec{NodeName: node}})
+	}
 	z := NewNode(api.View())
 	n1 := authn.User{Name: "system:node:n1", Groups: []string{authn.NodesGroup, authn.Authenticated}}
 	for q, want := range map[string]bool{
@@ -226,6 +231,13 @@ func TestNode(t *testing.T) {
 		"get /pods shop p1": true, "get /pods shop p2": false, "list /pods shop p1": true, "list /pods - -": false, "create /serviceaccounts/token shop web": true,
 		"create /serviceaccounts/token shop other": false, "create /events shop -": true, "delete /nodes - n1": false, "create apps/deployments shop -": false,
 		"get /secrets vault stage": true, "get /secrets vault other": false, "get /secrets shop s-mirror": false, "get /secrets - s-p1": false,
+		"watch /secrets shop s-p1": true, "list /secrets shop s-p1": true, "watch /secrets shop s-p2": false, "watch /secrets shop -": false,
+		"watch /persistentvolumeclaims shop d": true, "list /persistentvolumeclaims shop d": true, "watch /persistentvolumeclaims shop e": false,
+		"list /persistentvolumeclaims shop -": false, "watch /persistentvolumes - pv1": false,
+		"create certificates.k8s.io/podcertificaterequests shop -": true, "get certificates.k8s.io/podcertificaterequests shop mine": true,
+		"get certificates.k8s.io/podcertificaterequests shop other": false, "list certificates.k8s.io/podcertificaterequests shop -": false,
+		"delete certificates.k8s.io/podcertificaterequests shop mine": false, "update certificates.k8s.io/podcertificaterequests/status shop mine": false,
+		"watch certificates.k8s.io/clustertrustbundles - -": true, "create certificates.k8s.io/clustertrustbundles - -": false,
 		"get storage.k8s.io/volumeattachments - va1": true, "get storage.k8s.io/volumeattachments - va2": false,
 		"watch discovery.k8s.io/endpointslices - -": false, "update discovery.k8s.io/endpointslices shop web": false,
 	} {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	certificates "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
 	resource "k8s.io/api/resource/v1"
@@ -38,6 +39,9 @@ func NewNode(view client.View) *Node {
 	}
 	return n
 }
+
+// Name is what reasons call it.
+func (*Node) Name() string { return "node" }
 
 // Authorize implements Authorizer. It has no opinion on other users.
 func (n *Node) Authorize(_ context.Context, a Attributes) (Decision, error) {
@@ -82,6 +86,8 @@ var judges = map[string]func(n *Node, node string, a *Attributes) (bool, string)
 	"resource.k8s.io/resourceslices":   (*Node).slice,
 	"/nodes":                           (*Node).node,
 	"/pods":                            (*Node).pod,
+
+	"certificates.k8s.io/podcertificaterequests": (*Node).podRequest,
 }
 
 func is(verb string, one ...string) bool { return slices.Contains(one, verb) }
@@ -129,7 +135,13 @@ func (n *Node) gets(node string, a *Attributes) (bool, string) {
 	return n.related(node, a)
 }
 
+// claim also lets a node follow a claim that a pod of it uses, which Kubernetes does not: it may be asked to grow at any time.
 func (n *Node) claim(node string, a *Attributes) (bool, string) {
+	if a.Sub == "" && is(a.Verb, "list", "watch") && a.Namespace != "" && a.Name != "" {
+		if yes, _ := n.related(node, a); yes {
+			return true, ""
+		}
+	}
 	if a.Sub != "status" {
 		return n.gets(node, a)
 	}
@@ -221,6 +233,22 @@ func (n *Node) pod(node string, a *Attributes) (bool, string) {
 	return false, "can only list/watch pods with spec.nodeName field selector"
 }
 
+func (n *Node) podRequest(node string, a *Attributes) (bool, string) {
+	switch {
+	case a.Sub != "":
+		return false, "nodes may not access the status subresource of PodCertificateRequests"
+	case a.Verb == "create": // admission looks at the pod
+		return true, ""
+	case a.Verb == "get":
+		return n.related(node, a)
+	case !is(a.Verb, "list", "watch"):
+		return false, fmt.Sprintf("nodes may not %s podcertificaterequests", a.Verb)
+	case selects(a, "spec.nodeName", node):
+		return true, ""
+	}
+	return false, "can only list/watch podcertificaterequests with nodeName field selector"
+}
+
 // uses says whether the node has to do with an object: by a pod that is bound to it, or by the object itself.
 func (n *Node) uses(node, kind string, key object.Key) bool {
 	switch kind {
@@ -233,6 +261,9 @@ func (n *Node) uses(node, kind string, key object.Key) bool {
 	case "resourceslices":
 		s, ok := client.Lookup[resource.ResourceSlice](n.view, object.Key{Name: key.Name})
 		return ok && s.Spec.NodeName != nil && *s.Spec.NodeName == node
+	case "podcertificaterequests":
+		r, ok := client.Lookup[certificates.PodCertificateRequest](n.view, key)
+		return ok && string(r.Spec.NodeName) == node
 	case "persistentvolumes":
 		pv, ok := client.Lookup[core.PersistentVolume](n.view, object.Key{Name: key.Name})
 		return ok && pv.Spec.ClaimRef != nil && n.podUses(node, "persistentvolumeclaims", object.Key{Namespace: pv.Spec.ClaimRef.Namespace, Name: pv.Spec.ClaimRef.Name})

@@ -167,6 +167,9 @@ func reason(key object.Key, ref rbac.RoleRef, s rbac.Subject) string {
 	return fmt.Sprintf("RBAC: allowed by RoleBinding %q of %s %q to %s", key.Name+"/"+key.Namespace, ref.Kind, ref.Name, who)
 }
 
+// Name is what reasons call it.
+func (*RBAC) Name() string { return "rbac" }
+
 // Authorize implements Authorizer. Members of system:masters may do everything, also while no role is known yet.
 func (z *RBAC) Authorize(ctx context.Context, a Attributes) (Decision, error) {
 	if slices.Contains(a.User.Groups, authn.Masters) {

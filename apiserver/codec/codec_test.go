@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	certificates "k8s.io/api/certificates/v1"
+	beta "k8s.io/api/certificates/v1beta1"
 	core "k8s.io/api/core/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -282,6 +284,28 @@ func FuzzAccept(f *testing.F) {
 			t.Errorf("%q: %+v", header, w)
 		}
 	})
+}
+
+func TestFormerVersions(t *testing.T) {
+	before := &beta.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: beta.ClusterTrustBundleSpec{SignerName: "example.com/s", TrustBundle: "PEM"}}
+	before.SetGroupVersionKind(beta.SchemeGroupVersion.WithKind("ClusterTrustBundle"))
+	data, err := Store(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	def := kinds.Def[certificates.ClusterTrustBundle, *certificates.ClusterTrustBundle]{Path: "certificates.k8s.io/v1/clustertrustbundles", Cluster: true}
+	if o, err := Load(def.Kind(), data); err == nil {
+		t.Errorf("loaded what was never stored so: %v", o)
+	}
+	def.Former = []string{"certificates.k8s.io/v1beta1"}
+	o, err := Load(def.Kind(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := o.(*certificates.ClusterTrustBundle)
+	if b.APIVersion != "certificates.k8s.io/v1" || b.Name != "a" || b.Spec.SignerName != "example.com/s" || b.Spec.TrustBundle != "PEM" {
+		t.Errorf("loaded %+v", b)
+	}
 }
 
 func TestNoProtobuf(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -29,7 +30,7 @@ func Store(o object.Object) ([]byte, error) {
 	return e.Bytes, err
 }
 
-// Load reads a stored object of kind k: in the version that k stores, or in another one that k serves, and sets its kind.
+// Load reads a stored object of kind k: in the version that k stores, or in another one that k serves or was stored in, and sets its kind.
 // Defaults and the resourceVersion are the caller's.
 func Load(k *kinds.Kind, data []byte) (object.Object, error) {
 	if k.Custom != nil { // it stays in the version that it was stored in
@@ -45,7 +46,7 @@ func Load(k *kinds.Kind, data []byte) (object.Object, error) {
 		return nil, fmt.Errorf("decode %s: %w", k.Kind, err)
 	}
 	o, from := k.New(), func(o object.Object) (object.Object, error) { return o, nil }
-	if said != k.GVK() {
+	if said != k.GVK() && !(said.Kind == k.Kind && slices.Contains(k.Former, said.GroupVersion().String())) {
 		also := version(k, said)
 		if also == nil {
 			return nil, fmt.Errorf("decode %s: stored as %s, which is not served", k.Kind, said)

@@ -98,7 +98,7 @@ func resets(k *kinds.Kind, sub string) owners.Filter {
 		switch {
 		case k.Kind == "CertificateSigningRequest":
 			return owners.Without(spec, status)
-		case k.Status && k.Kind != "PodCertificateRequest":
+		case k.Status:
 			return owners.Without(status)
 		}
 	case "status":
@@ -125,7 +125,7 @@ func resets(k *kinds.Kind, sub string) owners.Filter {
 }
 
 // statusOnly are the kinds whose metadata a write to the status cannot change either.
-var statusOnly = [...]string{"APIService", "DeviceTaintRule", "FlowSchema", "PodGroup", "PriorityLevelConfiguration", "ResourceClaim", "ResourcePoolStatusRequest",
+var statusOnly = [...]string{"APIService", "DeviceTaintRule", "FlowSchema", "PodCertificateRequest", "PodGroup", "PriorityLevelConfiguration", "ResourceClaim", "ResourcePoolStatusRequest",
 	"ServiceCIDR", "StorageVersionMigration", "ValidatingAdmissionPolicy", "VolumeAttachment"}
 
 // invalidFields is the warning about what admission has made of the managed fields.

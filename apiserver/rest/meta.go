@@ -92,12 +92,12 @@ func metaLooks(r schema.GroupResource, status bool) string {
 	case "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps", "resourcequotas", "podtemplates", "replicationcontrollers",
 		"services", "horizontalpodautoscalers.autoscaling", "networkpolicies.networking.k8s.io", "servicecidrs.networking.k8s.io",
 		"csidrivers.storage.k8s.io", "priorityclasses.scheduling.k8s.io", "leases.coordination.k8s.io", "events.events.k8s.io",
-		"resourceslices.resource.k8s.io", "customresourcedefinitions.apiextensions.k8s.io":
+		"resourceslices.resource.k8s.io", "customresourcedefinitions.apiextensions.k8s.io", "podcertificaterequests.certificates.k8s.io":
 		return "c"
 	case "limitranges", "csinodes.storage.k8s.io", "endpointslices.discovery.k8s.io":
 		return "a"
 	case "namespaces", "nodes", "jobs.batch", "ipaddresses.networking.k8s.io", "storageclasses.storage.k8s.io",
-		"csistoragecapacities.storage.k8s.io", "runtimeclasses.node.k8s.io":
+		"csistoragecapacities.storage.k8s.io", "runtimeclasses.node.k8s.io", "clustertrustbundles.certificates.k8s.io":
 		return "ac"
 	case "persistentvolumes":
 		return "aa"

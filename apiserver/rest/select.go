@@ -47,7 +47,8 @@ func (s *Served) selection(t client.Target, opt metav1.ListOptions) (cache.Selec
 	known, plain := cache.FieldsOf(s.Kind, empty), s.Kind.Custom == nil && len(s.Kind.Fields(empty)) == 0
 	var left []fields.Selector
 	for _, r := range sel.Fields.Requirements() {
-		if _, ok := known[r.Field]; ok && s.Kind.Kind == "Event" && !eventField(s.Group, r.Field) || !ok && !(r.Field == "metadata.namespace" && plain) {
+		if _, ok := known[r.Field]; ok && s.Kind.Kind == "Event" && !eventField(s.Group, r.Field) || !ok && !(r.Field == "metadata.namespace" && plain) ||
+			r.Field == "metadata.namespace" && s.Kind.Kind == "PodCertificateRequest" { // whose version of the API forgot it
 			return sel, apierrors.NewBadRequest(notSelectable(s, r.Field, plain))
 		}
 		exact := (r.Operator == selection.Equals || r.Operator == selection.DoubleEquals) && r.Value != ""

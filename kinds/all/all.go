@@ -69,6 +69,8 @@ func Kinds() []*kinds.Kind {
 		batch.Job.Kind(),
 
 		certificates.CertificateSigningRequest.Kind(),
+		certificates.ClusterTrustBundle.Kind(),
+		certificates.PodCertificateRequest.Kind(),
 
 		coordination.Lease.Kind(),
 

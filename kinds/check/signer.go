@@ -2,8 +2,11 @@ package check
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/validation"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -48,5 +51,15 @@ func (e *Errors) eachLabel(p *field.Path, v string, wrong func(string) []string)
 			}
 			return
 		}
+	}
+}
+
+// UserAnnotations wants keys with a domain, and no more than annotations may hold. A missing map is fine.
+func (e *Errors) UserAnnotations(p *field.Path, m map[string]string) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		e.Add(utilvalidation.IsDomainPrefixedKey(p, strings.ToLower(k))...)
+	}
+	if validation.ValidateAnnotationsSize(m) != nil {
+		e.Add(field.TooLong(p, "", validation.TotalAnnotationSizeLimitB))
 	}
 }

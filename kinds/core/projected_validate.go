@@ -138,6 +138,7 @@ const (
 
 func (c *podCheck) podCertificate(p *field.Path, v *core.PodCertificateProjection, files *paths) {
 	c.SignerName(p.Child("signerName"), v.SignerName)
+	c.UserAnnotations(p.Child("userAnnotations"), v.UserAnnotations)
 	check.OneOf(c.Errors, p.Child("keyType"), v.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 	if s := v.MaxExpirationSeconds; s != nil {
 		limit := int32(maxCertificate)

@@ -21,6 +21,8 @@ func New(d admission.Deps) (admission.Part, error) {
 		{Name: "CertificateApproval", Check: p.approval},
 		{Name: "CertificateSigning", Check: p.signing},
 		{Name: "CertificateSubjectRestriction", Check: subject},
+		{Name: "ClusterTrustBundleAttest", Check: p.attest},
+		{Name: "PodCertificateSigning", Check: p.podSigning},
 	}}, nil
 }
 

@@ -70,6 +70,9 @@ func condition(text string) (cel.Program, error) {
 	return env.Program(ast)
 }
 
+// Name is that of the configuration.
+func (w *Webhook) Name() string { return w.name }
+
 // Authorize implements authz.Authorizer. It has no opinion on what the conditions leave out.
 func (w *Webhook) Authorize(ctx context.Context, a authz.Attributes) (authz.Decision, error) {
 	r := &authorization.SubjectAccessReview{Spec: spec(a)}
