@@ -16,7 +16,7 @@ type Deps struct {
 	View   client.View
 	Events *record.Recorder // nil discards
 	Log    *slog.Logger
-	CAPEM  []byte // the cluster's CA bundle, for control/rootca only
+	CAPEM  []byte // the cluster's CA bundle, for control/rootca, accounttoken and trustbundle
 }
 
 // Logger is Deps.Log with the controller's name, or one that discards.

@@ -24,6 +24,7 @@ import (
 	"proa.dev/control/namespace"
 	"proa.dev/control/nodelife"
 	"proa.dev/control/ownergc"
+	"proa.dev/control/podcertificate"
 	"proa.dev/control/podcidr"
 	"proa.dev/control/podgc"
 	"proa.dev/control/policystatus"
@@ -34,6 +35,7 @@ import (
 	"proa.dev/control/serviceaccount"
 	"proa.dev/control/servicecidr"
 	"proa.dev/control/statefulset"
+	"proa.dev/control/trustbundle"
 	"proa.dev/control/volumebind"
 	"proa.dev/kit/run"
 	"proa.dev/scheduler"
@@ -94,6 +96,8 @@ func (s *server) controllers() []struct {
 		}},
 		{"bootstraptoken", func(d control.Deps) (runner, error) { return bootstraptoken.New(d) }},
 		{"csr", func(d control.Deps) (runner, error) { return csr.New(d, csr.Config{Sign: s.cluster.SignTemplate}) }},
+		{"podcertificate", func(d control.Deps) (runner, error) { return podcertificate.New(d) }},
+		{"trustbundle", func(d control.Deps) (runner, error) { return trustbundle.New(d) }},
 		{"nodelife", func(d control.Deps) (runner, error) { return nodelife.New(d) }},
 		{"clusterrole aggregation", func(d control.Deps) (runner, error) {
 			return authz.Aggregator{Client: d.Client, View: d.View, Log: d.Log}, nil
