@@ -86,6 +86,15 @@ func TestPacked(t *testing.T) {
 	}
 }
 
+// Where CPUs are offline, sockets are of different sizes: a socket is whole when all that it has is free.
+func TestPackedOnUnequalSockets(t *testing.T) {
+	m := machine(2, 1, 1, 4, 1, false)
+	m.CPUs = m.CPUs[:6] // 0-3 and 4-5
+	if got, err := packed(m, set(t, "1-5"), 3, false, false); err != nil || got.String() != "1,4-5" {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
 // The cases are those of KEP-2902.
 func TestDistributed(t *testing.T) {
 	m := machine(2, 1, 1, 4, 2, false) // 16 CPUs on 2 nodes: 0-3,8-11 and 4-7,12-15

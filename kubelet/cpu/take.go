@@ -201,7 +201,7 @@ func packed(m *topology.Machine, free cpuset.CPUSet, n int, spread, caches bool)
 	}
 	steps := []func(){
 		func() { t.takeWhole(t.nodes(), byNode, t.all(byNode)) },
-		func() { t.takeWhole(t.sockets(), bySocket, t.perSocket) },
+		func() { t.takeWhole(t.sockets(), bySocket, t.all(bySocket)) },
 	}
 	if !t.nodesFirst() {
 		slices.Reverse(steps)
@@ -219,8 +219,6 @@ func packed(m *topology.Machine, free cpuset.CPUSet, n int, spread, caches bool)
 	}
 	return cpuset.New(), errors.New("failed to allocate cpus")
 }
-
-func (t *taker) perSocket(int) int { return len(t.m.CPUs) / max(t.m.Count(t.m.All(), bySocket), 1) }
 
 // distributed takes n of the free CPUs from as few NUMA nodes as they fit into, and then from each the same number, in groups that stay together.
 func distributed(m *topology.Machine, free cpuset.CPUSet, n, group int, sockets bool) (cpuset.CPUSet, error) {

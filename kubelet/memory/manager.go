@@ -105,7 +105,8 @@ func asks(pod *core.Pod, c *core.Container) ask {
 	return out
 }
 
-// podAsks is what the containers of a pod have at one time.
+// podAsks is what the containers of a pod have at one time, of what those ask for that are not there to prepare: for the rest, each init
+// container finds a place when its turn comes.
 func podAsks(pod *core.Pod) ask {
 	most, sidecars, sum := ask{}, ask{}, ask{}
 	for i := range pod.Spec.InitContainers {
@@ -123,11 +124,8 @@ func podAsks(pod *core.Pod) ask {
 			sum[t] += n
 		}
 	}
-	for t, n := range sidecars {
-		sum[t] += n
-	}
-	for t, n := range most {
-		sum[t] = max(sum[t], n)
+	for t := range sum {
+		sum[t] = max(sum[t]+sidecars[t], most[t])
 	}
 	return sum
 }
@@ -265,7 +263,10 @@ func (m *Manager) choose(a ask, reuse []block, hint topology.Hint) (topology.Hin
 		}
 		hint = h
 	}
-	if !m.room.fits(given, hint.Nodes, a) {
+	// A single node that is in a group is extended to the group. Kubernetes gives of it alone if that has enough, and then does not start again,
+	// because nodes of groups must serve nobody else.
+	alone := hint.Nodes.Count() == 1 && !allowed(given, hint.Nodes)
+	if alone || !m.room.fits(given, hint.Nodes, a) {
 		h, ok := best(all, hint.Nodes)
 		switch {
 		case !ok:

@@ -101,6 +101,9 @@ func TestGroupsOfNodes(t *testing.T) {
 	if err := m.allocate(pod("x", "4Gi"), topology.Hint{Nodes: topology.MaskOf(1), Preferred: true}); err == nil {
 		t.Error("a node of a group given alone")
 	}
+	if err := m.allocate(pod("x", "4Gi"), topology.Hint{Nodes: topology.MaskOf(1)}); err != nil || m.Set("x", "a") != "0,1" {
+		t.Errorf("not extended to the group: %s, %v", m.Set("x", "a"), err)
+	}
 }
 
 func TestFullNodes(t *testing.T) {
@@ -138,6 +141,16 @@ func TestInitContainersPassTheirMemoryOn(t *testing.T) {
 	}
 	if free := m.room.free(m.blocks(), topology.MaskOf(0), core.ResourceMemory); free != 0 {
 		t.Errorf("%d bytes are free", free)
+	}
+}
+
+// What only init containers ask for is no part of what the pod as a whole asks for.
+func TestPodsAskForWhatLasts(t *testing.T) {
+	p := pod("p", "1Gi")
+	p.Spec.InitContainers = pod("p", "3Gi").Spec.Containers
+	p.Spec.InitContainers[0].Resources.Limits["hugepages-2Mi"] = resource.MustParse("512Mi")
+	if a := podAsks(p); len(a) != 1 || a[core.ResourceMemory] != 3*gib {
+		t.Errorf("got %v", a)
 	}
 }
 
@@ -187,5 +200,16 @@ func TestNoHintsWhereNothingIsLeft(t *testing.T) {
 	p := pod("p", "19Gi")
 	if h := m.Hints(p, &p.Spec.Containers[0]); h != nil {
 		t.Errorf("got %v", h)
+	}
+}
+
+// Of groups that are equally large, that of the lower nodes is taken: 1 and 2 come before 0 and 3.
+func TestBestGroup(t *testing.T) {
+	hints := []topology.Hint{{Nodes: topology.MaskOf(0, 3)}, {Nodes: topology.MaskOf(1, 2)}, {Nodes: topology.MaskOf(0, 1, 2)}}
+	if h, ok := best(hints, 0); !ok || h.Nodes != topology.MaskOf(1, 2) {
+		t.Errorf("got %s", h.Nodes)
+	}
+	if h, ok := best(hints, topology.MaskOf(0)); !ok || h.Nodes != topology.MaskOf(0, 3) {
+		t.Errorf("with 0: got %s", h.Nodes)
 	}
 }

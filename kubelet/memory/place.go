@@ -95,14 +95,14 @@ func (r room) hints(nodes []int, blocks []block, a ask, reuse []block) []topolog
 	return out
 }
 
-// best is the hint to take where nobody said which: a preferred one, of those the first, which is the narrowest.
+// best is the hint to take where nobody said which: a preferred one, of those the narrowest.
 func best(hints []topology.Hint, within topology.Mask) (topology.Hint, bool) {
 	found, ok := topology.Hint{}, false
 	for _, h := range hints {
 		if h.Nodes&within != within {
 			continue
 		}
-		if !ok || h.Preferred && !found.Preferred {
+		if !ok || h.Preferred && !found.Preferred || h.Preferred == found.Preferred && h.Nodes.Narrower(found.Nodes) {
 			found, ok = h, true
 		}
 	}

@@ -48,8 +48,8 @@ func (m Mask) String() string {
 	return b.String()
 }
 
-// narrower orders masks: fewer nodes first, then the lower ones.
-func (m Mask) narrower(o Mask) bool {
+// Narrower orders masks: fewer nodes first, then the lower ones.
+func (m Mask) Narrower(o Mask) bool {
 	if m.Count() != o.Count() {
 		return m.Count() < o.Count()
 	}

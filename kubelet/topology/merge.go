@@ -222,7 +222,7 @@ func (p Policy) fitter(a, b Mask) bool {
 			return x < y
 		}
 	}
-	return a.narrower(b)
+	return a.Narrower(b)
 }
 
 // distance is the average between the nodes of m, each to itself included.
