@@ -2,11 +2,8 @@ package stats
 
 import (
 	"context"
-	"runtime"
-	"strings"
 	"time"
 
-	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
@@ -136,89 +133,6 @@ func (p *page) containers(name, kind, help string, s *stats.Summary, get func(*s
 					begun = true
 				}
 				p.ValueAt(prom.Labels("container", c.Name, "namespace", q.PodRef.Namespace, "pod", q.PodRef.Name), v, at)
-			}
-		}
-	}
-}
-
-// Cadvisor is the page of figures that dashboards know by cAdvisor's names.
-func (c *Collector) Cadvisor(ctx context.Context) (*prom.Page, error) {
-	s, err := c.Summary(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	images, pods := map[string]string{}, map[string]*core.Pod{}
-	for _, pod := range c.Host.Pods() {
-		pods[string(pod.UID)] = pod
-		for _, name := range containerNames(pod) {
-			images[string(pod.UID)+"/"+name[0]] = name[1]
-		}
-	}
-	p := &page{}
-	for _, f := range families() {
-		p.family(s, f, images)
-	}
-	p.specs(s, pods, time.Now())
-	p.Head("machine_memory_bytes", "gauge", "Memory of the machine, in bytes.")
-	p.Value("", float64(c.Node.Memory))
-	p.Head("machine_cpu_cores", "gauge", "Processors of the machine.")
-	p.Value("", float64(runtime.NumCPU()))
-	return &p.Page, nil
-}
-
-// containerNames are a pod's containers with their images.
-func containerNames(pod *core.Pod) (out [][2]string) {
-	for _, list := range [][]core.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			out = append(out, [2]string{list[i].Name, list[i].Image})
-		}
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		out = append(out, [2]string{pod.Spec.EphemeralContainers[i].Name, pod.Spec.EphemeralContainers[i].Image})
-	}
-	return out
-}
-
-// family is one of cAdvisor's metrics: how it is read of a container, and of a pod as a whole.
-type family struct {
-	name, kind, help string
-	label            string // one more label of every series: cpu="total"
-	container        func(*stats.ContainerStats) (float64, time.Time, bool)
-	pod              func(*stats.PodStats) (float64, time.Time, bool)
-	link             func(*stats.InterfaceStats) *uint64 // of every link of a pod
-}
-
-func (p *page) family(s *stats.Summary, f family, images map[string]string) {
-	begun := false
-	add := func(labels string, v float64, at time.Time) {
-		if !begun {
-			p.Head(f.name, f.kind, f.help)
-			begun = true
-		}
-		p.ValueAt(strings.Trim(labels+","+f.label, ","), v, at)
-	}
-	for i := range s.Pods {
-		q := &s.Pods[i]
-		where := []string{"namespace", q.PodRef.Namespace, "pod", q.PodRef.Name}
-		if f.container != nil {
-			for k := range q.Containers {
-				c := &q.Containers[k]
-				if v, at, ok := f.container(c); ok {
-					add(prom.Labels(append([]string{"container", c.Name, "image", images[q.PodRef.UID+"/"+c.Name]}, where...)...), v, at)
-				}
-			}
-		}
-		if f.pod != nil {
-			if v, at, ok := f.pod(q); ok {
-				add(prom.Labels(append([]string{"container", "", "image", ""}, where...)...), v, at)
-			}
-		}
-		if f.link != nil && q.Network != nil {
-			for k := range q.Network.Interfaces {
-				l := &q.Network.Interfaces[k]
-				if v := f.link(l); v != nil {
-					add(prom.Labels(append([]string{"interface", l.Name}, where...)...), float64(*v), q.Network.Time.Time)
-				}
 			}
 		}
 	}

@@ -66,7 +66,7 @@ func setup(t *testing.T, used time.Duration) (*Collector, *figures) {
 	}}}
 	started := time.Unix(1_700_000_100, 0)
 	h.rt.SetSandbox(observe.Sandbox{ID: "s", Ready: true, Created: started})
-	h.rt.SetContainer(observe.Container{ID: "id", Name: "c", State: observe.Running, Started: started.Add(time.Second)})
+	h.rt.SetContainer(observe.Container{ID: "id", Name: "c", Image: "img:1", State: observe.Running, Started: started.Add(time.Second)})
 	labels := observe.SandboxLabels(h.pod)
 	f := &figures{}
 	f.set(labels, used)
@@ -221,12 +221,8 @@ func TestPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"\ncontainer_cpu_usage_seconds_total{container=\"c\",image=\"img:1\",namespace=\"ns\",pod=\"web\",cpu=\"total\"} 5 ",
-		"\ncontainer_network_receive_bytes_total{interface=\"eth0\",namespace=\"ns\",pod=\"web\"} 7 ",
-		"\nmachine_memory_bytes 1.073741824e+09\n",
-		"\n# TYPE container_spec_cpu_quota gauge\ncontainer_spec_cpu_quota{container=\"c\",image=\"img:1\",namespace=\"ns\",pod=\"web\"} 25000\n",
-		"\ncontainer_spec_cpu_shares{container=\"c\",image=\"img:1\",namespace=\"ns\",pod=\"web\"} 256\n",
-		"\ncontainer_spec_memory_limit_bytes{container=\"c\",image=\"img:1\",namespace=\"ns\",pod=\"web\"} 1024\n",
+		"\ncontainer_cpu_usage_seconds_total{container=\"c\",cpu=\"total\",id=\"" + c.Node.Cgroup(c.Host.Pods()[0]) + "/id\",image=\"img:1\",name=\"id\",namespace=\"ns\",pod=\"web\"} 5 ",
+		"\ncontainer_memory_working_set_bytes{container=\"c\",", "\ncontainer_start_time_seconds{container=\"c\",", "\nmachine_memory_bytes{boot_id=",
 	} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in\n%s", want, page)
