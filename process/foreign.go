@@ -110,6 +110,7 @@ type foreignRuntime struct {
 	*kubeletcri.Conn
 	config *config.Config
 	groups groups
+	making *making
 }
 
 // RemovePodSandbox implements kubelet.Runtime.
@@ -120,22 +121,10 @@ func (r foreignRuntime) RemovePodSandbox(ctx context.Context, req *runtimeapi.Re
 		uid = status.GetStatus().GetMetadata().GetUid()
 	}
 	resp, err := r.Conn.RemovePodSandbox(ctx, req)
-	if err == nil && uid != "" && uid == filepath.Base(uid) {
-		removePodCgroups(r.config.CgroupParent, uid)
+	if err == nil {
+		err = r.dropPod(ctx, uid)
 	}
 	return resp, err
-}
-
-// removePodCgroups removes the cgroups of a pod if nothing is in them; the kernel refuses the others.
-func removePodCgroups(parent, uid string) {
-	for _, root := range cgroupRoots(parent) {
-		for _, pattern := range []string{"/kubepods/pod" + uid, "/kubepods/*/pod" + uid} {
-			found, _ := filepath.Glob(root + pattern) // the pattern is sound
-			for _, dir := range found {
-				_ = os.Remove(dir) // another sandbox of the pod may be in it, which removes it when it goes
-			}
-		}
-	}
 }
 
 // foreignImages answers the image commands where another runtime keeps the images.

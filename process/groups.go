@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -30,11 +31,20 @@ func (g groups) Set(path string, r *runtimeapi.LinuxContainerResources) error {
 
 // RunPodSandbox makes the pod's cgroup, with the limits of the pod as a whole, before another runtime puts containers into it.
 func (r foreignRuntime) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
-	linux := req.GetConfig().GetLinux()
+	linux, uid := req.GetConfig().GetLinux(), req.GetConfig().GetMetadata().GetUid()
+	r.making.begin(uid)
 	if err := r.groups.Set(linux.GetCgroupParent(), linux.GetResources()); err != nil {
+		r.making.end(uid)
 		return nil, fmt.Errorf("make the pod's cgroup: %w", err)
 	}
-	return r.Conn.RunPodSandbox(ctx, req)
+	resp, err := r.Conn.RunPodSandbox(ctx, req)
+	r.making.end(uid)
+	if err != nil {
+		if left := r.dropPod(context.WithoutCancel(ctx), uid); left != nil {
+			err = errors.Join(err, left)
+		}
+	}
+	return resp, err
 }
 
 // UpdatePodSandboxResources changes the limits of the pod as a whole.

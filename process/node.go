@@ -55,6 +55,7 @@ type node struct {
 	images    *image.Store     // nil with another runtime
 	runtime   *cri.Runtime     // likewise
 	conn      *kubeletcri.Conn // nil with proa's own runtime
+	foreign   foreignRuntime   // over conn
 	events    *record.Recorder
 	plugins   *plugin.Watcher // drivers of others beside the kubelet
 	drivers   *csi.Drivers
@@ -245,7 +246,8 @@ func (n *node) buildKubelet() (err error) {
 		return err
 	}
 	if n.conn != nil {
-		deps.Runtime, deps.Images = foreignRuntime{n.conn, c, groups}, n.conn.Images()
+		n.foreign = foreignRuntime{n.conn, c, groups, newMaking()}
+		deps.Runtime, deps.Images = n.foreign, n.conn.Images()
 	} else {
 		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
 	}
@@ -287,6 +289,8 @@ func (n *node) components() []run.Component {
 	}
 	if n.runtime != nil {
 		parts = append(parts, n.runtimeParts()...)
+	} else {
+		parts = append(parts, run.Component{Name: "cgroups of pods that are gone", Run: n.runSweeps})
 	}
 	if n.proxy != nil {
 		parts = append(parts, run.Component{Name: "service proxy", Run: n.proxy.Run})

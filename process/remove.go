@@ -94,7 +94,8 @@ func openRuntime(ctx context.Context, c *config.Config) (rt kubelet.Runtime, sto
 		if err != nil {
 			return nil, nil, err
 		}
-		return foreignRuntime{Conn: conn, config: c}, conn.Close, nil // which makes no pods
+		groups, err := openGroups()
+		return foreignRuntime{conn, c, groups, newMaking()}, conn.Close, err
 	}
 	plugin, err := newPlugin(c, log)
 	if err != nil {
