@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"proa.dev/runtime/keeper/wire"
 )
 
@@ -148,6 +150,54 @@ func TestDrainWaitsForMore(t *testing.T) {
 		}
 		close(stop)
 	})
+}
+
+func TestPace(t *testing.T) {
+	var p pace
+	now := time.Unix(1000, 0)
+	piece := func(after time.Duration, n int) bool {
+		now = now.Add(after)
+		return p.piece(n, now)
+	}
+	for i := range 100 {
+		if piece(2*time.Millisecond, 100) || piece(10*time.Microsecond, 100) || piece(10*time.Microsecond, batch) {
+			t.Fatalf("round %d: what comes slowly, or in large pieces, had to wait", i)
+		}
+	}
+	for i := range flood {
+		if got, want := piece(10*time.Microsecond, 100), i == flood-1; got != want {
+			t.Fatalf("small piece %d: waits %v, want %v", i, got, want)
+		}
+	}
+	if !piece(time.Millisecond, 40<<10) || piece(time.Millisecond, batch) || !piece(0, 3<<10) {
+		t.Error("a flood is not left to gather, or something waits although there is more")
+	}
+	if piece(time.Millisecond, 100) || piece(time.Microsecond, 100) {
+		t.Error("a flood that is over is left to gather")
+	}
+}
+
+// BenchmarkFlood writes lines into a pipe, each by itself.
+func BenchmarkFlood(b *testing.B) {
+	o, err := newOutput(&Keeper{}, filepath.Join(b.TempDir(), "log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer o.close()
+	r, w, err := pipe(true)
+	if err != nil {
+		b.Fatal(err)
+	}
+	o.follow(os.NewFile(uintptr(r), "out"), wire.KindStdout)
+	line := append(bytes.Repeat([]byte("x"), 99), '\n')
+	b.SetBytes(int64(len(line)))
+	for b.Loop() {
+		if _, err := unix.Write(w, line); err != nil {
+			b.Fatal(err)
+		}
+	}
+	unix.Close(w)
+	o.drain(time.Minute)
 }
 
 func BenchmarkLog(b *testing.B) {

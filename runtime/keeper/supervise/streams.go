@@ -171,7 +171,9 @@ func (o *output) follow(f *os.File, stream byte) {
 		return
 	}
 	o.readers.Go(func() {
-		for o.readSome(raw, stream) {
+		var p pace
+		for n := o.readSome(raw, stream); n > 0; n = o.readSome(raw, stream) {
+			p.rest(n, raw)
 		}
 		o.end(stream)
 		if stream != wire.KindStdout || f.Name() != "tty" {
@@ -180,12 +182,11 @@ func (o *output) follow(f *os.File, stream byte) {
 	})
 }
 
-// readSome waits for output and deals with one piece of it. False: the stream has ended.
-func (o *output) readSome(raw syscall.RawConn, stream byte) bool {
+// readSome waits for output and deals with one piece of it, of n bytes. None: the stream has ended.
+func (o *output) readSome(raw syscall.RawConn, stream byte) (n int) {
 	k := o.k
 	var (
 		piece []byte // copy for those attached
-		n     int
 		rerr  error
 	)
 	err := raw.Read(func(fd uintptr) bool {
@@ -206,13 +207,13 @@ func (o *output) readSome(raw syscall.RawConn, stream byte) bool {
 		}
 		return true
 	})
-	if err != nil || rerr != nil || n <= 0 {
-		return false // EIO is how a terminal says that nobody holds its other end
+	if err != nil || rerr != nil {
+		return 0 // EIO is how a terminal says that nobody holds its other end
 	}
 	if piece != nil {
 		o.deliver(piece, stream)
 	}
-	return true
+	return n
 }
 
 // drain waits for the streams to end, for as long as more comes, and at most ten times the limit.
