@@ -19,6 +19,7 @@ type Stats struct {
 	MajorFault uint64
 	Limit      uint64 // 0: none
 	Swap       uint64
+	SwapLeft   *uint64 // nil: there is no limit
 	Pids       uint64
 	// How long tasks have waited; nil where the kernel does not say: it does so for groups of v2.
 	CPUPressure, MemoryPressure, IOPressure *Pressure
@@ -48,6 +49,9 @@ func (g *Group) Stats() Stats {
 	if limit := readNumber(mem, "memory.limit_in_bytes"); limit < 1<<60 {
 		s.Limit = limit
 	}
+	if both := readNumber(mem, "memory.memsw.limit_in_bytes"); both > 0 && both < 1<<60 {
+		s.SwapLeft = new(without(without(both, s.Limit), s.Swap))
+	}
 	s.Pids = readNumber(g.dirs["pids"], "pids.current")
 	return s
 }
@@ -62,6 +66,9 @@ func (g *Group) statsUnified() Stats {
 	s.RSS, s.PageFaults, s.MajorFault = stat["anon"], stat["pgfault"], stat["pgmajfault"]
 	s.Limit = readNumber(dir, "memory.max")
 	s.Swap = readNumber(dir, "memory.swap.current")
+	if most, ok := readLimit(dir, "memory.swap.max"); ok {
+		s.SwapLeft = new(without(most, s.Swap))
+	}
 	s.Pids = readNumber(dir, "pids.current")
 	s.CPUPressure, s.MemoryPressure, s.IOPressure = readPressure(dir, "cpu.pressure"), readPressure(dir, "memory.pressure"), readPressure(dir, "io.pressure")
 	return s
@@ -98,18 +105,21 @@ func without(a, b uint64) uint64 {
 }
 
 func readNumber(dir, file string) uint64 {
+	n, _ := readLimit(dir, file)
+	return n
+}
+
+// readLimit reads a number; there is none in a file that says "max", or that is not there.
+func readLimit(dir, file string) (n uint64, ok bool) {
 	if dir == "" {
-		return 0
+		return 0, false
 	}
 	data, err := os.ReadFile(filepath.Join(dir, file))
 	if err != nil {
-		return 0
+		return 0, false
 	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
-	if err != nil {
-		return 0 // "max"
-	}
-	return n
+	n, err = strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+	return n, err == nil
 }
 
 func readTable(dir, file string) map[string]uint64 {

@@ -70,7 +70,7 @@ func (r *Runtime) stats(ctx context.Context, c *ctr) *runtimeapi.ContainerStats 
 	return &runtimeapi.ContainerStats{
 		Attributes: &runtimeapi.ContainerAttributes{Id: c.id, Metadata: c.config.Metadata, Labels: c.config.Labels, Annotations: c.config.Annotations},
 		Cpu:        cpuUsage(s, now), Memory: memoryUsage(s, now), WritableLayer: r.written(ctx, c), Io: ioUsage(s, now),
-		Swap: &runtimeapi.SwapUsage{Timestamp: now, SwapUsageBytes: value(s.Swap)},
+		Swap: swapUsage(s, now),
 	}
 }
 
@@ -113,6 +113,14 @@ func ioUsage(s cgroup.Stats, now int64) *runtimeapi.IoUsage {
 		return nil
 	}
 	return &runtimeapi.IoUsage{Timestamp: now, Psi: psi(s.IOPressure)}
+}
+
+func swapUsage(s cgroup.Stats, now int64) *runtimeapi.SwapUsage {
+	u := &runtimeapi.SwapUsage{Timestamp: now, SwapUsageBytes: value(s.Swap)}
+	if s.SwapLeft != nil {
+		u.SwapAvailableBytes = value(*s.SwapLeft)
+	}
+	return u
 }
 
 func psi(p *cgroup.Pressure) *runtimeapi.PsiStats {
