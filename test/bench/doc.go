@@ -3,7 +3,7 @@
 // admission as shipped; the load comes over keep-alive HTTP/2 with TLS and a client certificate from this process, so client and
 // server share the cores.
 //
-//	bench -bin bin -o bin/bench [-only start,pods,node,idle,load,wide,watch,stored,custom,nodes] [-runs 5]
+//	bench -bin bin -o bin/bench [-only start,pods,node,logs,idle,load,wide,watch,stored,custom,nodes] [-runs 5]
 //
 // Read main.go, then one file a measure.
 package main

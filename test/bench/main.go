@@ -20,9 +20,19 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "bin", "folder with proa, kubectl and images")
 	flag.StringVar(&b.out, "o", "bin/bench", "where to write, without .md and .json")
 	flag.IntVar(&b.runs, "runs", 5, "cold starts to take the median of")
-	only := flag.String("only", "start,pods,node,idle,load,wide,watch,stored,custom,nodes", "what to measure")
+	only := flag.String("only", "start,pods,node,logs,idle,load,wide,watch,stored,custom,nodes", "what to measure")
 	hollowNodes := flag.Bool("simulate", false, "play simulated nodes for a running cluster (the benchmark starts itself so)")
+	lines := flag.Int64("write", 0, "write so many bytes of lines (a container of the benchmark does)")
+	length := flag.Int("line", 100, "bytes of these lines")
+	atOnce := flag.Int("chunk", 0, "bytes of one write of them; 0: each by itself")
 	flag.Parse()
+	if *lines > 0 {
+		if err := writeLines(*lines, *length, *atOnce); err != nil {
+			fmt.Fprintln(os.Stderr, "write:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *hollowNodes {
 		if err := simulate(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, "simulate:", err)
@@ -66,6 +76,8 @@ func (b *bench) run(ctx context.Context, parts []string) error {
 			err = b.with(ctx, "", b.pods)
 		case "node":
 			err = b.with(ctx, "", b.nodeRows)
+		case "logs":
+			err = b.with(ctx, logConfig, b.logRates)
 		case "idle":
 			err = b.with(ctx, "", b.idle)
 		case "load":
