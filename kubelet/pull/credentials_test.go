@@ -8,10 +8,10 @@ import (
 
 func TestWithTag(t *testing.T) {
 	for in, want := range map[string]string{
-		"web": "web:latest", "web:1": "web:1", "host:5000/web": "host:5000/web:latest", "a/b@sha256:0": "a/b@sha256:0",
+		"web": "web:latest", "web:1": "web:1", "host:5000/web": "host:5000/web:latest", "a/b@sha256:" + zeros: "a/b@sha256:" + zeros,
 	} {
-		if got := withTag(in); got != want {
-			t.Errorf("%s: %s, want %s", in, got, want)
+		if got, err := withTag(in); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", in, got, err, want)
 		}
 	}
 }
@@ -33,3 +33,5 @@ func TestRead(t *testing.T) {
 		t.Error("half a file was read")
 	}
 }
+
+const zeros = "0000000000000000000000000000000000000000000000000000000000000000"
