@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"proa.dev/apiserver/codec"
 )
 
@@ -30,8 +28,20 @@ func (it *Item) verify() {
 		return
 	}
 	if now := it.snapshot(); !bytes.Equal(now, it.proof) {
-		panic(fmt.Sprintf("frozen %s %s was changed by a reader (-handed out +now):\n%s", it.kind.Kind, it.Key, cmp.Diff(string(it.proof), string(now))))
+		panic(fmt.Sprintf("frozen %s %s was changed by a reader; handed out, and now:\n%s", it.kind.Kind, it.Key, difference(it.proof, now)))
 	}
+}
+
+// difference shows both where they begin to differ, with what is around. (A library that compares in tests would do it more nicely, and
+// keep every method of every type in the program, since it looks at methods by reflection.)
+func difference(was, is []byte) string {
+	const around = 160
+	at := 0
+	for at < min(len(was), len(is)) && was[at] == is[at] {
+		at++
+	}
+	part := func(b []byte) []byte { return b[max(0, at-around):min(len(b), at+around)] }
+	return fmt.Sprintf("-%s\n+%s", part(was), part(is))
 }
 
 func (it *Item) snapshot() []byte {
