@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,9 +40,12 @@ type Recorder struct {
 // writer is what recorders share that were made of one another.
 type writer struct {
 	api     client.Client
-	queue   chan occurrence
+	bell    chan struct{} // holds a token when somebody waits
 	dropped atomic.Int64 // since the recorder was made, for want of room in the queue
 	named   int64        // the last number in a name, so that no two are the same; Run's goroutine only
+
+	mu      sync.Mutex
+	waiting []occurrence // of mu; at most queueSize, and no memory while there is none
 }
 
 // occurrence is one call of Event.
@@ -56,7 +60,7 @@ type occurrence struct {
 // New makes a recorder whose events say they come from component on host (host may be empty). Events wait until Run runs.
 func New(c client.Client, component, host string) *Recorder {
 	return &Recorder{
-		writer: &writer{api: c, queue: make(chan occurrence, queueSize)},
+		writer: &writer{api: c, bell: make(chan struct{}, 1)},
 		source: core.EventSource{Component: component, Host: host},
 	}
 }
@@ -89,11 +93,34 @@ func (r *Recorder) Field(o object.Object, fieldPath, eventtype, reason, format s
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage-3], "") + "..."
 	}
-	select {
-	case r.queue <- occurrence{source: r.source, ref: ref, kind: eventtype, reason: reason, message: message, at: time.Now()}:
-	default:
-		r.dropped.Add(1)
+	r.add(occurrence{source: r.source, ref: ref, kind: eventtype, reason: reason, message: message, at: time.Now()})
+}
+
+// add puts o behind those that wait, if there is room.
+func (w *writer) add(o occurrence) {
+	w.mu.Lock()
+	full := len(w.waiting) == queueSize
+	if !full {
+		w.waiting = append(w.waiting, o)
 	}
+	w.mu.Unlock()
+	if full {
+		w.dropped.Add(1)
+		return
+	}
+	select {
+	case w.bell <- struct{}{}:
+	default:
+	}
+}
+
+// take is all that wait, in order.
+func (w *writer) take() []occurrence {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := w.waiting
+	w.waiting = nil
+	return all
 }
 
 // Dropped counts the events that found the queue full.
@@ -115,7 +142,12 @@ func (w *writer) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case o := <-w.queue:
+		case <-w.bell:
+		}
+		for _, o := range w.take() {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if s := f.fold(o); s != nil {
 				w.write(ctx, s, o)
 			}
