@@ -41,8 +41,8 @@ type Recorder struct {
 type writer struct {
 	api     client.Client
 	bell    chan struct{} // holds a token when somebody waits
-	dropped atomic.Int64 // since the recorder was made, for want of room in the queue
-	named   int64        // the last number in a name, so that no two are the same; Run's goroutine only
+	dropped atomic.Int64  // since the recorder was made, for want of room in the queue
+	named   int64         // the last number in a name, so that no two are the same; Run's goroutine only
 
 	mu      sync.Mutex
 	waiting []occurrence // of mu; at most queueSize, and no memory while there is none
