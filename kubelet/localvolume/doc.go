@@ -4,7 +4,8 @@
 //	<data directory>/volumes/pvc-123/         the files: what is bound into pods
 //	<data directory>/volumes/pvc-123.json     {"bytes":1073741824,"project":1048577}
 //
-// Its volumes are held to their size by project quotas (ext4 and xfs, mounted with prjquota). Where the file system has none, a volume may
+// Its volumes are held to their size by project quotas (ext4 and xfs, mounted with prjquota). On ext4 the kernel lets processes with
+// CAP_SYS_RESOURCE take more, which are those of privileged containers. Where the file system has none, a volume may
 // grow beyond its size: the node's annotation local.proa.dev/quota says "none", each claim is told by an event, and a storage class with
 // the parameter capacity: enforced is refused.
 //

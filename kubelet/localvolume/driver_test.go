@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -152,33 +153,66 @@ func TestServesItsSocket(t *testing.T) {
 }
 
 // TestQuota holds a volume to its size on a small ext4 of its own.
+// TestQuota runs on each file system that has project quotas.
 func TestQuota(t *testing.T) {
 	roottest.Need(t, "mounts a file system")
-	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
-		t.Skip("mkfs.ext4 is not installed")
+	for kind, options := range map[string][]string{"ext4": {"-q", "-O", "quota,project", "-E", "quotatype=prjquota"}, "xfs": {"-q"}} {
+		t.Run(kind, func(t *testing.T) { testQuota(t, mountImage(t, kind, options)) })
+	}
+}
+
+// mountImage makes a file system in a file and mounts it with project quotas.
+func mountImage(t *testing.T, kind string, options []string) (dir string) {
+	t.Helper()
+	if _, err := exec.LookPath("mkfs." + kind); err != nil {
+		t.Skipf("mkfs.%s is not installed", kind)
 	}
 	image, dir := filepath.Join(t.TempDir(), "disk"), t.TempDir()
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(image, 64<<20); err != nil {
+	if err := os.Truncate(image, 320<<20); err != nil { // xfs is not made smaller than 300 MiB
 		t.Fatal(err)
 	}
 	run := func(name string, args ...string) (string, error) {
 		out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run("mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota", image); err != nil {
+	if out, err := run("mkfs."+kind, append(options, image)...); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if out, err := run("mount", "-o", "loop,prjquota", image, dir); err != nil {
-		t.Skipf("this kernel mounts no ext4 with project quotas: %s", out)
+		t.Skipf("this kernel mounts no %s with project quotas: %s", kind, out)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// asContainer calls f on a thread without CAP_SYS_RESOURCE, as containers are: with it ext4 lets a process exceed its quotas.
+func asContainer(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var caps [2]unix.CapUserData
+		err := unix.Capget(&head, &caps[0])
+		caps[0].Effective &^= 1 << unix.CAP_SYS_RESOURCE
+		if err == nil {
+			err = unix.Capset(&head, &caps[0])
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func testQuota(t *testing.T, dir string) {
 	d := newDriver(t, filepath.Join(dir, "volumes"))
 	if d.store.quota() != "project" {
 		t.Fatalf("quotas: %s", d.store.quota())
@@ -187,7 +221,8 @@ func TestQuota(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(d.Dir, "pvc-1", "f")
-	if err := os.WriteFile(file, bytes.Repeat([]byte("x"), 5<<20), 0o600); !errors.Is(err, unix.EDQUOT) && !errors.Is(err, unix.ENOSPC) {
+	write := func() error { return os.WriteFile(file, bytes.Repeat([]byte("x"), 5<<20), 0o600) }
+	if err := asContainer(write); !errors.Is(err, unix.EDQUOT) && !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("writing more than the volume has: %v", err)
 	}
 	var st unix.Statfs_t
@@ -197,7 +232,7 @@ func TestQuota(t *testing.T) {
 	if _, err := d.store.grow("pvc-1", 8<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, bytes.Repeat([]byte("x"), 5<<20), 0o600); err != nil {
+	if err := asContainer(write); err != nil {
 		t.Errorf("after growing: %v", err)
 	}
 	if _, err := d.store.make("pvc-2", 1<<40, true); !errors.Is(err, errTooSmall) {

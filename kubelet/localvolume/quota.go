@@ -10,12 +10,13 @@ import (
 
 // The kernel's numbers for project quotas: quotactl_fd(2), and the attributes of <linux/fs.h>.
 const (
-	getFormat, setQuota = 0x800004, 0x800008
-	projectQuota        = 2
-	validLimits         = 1 // QIF_BLIMITS
-	getAttributes       = 0x801c581f
-	setAttributes       = 0x401c5820
-	inheritProject      = 0x200
+	getState, setQuota = 0x5805, 0x800008 // the first is XFS's, and ext4 answers it as well
+	projectQuota       = 2
+	projectEnforced    = 1 << 5 // FS_QUOTA_PDQ_ENFD
+	validLimits        = 1      // QIF_BLIMITS
+	getAttributes      = 0x801c581f
+	setAttributes      = 0x401c5820
+	inheritProject     = 0x200
 )
 
 // limits is struct if_dqblk: blocks are of 1024 bytes.
@@ -23,6 +24,13 @@ type limits struct {
 	hardBlocks, softBlocks, space, hardInodes, softInodes, inodes, blockTime, inodeTime uint64
 	valid                                                                               uint32
 	_                                                                                   uint32
+}
+
+// state is the beginning of struct fs_quota_stat, and room for the rest of it.
+type state struct {
+	version int8
+	flags   uint16
+	_       [124]byte
 }
 
 // attributes is struct fsxattr.
@@ -44,10 +52,10 @@ func quotactl(dir string, command int, id uint32, arg unsafe.Pointer) error {
 	return nil
 }
 
-// hasQuotas says whether the file system of dir keeps project quotas now.
+// hasQuotas says whether the file system of dir holds projects to their limits now.
 func hasQuotas(dir string) bool {
-	var format uint32
-	return quotactl(dir, getFormat, 0, unsafe.Pointer(&format)) == nil
+	var s state
+	return quotactl(dir, getState, 0, unsafe.Pointer(&s)) == nil && s.flags&projectEnforced != 0
 }
 
 // setProject gives a directory, and what will be in it, to a project.
