@@ -284,7 +284,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Serve.Listener != nil {
 		srv, err := serve.New(serve.Deps{
 			Client: k.deps.Client, View: k.deps.View, Runtime: k.deps.Runtime, Host: k.pods, Node: k.spec, Probes: k.probes.Page,
-			Stats: k.upkeep.Stats(), Config: k.settings(), Pages: k.deps.Serve.Pages, Metrics: append(k.metrics(), k.pods.Puller().Page), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
+			Stats: k.upkeep.Stats(), Config: k.settings(), Pages: k.deps.Serve.Pages, Metrics: k.metrics(), NoLogs: k.deps.Node.NoSystemLogs, LogQuery: k.deps.Node.SystemLogQuery,
 			Listener: k.deps.Serve.Listener, TLS: k.deps.Serve.TLS, CAs: k.deps.Serve.CAs, Log: k.deps.Log,
 		})
 		if err != nil {

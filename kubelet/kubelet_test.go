@@ -50,6 +50,8 @@ type bench struct {
 	conf kubelet.NodeConfig
 	stop context.CancelFunc
 	done chan error
+
+	kubelet *kubelet.Kubelet // the one that runs
 }
 
 func newBench(t testing.TB, rt *critest.Runtime) *bench {
@@ -81,7 +83,7 @@ func (b *bench) start() {
 		b.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b.stop, b.done = cancel, make(chan error, 1)
+	b.stop, b.done, b.kubelet = cancel, make(chan error, 1), k
 	go func() { b.done <- k.Run(ctx) }()
 }
 

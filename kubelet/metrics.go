@@ -9,7 +9,7 @@ import (
 
 // metrics are what the parts of the kubelet have for its page.
 func (k *Kubelet) metrics() []func(*prom.Page) {
-	return []func(*prom.Page){k.calls.Page, k.status.Page, k.relists.page, k.upkeep.Page}
+	return []func(*prom.Page){k.calls.Page, k.status.Page, k.relists.page, k.upkeep.Page, k.pods.Page, k.pods.Puller().Page}
 }
 
 // relists are the times at which all containers were read anew, since the runtime's events had ended.
@@ -29,7 +29,7 @@ func histogram(p *atomic.Pointer[prom.Histogram]) *prom.Histogram {
 	if h := p.Load(); h != nil {
 		return h
 	}
-	p.CompareAndSwap(nil, prom.Seconds(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10).New())
+	p.CompareAndSwap(nil, prom.Usual().New())
 	return p.Load()
 }
 

@@ -100,8 +100,17 @@ func TestResize(t *testing.T) {
 	if c := condition(p, core.PodResizePending); !strings.HasPrefix(c.Message, "Node didn't have enough resource: cpu, requested: ") {
 		t.Error(c.Message)
 	}
+	b.has(
+		`kubelet_pod_pending_resizes{reason="deferred",priority_bucket="normal"} 1`,
+		`kubelet_container_requested_resizes_total{resource="cpu",requirement="limits",operation="increase"} 3`,
+		`kubelet_container_requested_resizes_total{resource="cpu",requirement="limits",operation="decrease"} 1`,
+		`kubelet_container_requested_resizes_total{resource="memory",requirement="requests",operation="increase"} 1`,
+	)
 	b.kill() // what was allocated is known to the next one
+	looked := b.rt.Calls("ListPodSandbox")
 	b.start()
+	poll(t, "the next one to look", func() bool { return b.rt.Calls("ListPodSandbox") > looked })
+	b.has(`kubelet_pod_pending_resizes{reason="deferred",priority_bucket="normal"} 1`)
 	p = b.await("a", "still deferred", func(p *core.Pod) bool { return condition(p, core.PodResizePending) != nil })
 	if s := p.Status.ContainerStatuses[0]; s.AllocatedResources.Cpu().MilliValue() != all/3 {
 		t.Errorf("allocated %v", s.AllocatedResources)
@@ -111,6 +120,10 @@ func TestResize(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.await("a", "resized when there is room", func(p *core.Pod) bool { return resized(p, resources(milli(all-all/4), "96Mi")) })
+	b.has(
+		`kubelet_pod_deferred_accepted_resizes_total{retry_trigger="pods_removed"} 1`, `kubelet_pod_resize_duration_milliseconds_count{success="true"} 1`,
+		`kubelet_pod_deferred_resize_duration_seconds_count{resolution="accepted",priority_bucket="normal"} 1`, "kubelet_pod_in_progress_resizes 0",
+	)
 }
 
 func TestResizeByRestart(t *testing.T) {

@@ -16,6 +16,9 @@ type Scale struct {
 // Seconds is a scale of durations, by the upper ends of its buckets.
 func Seconds(bounds ...float64) *Scale { return newScale(float64(time.Second), bounds) }
 
+// Milliseconds is the same, where they are shown in these.
+func Milliseconds(bounds ...float64) *Scale { return newScale(float64(time.Millisecond), bounds) }
+
 // Plain is a scale of plain numbers.
 func Plain(bounds ...float64) *Scale { return newScale(1, bounds) }
 

@@ -23,7 +23,7 @@ type call struct {
 	took        *prom.Histogram
 }
 
-// scale is 5 ms, and 2.5 times as much 13 times; boxScale is Prometheus' own.
+// scale is 5 ms, and 2.5 times as much 13 times.
 func scale() *prom.Scale {
 	bounds := []float64{0.005}
 	for len(bounds) < 14 {
@@ -31,8 +31,6 @@ func scale() *prom.Scale {
 	}
 	return prom.Seconds(bounds...)
 }
-
-func boxScale() *prom.Scale { return prom.Seconds(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10) }
 
 func (c *call) add(began time.Time, err error) {
 	c.all.Add(1)
@@ -112,7 +110,7 @@ func (m measured) UpdateRuntimeConfig(ctx context.Context, q *runtimeapi.UpdateR
 func (m measured) RunPodSandbox(ctx context.Context, q *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
 	began := time.Now()
 	a, err := ask(m.k, "run_podsandbox", m.Runtime.RunPodSandbox)(ctx, q)
-	m.k.boxes.Get(q.GetRuntimeHandler(), func() *call { return &call{took: boxScale().New()} }).add(began, err)
+	m.k.boxes.Get(q.GetRuntimeHandler(), func() *call { return &call{took: prom.Usual().New()} }).add(began, err)
 	if o := q.GetConfig().GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions(); o != nil && o.Mode == runtimeapi.NamespaceMode_POD {
 		m.k.users.all.Add(1)
 		if err != nil {

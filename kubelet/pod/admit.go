@@ -142,6 +142,7 @@ func hostPorts(pod *core.Pod) []core.ContainerPort {
 
 // refuse ends a pod that the node does not take.
 func (w *worker) refuse(no *status.Reason) {
+	w.counts.refuse(no)
 	w.Events.Event(w.s.Pod, core.EventTypeWarning, no.Reason, "%s", no.Message)
 	w.s.End = &End{Why: &status.Reason{Reason: no.Reason, Message: "Pod was rejected: " + no.Message}, Since: time.Now()}
 	w.ends.Store(true)

@@ -2,10 +2,12 @@ package pod
 
 import (
 	"context"
+	"strings"
 
 	core "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/pull"
 	"proa.dev/kubelet/spec"
 )
@@ -38,4 +40,24 @@ func (j *job) volumeImages(ctx context.Context) (map[string]spec.Image, error) {
 		}
 	}
 	return out, nil
+}
+
+// countMounts counts the images that the container mounts; err is of the attempt to create it.
+func (j *job) countMounts(err error) {
+	if len(j.images) == 0 {
+		return
+	}
+	volumes, mounts := 0, 0
+	for i := range j.pod.Spec.Volumes {
+		v := &j.pod.Spec.Volumes[i]
+		of := 0
+		for _, m := range j.c.VolumeMounts {
+			if v.Image != nil && m.Name == v.Name {
+				of++
+			}
+		}
+		mounts += of
+		volumes += min(of, 1)
+	}
+	j.counts.mounts(volumes, mounts, err != nil && strings.HasPrefix(cri.Message(err), mountFailed))
 }

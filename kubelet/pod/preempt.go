@@ -61,6 +61,7 @@ func (ws *Workers) preempt(pod *core.Pod, no *status.Reason) bool {
 		const message = "Preempted in order to admit critical pod"
 		ws.Events.Event(p, core.EventTypeWarning, "Preempting", message)
 		why := Eviction{Reason: status.Reason{Reason: "Preempting", Message: message}, Condition: Disrupted("Pod was preempted by Kubelet to accommodate a critical pod.")}
+		ws.counts.preempted.Add([1]string{strings.TrimPrefix(no.Reason, "OutOf")}, 1)
 		w := ws.live[p.UID]
 		w.ends.Store(true)
 		w.void.Store(true)

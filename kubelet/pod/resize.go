@@ -34,10 +34,11 @@ type resizing struct {
 	retry      time.Time
 }
 
-// take notes what the API wants of a pod, and of its resources what the node can give.
-func (w *worker) take(pod *core.Pod) {
+// take notes what the API wants of a pod, and of its resources what the node can give. trigger is why it may be more than before.
+func (w *worker) take(pod *core.Pod, trigger string) {
 	held := w.held.Load()
 	if sameResources(held, pod) {
+		w.counts.resized.wait(w.pending, "reverted")
 		w.s.Pod, w.pending = pod, nil
 		w.held.Store(pod)
 		w.waits.Store(false)
@@ -50,6 +51,10 @@ func (w *worker) take(pod *core.Pod) {
 	}
 	no := w.fit(w, pod)
 	if no == nil {
+		if p := w.pending; p != nil && p.Reason.Reason == core.PodReasonDeferred {
+			w.counts.resized.wait(p, "accepted")
+			w.counts.resized.accepted.Add([1]string{trigger}, 1)
+		}
 		w.s.Pod, w.pending = pod, nil
 		w.waits.Store(false)
 		w.resizing = &resizing{generation: pod.Generation}
@@ -62,7 +67,11 @@ func (w *worker) take(pod *core.Pod) {
 	if w.pending == nil || w.pending.Reason.Reason != no.Reason || w.pending.generation != pod.Generation {
 		w.Events.Event(pod, core.EventTypeWarning, "Resize"+no.Reason, "Pod resize %s: %s", no.Reason, summary(pod, no.Message))
 	}
-	w.pending = &pending{Reason: *no, pod: pod, generation: pod.Generation}
+	since := time.Now()
+	if w.pending != nil {
+		since = w.pending.since
+	}
+	w.pending = &pending{Reason: *no, pod: pod, generation: pod.Generation, since: since}
 }
 
 // pending is a resize that the node can not do, or not now.
@@ -70,12 +79,26 @@ type pending struct {
 	status.Reason
 	pod        *core.Pod // as the API wants it
 	generation int64
+	since      time.Time
+	counted    bool // it was counted how that ended
+}
+
+// stillPending is what an earlier process told of a resize that had to wait; nil: there was none.
+func stillPending(pod *core.Pod) *pending {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == core.PodResizePending && c.Status == core.ConditionTrue {
+			return &pending{
+				Reason: status.Reason{Reason: c.Reason, Message: c.Message}, pod: pod, generation: pod.Generation, since: c.LastTransitionTime.Time,
+			}
+		}
+	}
+	return nil
 }
 
 // again tries a resize that had to wait.
-func (w *worker) again() {
+func (w *worker) again(trigger string) {
 	if w.pending != nil && w.s.End == nil {
-		w.take(w.pending.pod)
+		w.take(w.pending.pod, trigger)
 	}
 }
 
@@ -92,6 +115,7 @@ func (ws *Workers) fit(w *worker, pod *core.Pod) *status.Reason {
 	}
 	if ws.Resources != nil {
 		if no := ws.Resources.Fixed(w.held.Load(), pod); no != "" {
+			ws.counts.resized.refuse(no)
 			return &status.Reason{Reason: core.PodReasonInfeasible, Message: no}
 		}
 	}
@@ -107,7 +131,7 @@ func (ws *Workers) fit(w *worker, pod *core.Pod) *status.Reason {
 }
 
 // freed lets resizes be tried again that wait for others to give something back: those of pods of high priority first. ws.mu is held.
-func (ws *Workers) freed() {
+func (ws *Workers) freed(trigger string) {
 	var list []*worker
 	for _, w := range ws.live {
 		if w.waits.Load() {
@@ -116,7 +140,7 @@ func (ws *Workers) freed() {
 	}
 	slices.SortFunc(list, func(a, b *worker) int { return int(priority(b.held.Load())) - int(priority(a.held.Load())) })
 	for _, w := range list {
-		w.post(w.again)
+		w.post(func() { w.again(trigger) })
 	}
 }
 
@@ -145,7 +169,7 @@ func (w *worker) resize(ctx context.Context) {
 		if r := w.resizing; r != nil && !restarts {
 			w.resizing = nil
 			w.Events.Event(w.s.Pod, core.EventTypeNormal, "ResizeCompleted", "Pod resize completed: %s", summary(w.s.Pod, ""))
-			w.freed()
+			w.freed("pod_resized")
 		}
 		return
 	}
@@ -153,8 +177,9 @@ func (w *worker) resize(ctx context.Context) {
 		w.resizing = &resizing{generation: w.s.Pod.Generation}
 	}
 	w.s.Busy.Resize = true
-	box, have, pod := w.s.Runtime.Sandboxes[0].ID, w.podGiven, w.s.Pod
+	box, have, pod, began := w.s.Runtime.Sandboxes[0].ID, w.podGiven, w.s.Pod, w.s.Now
 	w.step(func() error { return w.actuate(ctx, box, have, want, changes) }, func(err error) {
+		w.counts.resized.did(began, err)
 		w.s.Busy.Resize = false
 		for _, c := range changes {
 			w.unread[c.id] = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/observe"
+	"proa.dev/kubelet/pull"
 	"proa.dev/kubelet/spec"
 	"proa.dev/kubelet/status"
 	"proa.dev/kubelet/volume"
@@ -67,6 +69,22 @@ func (j *job) target(pod *core.Pod, rt *observe.Pod) {
 // run brings the container up: image, configuration, create, start, postStart hook. ctx is the daemon's; want ends when the container
 // is not wanted any more, which is respected wherever it saves time and leaves nothing half-made.
 func (j *job) run(ctx, want context.Context) error {
+	kind := containerType(j.field)
+	j.counts.started.Add([1]string{kind}, 1)
+	err := j.up(ctx, want)
+	if err != nil && want.Err() == nil {
+		why := "CreateContainerError"
+		if f, ok := errors.AsType[*startError](err); ok {
+			why = f.Reason.Reason
+		} else if f, ok := errors.AsType[*pull.Error](err); ok {
+			why = f.Reason.Reason
+		}
+		j.counts.unstarted.Add([2]string{kind, why}, 1)
+	}
+	return err
+}
+
+func (j *job) up(ctx, want context.Context) error {
 	image, err := j.ensureImage(want, j.c.Image, j.c.ImagePullPolicy)
 	if err != nil {
 		return err
@@ -85,6 +103,7 @@ func (j *job) run(ctx, want context.Context) error {
 	r, err := j.Runtime.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{
 		PodSandboxId: j.sandbox.ID, Config: config, SandboxConfig: box,
 	})
+	j.countMounts(err)
 	if err != nil {
 		j.event(core.EventTypeWarning, "Failed", "Error: %s", cri.Message(err))
 		return failed("CreateContainerError", err)

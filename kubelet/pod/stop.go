@@ -69,6 +69,7 @@ func (j *job) hook(ctx context.Context, h *core.LifecycleHandler) error {
 		defer t.Stop()
 		select {
 		case <-ctx.Done():
+			j.counts.cutShort.Add(1)
 		case <-t.C:
 		}
 		return nil
@@ -92,7 +93,9 @@ func (j *job) hookHTTP(ctx context.Context, h *core.HTTPGetAction) error {
 	resp, err := client.Do(req)
 	if err != nil && h.Scheme == core.URISchemeHTTPS && ctx.Err() == nil { // an https hook of a server that speaks http counts, as upstream
 		req.URL.Scheme = "http"
-		resp, err = client.Do(req)
+		if resp, err = client.Do(req); err == nil {
+			j.counts.fellBack.Add(1)
+		}
 	}
 	if err != nil {
 		return err

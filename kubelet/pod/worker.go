@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/probe"
@@ -32,6 +33,8 @@ type worker struct {
 
 	held  atomic.Pointer[core.Pod] // the pod with the resources that it was allocated
 	waits atomic.Bool              // for others to give back what its resize wants
+	shown shown                    // on the page of metrics
+	gone  bool                     // the API has no such pod any more; guarded by Workers.mu
 
 	mu     sync.Mutex // guards inbox and closed
 	inbox  []func()
@@ -55,6 +58,9 @@ type worker struct {
 	pinned   map[string]string                    // by container id: the CPUs that Repin put it on last
 	podGiven *runtimeapi.LinuxContainerResources  // what the pod as a whole has; nil: not known
 	pending  *pending                             // a resize that has to wait
+	asked    *core.Pod                            // the pod as the API last had it, with the resources that it asks for
+	since    time.Time                            // when it was first heard of
+	why      string                               // it is looked at, in Kubernetes' words: create, update, sync, kill or terminated
 	resizing *resizing                            // one under way
 }
 
@@ -62,13 +68,14 @@ func newWorker(d *Deps, pod *core.Pod) *worker {
 	w := &worker{
 		Deps: d, uid: pod.UID, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		unread: map[string]bool{}, kills: map[string]context.CancelFunc{}, moaned: map[string]status.Reason{}, waiters: map[string][]chan struct{}{},
-		applied: map[string]core.ResourceRequirements{}, pinned: map[string]string{},
+		applied: map[string]core.ResourceRequirements{}, pinned: map[string]string{}, asked: pod, since: time.Now(), why: "create",
 	}
 	held := allocated(pod)
 	w.held.Store(held)
 	w.podGiven = firstGiven(d.Node, held)
 	if held != pod {
-		w.inbox = append(w.inbox, func() { w.take(pod) })
+		w.pending = stillPending(pod)
+		w.inbox = append(w.inbox, func() { w.take(pod, "pods_added") })
 	}
 	w.s = State{
 		Pod: held, Restart: map[string]bool{},
@@ -116,7 +123,9 @@ func (w *worker) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	w.read(ctx) // before anybody is answered: what an earlier process left has no names yet
+	w.counts.begun.Add(prom.Usual, prom.None{}, int64(time.Since(w.since)))
 	for {
+		began := time.Now()
 		w.drain()
 		w.read(ctx)
 		w.s.Now = time.Now()
@@ -127,6 +136,7 @@ func (w *worker) run(ctx context.Context) {
 		}
 		w.do(ctx, &plan)
 		w.tell(&plan)
+		w.looked(began)
 		if plan.Finish && w.s.Gone {
 			w.Status.Forget(w.uid)
 			return
@@ -145,6 +155,19 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
+// looked counts a look at the pod.
+func (w *worker) looked(began time.Time) {
+	w.show()
+	switch {
+	case w.finished:
+		w.why = "terminated"
+	case w.s.End != nil || w.s.Gone:
+		w.why = "kill"
+	}
+	w.counts.looks.Add(prom.Usual, [1]string{w.why}, int64(time.Since(began)))
+	w.why = "sync"
+}
+
 func (w *worker) drain() {
 	w.mu.Lock()
 	todo := w.inbox
@@ -159,7 +182,9 @@ func (w *worker) drain() {
 func (w *worker) update(pod *core.Pod) {
 	changed := pod.Generation != w.s.Pod.Generation || !equality.Semantic.DeepEqual(pod.Annotations, w.s.Pod.Annotations) ||
 		!equality.Semantic.DeepEqual(pod.Labels, w.s.Pod.Labels)
-	w.take(pod)
+	w.counts.resized.ask(w.asked, pod)
+	w.asked, w.why = pod, "update"
+	w.take(pod, "pod_updated")
 	if changed {
 		w.retry()
 	}
@@ -296,6 +321,7 @@ func (w *worker) tell(p *Plan) {
 		s.Phase, s.Reason, s.Message = w.told.Phase, w.told.Reason, w.told.Message // not before the last container has ended
 	}
 	w.s.Since = s.StartTime.Time
+	w.counts.terminations(&w.told, &s)
 	switch {
 	case p.Finish:
 		w.finished = true

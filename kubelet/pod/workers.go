@@ -19,7 +19,6 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/kubelet/cri"
-	"proa.dev/kubelet/csi"
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/probe"
 	"proa.dev/kubelet/pull"
@@ -71,9 +70,11 @@ type Deps struct {
 
 	// Set by New: fit allocates the resources of a pod that is resized, freed tells that there is more to be had.
 	fit    func(*worker, *core.Pod) *status.Reason
-	freed  func()
+	freed  func(trigger string)
 	users  *userns.Users // of pods that have their own
 	puller *pull.Puller
+
+	counts *counts
 
 	Log *slog.Logger
 }
@@ -97,12 +98,13 @@ func (x *Index) Of(id string) (types.UID, bool) {
 type Workers struct {
 	*Deps
 
-	mu   sync.Mutex // guards all below
-	ctx  context.Context
-	live map[types.UID]*worker
-	last map[types.UID]*core.Pod // as the API last had them
-	wg   sync.WaitGroup
-	left map[types.UID]*leftover // of earlier processes, not claimed by a pod yet
+	mu    sync.Mutex // guards all below
+	ctx   context.Context
+	live  map[types.UID]*worker
+	last  map[types.UID]*core.Pod // as the API last had them
+	wg    sync.WaitGroup
+	left  map[types.UID]*leftover // of earlier processes, not claimed by a pod yet
+	again map[types.UID]*core.Pod // that came while a pod of the same UID was ending
 
 	complete chan struct{} // closed by the first Synced
 }
@@ -123,16 +125,22 @@ func New(d Deps) (*Workers, error) {
 	d.MaxBackOff = cmp.Or(d.MaxBackOff, backOffMax)
 	var err error
 	d.puller, err = pull.New(pull.Deps{
-		Config: d.Pulls, Root: d.Node.Root, Images: d.Images, Secrets: d.Sources, Credentials: d.Credentials, Events: d.Events, Log: d.Log,
+		Config: d.Pulls, Root: d.Node.Root, Images: d.Images, Secrets: d.Sources, Credentials: d.Credentials, Starts: d.Status, Events: d.Events,
+		Log: d.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	ws := &Workers{Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}, complete: make(chan struct{})}
-	d.fit, d.freed = ws.fit, func() {
+	d.counts = &counts{}
+	d.counts.restarted.Add([1]string{""}, 0)
+	d.counts.restarted.Add([1]string{"true"}, 0)
+	ws := &Workers{
+		Deps: &d, live: map[types.UID]*worker{}, last: map[types.UID]*core.Pod{}, again: map[types.UID]*core.Pod{}, complete: make(chan struct{}),
+	}
+	d.fit, d.freed = ws.fit, func(trigger string) {
 		ws.mu.Lock()
 		defer ws.mu.Unlock()
-		ws.freed()
+		ws.freed(trigger)
 	}
 	return ws, nil
 }
@@ -192,11 +200,21 @@ func (ws *Workers) Adopt(ctx context.Context) error {
 func (ws *Workers) Set(pod *core.Pod) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	ws.last[pod.UID] = pod
-	if w := ws.live[pod.UID]; w != nil {
+	ws.set(pod)
+}
+
+// set is Set. ws.mu is held.
+func (ws *Workers) set(pod *core.Pod) {
+	switch w := ws.live[pod.UID]; {
+	case w != nil && w.gone:
+		ws.again[pod.UID] = pod
+		return
+	case w != nil:
+		ws.last[pod.UID] = pod
 		w.post(func() { w.update(pod) })
 		return
 	}
+	ws.last[pod.UID] = pod
 	w := newWorker(ws.Deps, pod)
 	ws.claim(w)
 	if phaseIsFinal(pod.Status.Phase) && pod.DeletionTimestamp == nil && len(w.unread) == 0 && len(w.s.Runtime.Sandboxes) == 0 {
@@ -214,6 +232,10 @@ func (ws *Workers) Set(pod *core.Pod) {
 		} else {
 			w.s.Asks = ws.Resources != nil && ws.Resources.Wants(pod)
 		}
+	}
+	if !w.ends.Load() && !phaseIsFinal(pod.Status.Phase) && pod.DeletionTimestamp == nil {
+		ws.counts.admit(pod)
+		ws.counts.take(pod)
 	}
 	ws.launch(w)
 }
@@ -276,8 +298,13 @@ func (ws *Workers) launch(w *worker) {
 		defer ws.mu.Unlock()
 		delete(ws.live, w.uid)
 		delete(ws.last, w.uid)
-		ws.freed()
+		ws.freed("pods_removed")
 		ws.Changed()
+		if again := ws.again[w.uid]; again != nil {
+			delete(ws.again, w.uid)
+			ws.counts.restarted.Add([1]string{static(again)}, 1)
+			ws.set(again)
+		}
 	})
 	ws.Changed()
 }
@@ -291,7 +318,9 @@ func (ws *Workers) Gone(pod *core.Pod) {
 	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &now, &zero
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	delete(ws.again, pod.UID)
 	if w := ws.live[pod.UID]; w != nil {
+		w.gone = true
 		w.post(func() { w.s.Pod, w.s.Gone = pod, true })
 	}
 }
@@ -314,6 +343,7 @@ func (ws *Workers) Synced() error {
 		ws.Log.Info("removing a pod that the API does not know", "ns", l.namespace, "name", l.name, "uid", uid)
 		w := newWorker(ws.Deps, pod)
 		w.s.Gone = true
+		ws.counts.orphaned.Add(1)
 		ws.claim(w)
 		ws.launch(w)
 	}
@@ -350,7 +380,7 @@ func (ws *Workers) Drivers() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for uid, w := range ws.live {
-		if p := ws.last[uid]; p == nil || csi.Uses(p) {
+		if p := ws.last[uid]; p == nil || ws.Volumes.Driven(p) {
 			w.post(w.retry)
 		}
 	}

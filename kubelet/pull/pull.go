@@ -8,8 +8,10 @@ import (
 	"time"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/pulled"
 	"proa.dev/kubelet/spec"
@@ -42,6 +44,12 @@ type Recorder interface {
 	Field(o object.Object, fieldPath, eventtype, reason, format string, args ...any)
 }
 
+// Starts hears what keeps pods from starting.
+type Starts interface {
+	Pulling(types.UID) // an image for the pod is being pulled
+	Pulled(types.UID)  // one has come, or was there
+}
+
 // Deps are what a Puller needs.
 type Deps struct {
 	Config
@@ -49,6 +57,7 @@ type Deps struct {
 	Images      cri.Images
 	Secrets     Secrets
 	Credentials Credentials // nil: only what pods bring
+	Starts      Starts
 	Events      Recorder
 	Log         *slog.Logger
 }
@@ -60,6 +69,7 @@ type Puller struct {
 	slots chan struct{} // one element for each pull under way; nil: they are not counted
 	rate  bucket
 	asked requests
+	took  prom.Times[[1]string] // by size
 }
 
 // New reads what is known of images that are on the node.
@@ -143,6 +153,7 @@ func (p *Puller) Ensure(ctx context.Context, w *Want) (spec.Image, error) {
 	here := have != nil
 	if here && p.MayUse(w.Image, have.GetId(), r.credentials) {
 		p.asked.add(w.Policy, yes, no)
+		p.Starts.Pulled(w.Pod.UID)
 		r.event(core.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", w.Image)
 		return describe(have), nil
 	}
@@ -166,6 +177,7 @@ func (r *request) pull(ctx context.Context) (out spec.Image, err error) {
 	defer func() { end(id, by) }()
 	r.event(core.EventTypeNormal, "Pulling", "Pulling image %q", r.Image)
 	asked := time.Now()
+	r.Starts.Pulling(r.Pod.UID)
 	if r.slots != nil {
 		select {
 		case r.slots <- struct{}{}:
@@ -184,6 +196,7 @@ func (r *request) pull(ctx context.Context) (out spec.Image, err error) {
 		return out, r.failed(ctx, reason, message)
 	}
 	id = ref
+	r.Starts.Pulled(r.Pod.UID)
 	took, waited := time.Since(began).Truncate(time.Millisecond), time.Since(asked).Truncate(time.Millisecond)
 	have, err := r.status(ctx, r.image)
 	if err != nil || have == nil { // the runtime knows it under the reference that it gave
@@ -192,6 +205,7 @@ func (r *request) pull(ctx context.Context) (out spec.Image, err error) {
 	if err != nil {
 		return out, failed("ImageInspectError", cri.Message(err))
 	}
+	r.pulled(waited, have.GetSize())
 	if have == nil {
 		return spec.Image{Ref: ref}, nil
 	}

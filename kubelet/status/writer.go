@@ -33,7 +33,7 @@ type Writer struct {
 
 	mu    sync.Mutex // guards all below
 	want  map[types.UID]*wanted
-	waits map[types.UID]time.Time // pods that do not run yet, and since when they are known
+	waits map[types.UID]*start // pods that do not run yet, or that the API does not know to run yet
 	times times
 }
 
@@ -49,7 +49,7 @@ func New(api client.Client, view client.View, log *slog.Logger) *Writer {
 	return &Writer{
 		api: api, view: view, log: log,
 		due:  queue.New[types.UID](retryMin, retryMax),
-		want: map[types.UID]*wanted{}, waits: map[types.UID]time.Time{}, times: newTimes(),
+		want: map[types.UID]*wanted{}, waits: map[types.UID]*start{}, times: newTimes(),
 	}
 }
 
@@ -70,7 +70,7 @@ func (w *Writer) put(pod *core.Pod, s core.PodStatus, final bool, hold time.Dura
 		next.since = old.since
 	}
 	w.want[pod.UID] = next
-	w.follow(pod, s.Phase, now)
+	w.follow(pod, &s, now)
 	w.mu.Unlock()
 	w.due.AddAfter(pod.UID, hold)
 }
@@ -128,6 +128,7 @@ func (w *Writer) one(ctx context.Context, uid types.UID) {
 	w.due.Forget(uid)
 	w.times.written.Add(int64(time.Since(want.since)))
 	w.mu.Lock()
+	w.runs(want.pod, &want.status, time.Now())
 	if w.want[uid] == want {
 		delete(w.want, uid)
 	}

@@ -140,6 +140,9 @@ func (v *Volumes) one(ctx context.Context, pod *core.Pod, vol *core.Volume, now 
 	return time.Time{}, unknown(&vol.VolumeSource, nil)
 }
 
+// Driven says whether a driver may have to make a volume of the pod, so that the pod may wait for it.
+func (v *Volumes) Driven(pod *core.Pod) bool { return csi.Uses(pod) }
+
 // Counted is where a volume lies whose size is the pod's business: not a directory of the host's, nor an image.
 func (v *Volumes) Counted(pod *core.Pod, vol *core.Volume) (path string, ok bool) {
 	if vol.HostPath != nil || vol.Image != nil {
