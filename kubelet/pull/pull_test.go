@@ -59,6 +59,7 @@ type bench struct {
 	*Puller
 	shop   *shop
 	events []string
+	starts []string // what it heard of pulls, by pod
 	saw    map[string]*core.Secret
 }
 
@@ -89,11 +90,14 @@ func (b *bench) put(name string, pairs ...string) {
 	}
 }
 
+func (b *bench) Pulling(uid types.UID) { b.starts = append(b.starts, "pulling for "+string(uid)) }
+func (b *bench) Pulled(uid types.UID)  { b.starts = append(b.starts, "there for "+string(uid)) }
+
 func newBench(t *testing.T, c Config) *bench {
 	t.Helper()
 	b := &bench{shop: &shop{here: map[string]string{}, registry: map[string]string{}}, saw: map[string]*core.Secret{}}
 	var err error
-	b.Puller, err = New(Deps{Config: c, Root: t.TempDir(), Images: b.shop, Secrets: b, Events: b, Log: slog.New(slog.DiscardHandler)})
+	b.Puller, err = New(Deps{Config: c, Root: t.TempDir(), Images: b.shop, Secrets: b, Starts: b, Events: b, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +106,7 @@ func newBench(t *testing.T, c Config) *bench {
 
 // ensure asks for an image and returns the reason that there is none, the message, and the events, all in one.
 func (b *bench) ensure(image string, policy core.PullPolicy, secrets ...string) string {
-	pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}}
+	pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u"}}
 	for _, s := range secrets {
 		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, core.LocalObjectReference{Name: s})
 	}
@@ -336,5 +340,17 @@ func TestNames(t *testing.T) {
 		if _, err := withTag(in); err == nil && want != "" || err != nil && err.Error() != want {
 			t.Errorf("%q: %v, want %s", in, err, want)
 		}
+	}
+}
+
+// TestStarts: the time that a pod waits for images is not that of its start.
+func TestStarts(t *testing.T) {
+	b := newBench(t, Config{})
+	b.shop.registry["docker.io/web:1"] = ""
+	b.ensure("docker.io/web:1", ifMissing)
+	b.ensure("docker.io/web:1", ifMissing)
+	b.ensure("docker.io/none:1", never)
+	if got := strings.Join(b.starts, ", "); got != "pulling for u, there for u, there for u" {
+		t.Error(got)
 	}
 }
