@@ -28,15 +28,25 @@ const (
 	endOfStart = metav1.InitialEventsAnnotationKey
 )
 
-// reflector keeps one shelf like the server's.
+// reflector keeps somebody's copy of objects like the server's.
 type reflector struct {
-	c     *Client
-	log   *slog.Logger
-	shelf *shelf
+	c       *Client
+	log     *slog.Logger
+	to      copied
+	from    client.Target // the resource, and the namespace if it is about one
+	labels  string        // selectors of what is copied
+	fields  string
+	refused func(error) // hears that the server does not want to be asked; nil: nobody does
 
 	rev     string // everything up to here is on the shelf; "" means start over
 	noWatch bool   // the server cannot send initial states in a watch
 	failing bool
+}
+
+// copied holds the copy. The reflector's goroutine calls it.
+type copied interface {
+	replace(all map[object.Key]object.Object)
+	apply(t client.EventType, o object.Object)
 }
 
 var errGone = errors.New("the server has forgotten our revision")
@@ -45,18 +55,21 @@ var errGone = errors.New("the server has forgotten our revision")
 func (r *reflector) run(ctx context.Context) error {
 	pause := minPause
 	for ctx.Err() == nil {
-		begin := time.Now()
+		begin, most := time.Now(), maxPause
 		err := r.round(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case errors.Is(err, errGone) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
 			r.rev = ""
+		case r.refused != nil && refusal(err):
+			r.refused(err)
+			r.rev, most = "", refusedPause
 		case errors.Is(err, io.EOF) || err == nil: // the server ended the watch, as it does now and then
 			r.worked()
 		default:
 			r.failed(err)
 		}
-		if time.Since(begin) > maxPause {
+		if time.Since(begin) > maxPause { // it worked for a while
 			pause = minPause
 		}
 		t := time.NewTimer(pause/2 + rand.N(pause/2))
@@ -65,7 +78,7 @@ func (r *reflector) run(ctx context.Context) error {
 		case <-t.C:
 		}
 		t.Stop()
-		pause = min(2*pause, maxPause)
+		pause = min(2*pause, most)
 	}
 	return nil
 }
@@ -103,9 +116,9 @@ func (r *reflector) round(ctx context.Context) error {
 // list reads all objects page by page, as of one revision.
 func (r *reflector) list(ctx context.Context) error {
 	all := map[object.Key]object.Object{}
-	opt := metav1.ListOptions{Limit: pageSize, LabelSelector: r.shelf.labels, FieldSelector: r.shelf.fields}
+	opt := metav1.ListOptions{Limit: pageSize, LabelSelector: r.labels, FieldSelector: r.fields}
 	for {
-		page, err := r.c.List(ctx, client.Target{Resource: r.shelf.res.GroupVersionResource}, opt)
+		page, err := r.c.List(ctx, r.from, opt)
 		if err != nil {
 			return err
 		}
@@ -113,7 +126,7 @@ func (r *reflector) list(ctx context.Context) error {
 			all[object.KeyOf(o)] = o
 		}
 		if opt.Continue = page.Continue; opt.Continue == "" {
-			r.shelf.replace(all)
+			r.to.replace(all)
 			r.rev = page.ResourceVersion
 			return nil
 		}
@@ -128,7 +141,7 @@ func (r *reflector) watch(ctx context.Context) error {
 	seconds := int64((watchLife + rand.N(watchLife)) / time.Second)
 	opt := metav1.ListOptions{
 		Watch: true, AllowWatchBookmarks: true, TimeoutSeconds: &seconds, ResourceVersion: r.rev,
-		LabelSelector: r.shelf.labels, FieldSelector: r.shelf.fields,
+		LabelSelector: r.labels, FieldSelector: r.fields,
 	}
 	var initial map[object.Key]object.Object // while the initial state comes in
 	if r.rev == "" {
@@ -136,7 +149,7 @@ func (r *reflector) watch(ctx context.Context) error {
 		opt.SendInitialEvents, opt.ResourceVersionMatch = &yes, metav1.ResourceVersionMatchNotOlderThan
 		initial = map[object.Key]object.Object{}
 	}
-	k := call{verb: "watch", method: http.MethodGet, target: client.Target{Resource: r.shelf.res.GroupVersionResource}, query: listQuery(opt)}
+	k := call{verb: "watch", method: http.MethodGet, target: r.from, query: listQuery(opt)}
 	res, err := r.c.open(ctx, k)
 	if err != nil {
 		return err
@@ -145,7 +158,7 @@ func (r *reflector) watch(ctx context.Context) error {
 	if res.StatusCode != http.StatusOK {
 		data, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 		if err != nil {
-			return fmt.Errorf("watch %s: %w", r.shelf.res.Resource, err)
+			return fmt.Errorf("watch %s: %w", r.from.Resource.Resource, err)
 		}
 		return failure(k, res, data)
 	}
@@ -167,27 +180,27 @@ func (r *reflector) take(event string, o runtime.Object, initial map[object.Key]
 		if st, ok := o.(*metav1.Status); ok {
 			return initial, &apierrors.StatusError{ErrStatus: *st}
 		}
-		return initial, fmt.Errorf("watch %s: the server sent an error of type %T", r.shelf.res.Resource, o)
+		return initial, fmt.Errorf("watch %s: the server sent an error of type %T", r.from.Resource.Resource, o)
 	}
 	m, err := meta.Accessor(o)
 	if err != nil {
-		return initial, fmt.Errorf("watch %s: %w", r.shelf.res.Resource, err)
+		return initial, fmt.Errorf("watch %s: %w", r.from.Resource.Resource, err)
 	}
 	full, isObject := o.(object.Object)
 	switch {
 	case event == "BOOKMARK" && initial != nil && m.GetAnnotations()[endOfStart] == "true":
-		r.shelf.replace(initial)
+		r.to.replace(initial)
 		initial = nil
 		r.worked()
 	case event == "BOOKMARK":
 	case !isObject:
-		return initial, fmt.Errorf("watch %s: the server sent a %T", r.shelf.res.Resource, o)
+		return initial, fmt.Errorf("watch %s: the server sent a %T", r.from.Resource.Resource, o)
 	case initial != nil && event == "DELETED":
 		delete(initial, object.KeyOf(full))
 	case initial != nil:
 		initial[object.KeyOf(full)] = full
 	case event == "ADDED" || event == "MODIFIED" || event == "DELETED":
-		r.shelf.apply(client.EventType(event), full)
+		r.to.apply(client.EventType(event), full)
 	}
 	if initial == nil {
 		r.rev = m.GetResourceVersion()

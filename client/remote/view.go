@@ -55,7 +55,10 @@ func (v *View) Narrow(r client.Resource, labels, fields string) {
 func (v *View) Run(ctx context.Context) error {
 	parts := make([]run.Component, 0, len(v.order))
 	for _, r := range v.order {
-		f := &reflector{c: v.c, log: v.log.With("resource", r.Resource), shelf: v.shelves[r.GroupVersionResource]}
+		s := v.shelves[r.GroupVersionResource]
+		f := &reflector{
+			c: v.c, log: v.log.With("resource", r.Resource), to: s, from: client.Target{Resource: r.GroupVersionResource}, labels: s.labels, fields: s.fields,
+		}
 		parts = append(parts, run.Component{Name: "watch " + r.Resource, Run: f.run})
 	}
 	return run.All(ctx, parts...)
