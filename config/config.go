@@ -239,6 +239,9 @@ type Kubelet struct {
 	RegisterWithTaints []Taint `yaml:"registerWithTaints"`
 	// ProviderID names this machine to a cloud's controllers.
 	ProviderID string `yaml:"providerID"`
+	// ConfigMapAndSecretChangeDetectionStrategy is how an agent learns that ConfigMaps and Secrets of its pods change: Watch (the default), Get
+	// or Cache; with the last two it reads them again every 30 seconds. The node beside a server sees every change whatever stands here.
+	ConfigMapAndSecretChangeDetectionStrategy string `yaml:"configMapAndSecretChangeDetectionStrategy"`
 	// EnableSystemLogHandler shows the node's logs at /logs/ of its API. Default true.
 	EnableSystemLogHandler *bool `yaml:"enableSystemLogHandler"`
 	// EnableSystemLogQuery lets /logs/?query= ask the journal and files by the name of a service.

@@ -24,6 +24,7 @@ import (
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/node"
 	"proa.dev/kubelet/pod"
+	"proa.dev/kubelet/podcert"
 	"proa.dev/kubelet/probe"
 	"proa.dev/kubelet/serve"
 	"proa.dev/kubelet/source"
@@ -59,6 +60,8 @@ type Deps struct {
 	Node    NodeConfig
 	Serve   ServeConfig
 	Log     *slog.Logger
+	// Follower follows what pods need and the View does not carry; nil: it is read each time.
+	Follower source.Follower
 	// Credentials are those of plugins for image registries; nil: none.
 	Credentials pod.Credentials
 	// Resources may be nil: then nothing of the node is given to single pods. Somebody else runs it.
@@ -100,6 +103,8 @@ type NodeConfig struct {
 	MaxBackOff time.Duration
 	// NoSystemLogs hides the machine's logs; SystemLogQuery lets them be asked for by the name of a service.
 	NoSystemLogs, SystemLogQuery bool
+	// ReadFiles has ConfigMaps and Secrets that the View does not carry read each time, and not followed.
+	ReadFiles bool
 	// Settings are fields of a KubeletConfiguration as the user set them, to be shown.
 	Settings map[string]any
 	// FailSwapOn does not start on a machine that swaps. LimitedSwap lets containers of burstable pods swap.
@@ -151,6 +156,7 @@ type Kubelet struct {
 	status  *status.Writer
 	volumes *volume.Volumes
 	objects *source.Objects
+	certs   *podcert.Keeper
 	events  pod.Recorder
 	upkeep  *upkeep.Upkeep
 	calls   cri.Calls
@@ -199,9 +205,10 @@ func New(d Deps) (*Kubelet, error) {
 	}
 	k.machine.Kept = k.upkeep.Kept(k.machine.Memory, k.machine.Disk)
 	k.spec.Allocatable = k.machine.Allocatable(d.Node.Reserved)
-	k.objects = &source.Objects{View: d.View, Client: d.Client}
+	k.objects = source.NewObjects(d.View, d.Client, source.Config{Follower: d.Follower, Node: d.Node.Name, ReadFiles: d.Node.ReadFiles})
+	k.certs = podcert.New(podcert.Deps{Client: d.Client, Sources: k.objects, Node: d.Node.Name, Events: k.events})
 	k.status = status.New(d.Client, d.View, d.Log)
-	if k.volumes, err = volume.New(volume.Deps{Node: k.spec, Sources: k.objects, Drivers: d.Drivers, Events: k.events, Log: d.Log}); err != nil {
+	if k.volumes, err = volume.New(volume.Deps{Node: k.spec, Sources: k.objects, Drivers: d.Drivers, Events: k.events, Certificates: k.certs, Log: d.Log}); err != nil {
 		return nil, err
 	}
 	k.probes, err = probe.New(probe.Deps{Runtime: d.Runtime, Events: k.events, Changed: func(uid types.UID) { k.pods.Probed(uid) }})
@@ -267,7 +274,7 @@ func (k *Kubelet) runPods(ctx context.Context) error {
 	if k.deps.Drivers != nil {
 		k.deps.Drivers.OnDriver(k.pods.Drivers)
 	}
-	src := source.New(k.deps.View, k.deps.Node.Name, k.pods)
+	src := source.New(k.deps.View, k.deps.Node.Name, k.objects, k.pods)
 	parts := []run.Component{
 		{Name: "source", Run: src.Run},
 		{Name: "objects", Run: src.Objects},

@@ -182,7 +182,7 @@ func (a *agent) components() ([]run.Component, error) {
 		return nil, err
 	}
 	a.node, err = newNode(nodeDeps{
-		config: a.config, client: a.client, view: a.view, address: address, log: a.log,
+		config: a.config, client: a.client, follower: a.client, view: a.view, address: address, log: a.log,
 		serve: kubelet.ServeConfig{Listener: listener, CAs: func() *x509.CertPool { return a.roots }, TLS: &tls.Config{
 			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{a.pair},
 		}},

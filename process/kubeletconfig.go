@@ -34,6 +34,13 @@ func (n *node) kubeletConfig() (*kubelet.NodeConfig, error) {
 		SingleOOMKill: c.Kubelet.SingleProcessOOMKill,
 		Limits:        spec.Limits{Pids: max(c.Kubelet.PodPidsLimit, 0), NoCFSQuota: !unless(c.Kubelet.CPUCFSQuota)},
 	}
+	switch s := c.Kubelet.ConfigMapAndSecretChangeDetectionStrategy; s {
+	case "", "Watch":
+	case "Get", "Cache":
+		out.ReadFiles = true
+	default:
+		return nil, fmt.Errorf("kubelet.configMapAndSecretChangeDetectionStrategy: %q is not one of Watch, Get, Cache", s)
+	}
 	if out.Reserved, err = reservedOf(c.Kubelet); err != nil {
 		return nil, err
 	}

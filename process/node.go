@@ -25,6 +25,7 @@ import (
 	"proa.dev/kubelet/localvolume"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/kubelet/resource"
+	"proa.dev/kubelet/source"
 	"proa.dev/network/cni"
 	"proa.dev/network/dns"
 	"proa.dev/network/mesh"
@@ -38,12 +39,14 @@ import (
 
 // nodeDeps is what a node needs of the rest of the cluster.
 type nodeDeps struct {
-	config  *config.Config
-	client  client.Client // as system:node:<name>
-	view    client.View
-	address netip.Addr // of this machine
-	serve   kubelet.ServeConfig
-	log     *slog.Logger
+	config *config.Config
+	client client.Client // as system:node:<name>
+	// follower follows what the view does not carry; nil: it carries everything.
+	follower source.Follower
+	view     client.View
+	address  netip.Addr // of this machine
+	serve    kubelet.ServeConfig
+	log      *slog.Logger
 }
 
 // node is the parts of one node: network, runtime, kubelet, proxy, DNS.
@@ -239,7 +242,7 @@ func (n *node) buildKubelet() (err error) {
 	}
 	n.events = record.New(n.deps.client, "kubelet", c.Node)
 	deps := kubelet.Deps{
-		Client: n.deps.client, View: n.deps.view, Events: n.events, Serve: n.deps.serve, Groups: groups, Log: n.deps.log,
+		Client: n.deps.client, View: n.deps.view, Follower: n.deps.follower, Events: n.events, Serve: n.deps.serve, Groups: groups, Log: n.deps.log,
 		Node: *config,
 	}
 	if deps.Credentials, err = n.credentials(); err != nil {

@@ -2,10 +2,13 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	authentication "k8s.io/api/authentication/v1"
+	certificates "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
 	storage "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,16 +23,46 @@ import (
 type Objects struct {
 	View   client.View
 	Client client.Client
+
+	followed *followed // nil: everything that pods need is in the View, or read from the API each time
+	volumes  volumes
 }
 
-// find looks in the View, and asks the API where the View does not carry the kind.
-func find[T any, P object.Ptr[T]](o *Objects, namespace, name string) (P, error) {
-	key := object.Key{Namespace: namespace, Name: name}
+// Config says how Objects finds what the View does not carry.
+type Config struct {
+	Follower Follower // nil: it is read from the API each time
+	Node     string
+	// ReadFiles has ConfigMaps and Secrets read each time all the same.
+	ReadFiles bool
+}
+
+// NewObjects makes Objects that follow what the pods of a node need; see Pods.Objects.
+func NewObjects(view client.View, api client.Client, c Config) *Objects {
+	o := &Objects{View: view, Client: api}
+	if c.Follower != nil {
+		o.followed = newFollowed(c.Follower, c.Node, c.ReadFiles)
+	}
+	return o
+}
+
+// find looks in the View and at what is followed, and asks the API where neither has the thing.
+func find[T any, P object.Ptr[T]](o *Objects, t thing) (P, error) {
+	key := object.Key{Namespace: t.namespace, Name: t.name}
 	if found, ok := client.Lookup[T, P](o.View, key); ok {
 		return found, nil
 	}
-	if r := object.ResourceOf[T, P](); o.carries(r) {
-		return nil, apierrors.NewNotFound(r.GroupResource(), name)
+	r := object.ResourceOf[T, P]()
+	missing := func() error { return apierrors.NewNotFound(r.GroupResource(), t.name) }
+	if o.carries(r) {
+		return nil, missing()
+	}
+	if o.followed != nil && t.kind != "" {
+		if all, ok := o.followed.get(t); ok {
+			if len(all) == 0 {
+				return nil, missing()
+			}
+			return all[0].(P), nil
+		}
 	}
 	return client.Get[T, P](context.Background(), o.Client, key)
 }
@@ -38,24 +71,25 @@ func (o *Objects) carries(r client.Resource) bool {
 	return slices.ContainsFunc(o.View.Resources(), func(c object.Resource) bool { return c.GroupVersionResource == r })
 }
 
-// FollowsClaims says whether the View carries claims: then Pods.Objects tells of their changes.
+// FollowsClaims says whether Pods.Objects tells of the changes of claims.
 func (o *Objects) FollowsClaims() bool {
-	return o.carries(object.ResourceOf[core.PersistentVolumeClaim]())
+	return o.carries(object.ResourceOf[core.PersistentVolumeClaim]()) || o.followed != nil && o.followed.follows(claim)
 }
 
 // FollowsFiles is the same for ConfigMaps and Secrets.
 func (o *Objects) FollowsFiles() bool {
-	return o.carries(object.ResourceOf[core.ConfigMap]()) && o.carries(object.ResourceOf[core.Secret]())
+	return o.carries(object.ResourceOf[core.ConfigMap]()) && o.carries(object.ResourceOf[core.Secret]()) ||
+		o.followed != nil && o.followed.follows(configMap) && o.followed.follows(secret)
 }
 
 // ConfigMap finds one ConfigMap.
 func (o *Objects) ConfigMap(namespace, name string) (*core.ConfigMap, error) {
-	return find[core.ConfigMap](o, namespace, name)
+	return find[core.ConfigMap](o, thing{configMap, namespace, name})
 }
 
 // Secret finds one Secret.
 func (o *Objects) Secret(namespace, name string) (*core.Secret, error) {
-	return find[core.Secret](o, namespace, name)
+	return find[core.Secret](o, thing{secret, namespace, name})
 }
 
 // Services are those of one namespace.
@@ -65,22 +99,107 @@ func (o *Objects) Services(namespace string) []*core.Service {
 
 // Claim finds one claim.
 func (o *Objects) Claim(namespace, name string) (*core.PersistentVolumeClaim, error) {
-	return find[core.PersistentVolumeClaim](o, namespace, name)
+	return find[core.PersistentVolumeClaim](o, thing{claim, namespace, name})
 }
 
-// Volume finds one persistent volume.
+// Volume finds one persistent volume. A node may not follow them: one that was read is good until a claim changes, which follows what is
+// done with its volume.
 func (o *Objects) Volume(name string) (*core.PersistentVolume, error) {
-	return find[core.PersistentVolume](o, "", name)
+	keeps := o.followed != nil && o.followed.follows(claim)
+	v, age := o.volumes.get(name)
+	if keeps && v != nil {
+		return v, nil
+	}
+	v, err := find[core.PersistentVolume](o, thing{name: name})
+	if keeps && err == nil {
+		o.volumes.put(v, age)
+	}
+	return v, err
+}
+
+// volumes are those that were read since the last change of a claim.
+type volumes struct {
+	mu  sync.Mutex // guards all below
+	all map[string]*core.PersistentVolume
+	age int // counts the changes of claims
+}
+
+func (v *volumes) get(name string) (*core.PersistentVolume, int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.all[name], v.age
+}
+
+// put keeps pv, which was read after the age was seen.
+func (v *volumes) put(pv *core.PersistentVolume, age int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.age != age {
+		return
+	}
+	if v.all == nil {
+		v.all = map[string]*core.PersistentVolume{}
+	}
+	v.all[pv.Name] = pv
+}
+
+func (v *volumes) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.all = nil
+	v.age++
+}
+
+// Bundles are the ClusterTrustBundles there are. The error is that they are not known yet.
+func (o *Objects) Bundles() ([]*certificates.ClusterTrustBundle, error) {
+	r := object.ResourceOf[certificates.ClusterTrustBundle]()
+	if o.carries(r) {
+		return client.ListOf[certificates.ClusterTrustBundle](o.View, client.Select{}), nil
+	}
+	if o.followed != nil {
+		if all, ok := o.followed.get(thing{kind: bundles}); ok {
+			out := make([]*certificates.ClusterTrustBundle, len(all))
+			for i, b := range all {
+				out[i] = b.(*certificates.ClusterTrustBundle)
+			}
+			return out, nil
+		}
+	}
+	return nil, errors.New("ClusterTrustBundle informer has not yet synced")
+}
+
+// PodRequest finds one request for a pod's certificate.
+func (o *Objects) PodRequest(namespace, name string) (*certificates.PodCertificateRequest, error) {
+	if o.followed != nil && !o.carries(object.ResourceOf[certificates.PodCertificateRequest]()) {
+		if all, ok := o.followed.get(thing{kind: podRequests}); ok {
+			for _, r := range all {
+				if r.GetNamespace() == namespace && r.GetName() == name {
+					return r.(*certificates.PodCertificateRequest), nil
+				}
+			}
+		}
+	}
+	return find[certificates.PodCertificateRequest](o, thing{namespace: namespace, name: name}) // it may not be known here yet
+}
+
+// Account finds one service account.
+func (o *Objects) Account(namespace, name string) (*core.ServiceAccount, error) {
+	return find[core.ServiceAccount](o, thing{namespace: namespace, name: name})
+}
+
+// ThisNode finds a node.
+func (o *Objects) ThisNode(name string) (*core.Node, error) {
+	return find[core.Node](o, thing{name: name})
 }
 
 // Driver finds what the cluster knows of a CSI driver.
 func (o *Objects) Driver(name string) (*storage.CSIDriver, error) {
-	return find[storage.CSIDriver](o, "", name)
+	return find[storage.CSIDriver](o, thing{name: name})
 }
 
 // Attachment finds one attachment of a volume to a node.
 func (o *Objects) Attachment(name string) (*storage.VolumeAttachment, error) {
-	return find[storage.VolumeAttachment](o, "", name)
+	return find[storage.VolumeAttachment](o, thing{name: name})
 }
 
 // Resized says in the claim's status that its volume has become as large as size.

@@ -158,7 +158,7 @@ type Ref struct {
 	Name string
 }
 
-// Refs are the ConfigMaps and Secrets that the containers and volumes of a pod name, each once.
+// Refs are the ConfigMaps and Secrets that the containers and volumes of a pod name, each once, and whether a volume shows them.
 func Refs(pod *core.Pod) map[Ref]bool {
 	out := map[Ref]bool{}
 	for _, list := range [][]core.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -188,7 +188,7 @@ func Refs(pod *core.Pod) map[Ref]bool {
 		}
 	}
 	for _, s := range pod.Spec.ImagePullSecrets {
-		out[Ref{"Secret", s.Name}] = true
+		out[Ref{"Secret", s.Name}] = out[Ref{"Secret", s.Name}]
 	}
 	return out
 }
@@ -196,10 +196,10 @@ func Refs(pod *core.Pod) map[Ref]bool {
 func envRefs(c *core.Container, out map[Ref]bool) {
 	for _, f := range c.EnvFrom {
 		if f.ConfigMapRef != nil {
-			out[Ref{"ConfigMap", f.ConfigMapRef.Name}] = true
+			out[Ref{"ConfigMap", f.ConfigMapRef.Name}] = false
 		}
 		if f.SecretRef != nil {
-			out[Ref{"Secret", f.SecretRef.Name}] = true
+			out[Ref{"Secret", f.SecretRef.Name}] = false
 		}
 	}
 	for _, e := range c.Env {
@@ -207,10 +207,10 @@ func envRefs(c *core.Container, out map[Ref]bool) {
 			continue
 		}
 		if r := e.ValueFrom.ConfigMapKeyRef; r != nil {
-			out[Ref{"ConfigMap", r.Name}] = true
+			out[Ref{"ConfigMap", r.Name}] = false
 		}
 		if r := e.ValueFrom.SecretKeyRef; r != nil {
-			out[Ref{"Secret", r.Name}] = true
+			out[Ref{"Secret", r.Name}] = false
 		}
 	}
 }

@@ -15,5 +15,5 @@
 // What claims are bound to, and volumes of CSI drivers, are made by kubelet/csi (claim.go); NFS by the host's mount(8). Of older types of
 // volumes the error names the driver that came after them (foreign.go).
 //
-// It imports object, client and kubelet/{spec,csi}. Read volume.go, then files.go and claim.go.
+// It imports object, client and kubelet/{spec,csi,podcert}. Read volume.go, then files.go, trust.go and claim.go.
 package volume

@@ -15,6 +15,7 @@ import (
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"proa.dev/kubelet/podcert"
 	"proa.dev/kubelet/spec"
 )
 
@@ -52,14 +53,13 @@ func (v *Volumes) files(ctx context.Context, pod *core.Pod, vol *core.Volume, no
 	if err := os.Chmod(dir, 0o777); err != nil {
 		return time.Time{}, err
 	}
-	if again := now.Add(rereadFiles); readsObjects(vol) && !v.Sources.FollowsFiles() && (renew.IsZero() || again.Before(renew)) {
-		renew = again
+	if readsObjects(vol) && !v.Sources.FollowsFiles() {
+		renew = earlier(renew, now.Add(rereadFiles))
 	}
 	return renew, writeAtomic(dir, p, now, func(fresh string) error { return setOwnership(fresh, pod, true) })
 }
 
-// rereadFiles is how often ConfigMaps and Secrets are read that nobody tells of: a node that is no server may read those of its pods one
-// by one only.
+// rereadFiles is how often ConfigMaps and Secrets are read that nobody tells of.
 const rereadFiles = 30 * time.Second
 
 // readsObjects says whether a volume shows ConfigMaps or Secrets.
@@ -96,14 +96,26 @@ func (v *Volumes) collect(ctx context.Context, pod *core.Pod, vol *core.Volume, 
 		case s.ServiceAccountToken != nil:
 			at, err := v.token(ctx, pod, s.ServiceAccountToken, dir, now, m, p)
 			errs = append(errs, err)
-			if err == nil && (renew.IsZero() || at.Before(renew)) {
-				renew = at
-			}
+			renew = earlier(renew, at)
+		case s.ClusterTrustBundle != nil:
+			errs = append(errs, v.trustBundle(s.ClusterTrustBundle, private(pod, m), p))
+		case s.PodCertificate != nil:
+			at, err := v.certificate(ctx, podcert.Want{Pod: pod, Volume: vol.Name, Index: i, Source: s.PodCertificate}, dir, now, private(pod, m), p)
+			errs = append(errs, err)
+			renew = earlier(renew, at)
 		default:
 			errs = append(errs, errors.New("this projected source is not supported"))
 		}
 	}
 	return renew, errors.Join(errs...)
+}
+
+// earlier is the earlier of two times; zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func mode(m *int32) int32 {
@@ -192,12 +204,7 @@ func (v *Volumes) downward(pod *core.Pod, items []core.DownwardAPIVolumeFile, m 
 // token puts a service account token into p: the one on disk while it is young, a new one after four fifths of its life.
 func (v *Volumes) token(ctx context.Context, pod *core.Pod, src *core.ServiceAccountTokenProjection, dir string, now time.Time, m int32, p payload) (renew time.Time, err error) {
 	path := filepath.Clean(src.Path)
-	f := file{mode: m}
-	if sc := pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
-		f.mode = 0o600
-	} else if uid := commonUser(pod); uid != nil {
-		f.mode, f.uid = 0o600, uid
-	}
+	f := private(pod, m)
 	if old, err := os.ReadFile(filepath.Join(dir, path)); err == nil {
 		if renew := renewAt(string(old)); now.Before(renew) {
 			f.data = old
@@ -220,6 +227,17 @@ func (v *Volumes) token(ctx context.Context, pod *core.Pod, src *core.ServiceAcc
 		renew = now.Add(time.Duration(seconds) * time.Second * 4 / 5)
 	}
 	return renew, nil
+}
+
+// private is a file for the pod's user, or its group, alone, where it has one for all its containers.
+func private(pod *core.Pod, m int32) file {
+	f := file{mode: m}
+	if sc := pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
+		f.mode = 0o600
+	} else if uid := commonUser(pod); uid != nil {
+		f.mode, f.uid = 0o600, uid
+	}
+	return f
 }
 
 // renewAt is when four fifths of the token's life are over, at most a day after its issue; zero if it is not a JWT with iat and exp.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	certificates "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +22,7 @@ import (
 	podresources "k8s.io/component-helpers/resource"
 
 	"proa.dev/kubelet/csi"
+	"proa.dev/kubelet/podcert"
 	"proa.dev/kubelet/spec"
 	"proa.dev/object"
 )
@@ -30,7 +33,9 @@ type Deps struct {
 	Sources Sources
 	Drivers *Drivers // of CSI; nil: there are none
 	Events  Recorder // nil: nothing is told
-	Log     *slog.Logger
+	// Certificates gets those that pods want; nil: they cannot have any.
+	Certificates *podcert.Keeper
+	Log          *slog.Logger
 }
 
 // Drivers is the CSI drivers of the node.
@@ -49,6 +54,8 @@ type Sources interface {
 	// Token asks for a token of the pod's service account, bound to the pod, for one audience ("" is the API server's), valid about
 	// so many seconds.
 	Token(ctx context.Context, pod *core.Pod, audience string, seconds int64) (string, error)
+	// Bundles are the ClusterTrustBundles there are. A pod that shows some is told when there are others.
+	Bundles() ([]*certificates.ClusterTrustBundle, error)
 	// FollowsClaims says whether a pod is told when a claim of it changes, FollowsFiles the same of its ConfigMaps and Secrets.
 	FollowsClaims() bool
 	FollowsFiles() bool
@@ -61,11 +68,12 @@ type Volumes struct {
 	Deps
 	memory func() error // mounts the tmpfs for secrets, once
 	noSwap string       // the option of tmpfs that keeps it in memory
+	seed   maphash.Seed // orders the certificates of trust bundles
 }
 
 // New starts nothing.
 func New(d Deps) (*Volumes, error) {
-	v := &Volumes{Deps: d}
+	v := &Volumes{Deps: d, seed: maphash.MakeSeed()}
 	if keepsTmpfs() {
 		v.noSwap = ",noswap"
 	}
@@ -299,6 +307,9 @@ func (v *Volumes) tmpfsSize(pod *core.Pod, vol *core.Volume) int64 {
 func (v *Volumes) Teardown(ctx context.Context, uid types.UID, all bool) error {
 	if uid == "" || strings.ContainsAny(string(uid), "/.") {
 		return fmt.Errorf("remove the volumes of pod %q: not a uid", uid)
+	}
+	if v.Certificates != nil {
+		v.Certificates.Forget(uid)
 	}
 	pod := v.Node.PodDir(uid)
 	dirs := []string{filepath.Join(v.memoryDir(), string(uid)), pod}

@@ -3,17 +3,20 @@ package volume
 import (
 	"context"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+	certificates "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -32,6 +35,7 @@ type objects struct {
 	secrets    map[string]*core.Secret
 	claims     map[string]*core.PersistentVolumeClaim
 	volumes    map[string]*core.PersistentVolume
+	bundles    []*certificates.ClusterTrustBundle
 	tokens     int
 	alone      bool // nobody tells of changes
 	now        time.Time
@@ -62,6 +66,13 @@ func (o *objects) Token(_ context.Context, _ *core.Pod, audience string, seconds
 	o.tokens++
 	body := fmt.Sprintf(`{"iat":%d,"exp":%d,"aud":%q,"n":%d}`, o.now.Unix(), o.now.Unix()+seconds, audience, o.tokens)
 	return "h." + base64.RawURLEncoding.EncodeToString([]byte(body)) + ".s", nil
+}
+
+func (o *objects) Bundles() ([]*certificates.ClusterTrustBundle, error) {
+	if o.alone {
+		return nil, errors.New("not known yet")
+	}
+	return o.bundles, nil
 }
 
 func (o *objects) FollowsClaims() bool { return true }
@@ -297,6 +308,76 @@ func TestEmptyDirInMemory(t *testing.T) {
 	}
 	if left, err := mountsBeneath(v.Node.PodDir(p.UID)); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+func TestTrustBundles(t *testing.T) {
+	v, src := setup(t)
+	anchor := func(n byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{n}}))
+	}
+	signer, name, yes := "example.com/s", "one", true
+	bundle := func(name, color, text string) *certificates.ClusterTrustBundle {
+		return &certificates.ClusterTrustBundle{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"color": color}}, Spec: certificates.ClusterTrustBundleSpec{SignerName: signer, TrustBundle: text},
+		}
+	}
+	src.bundles = []*certificates.ClusterTrustBundle{bundle("one", "red", anchor(1)+"between\n"+anchor(2)), bundle("two", "red", anchor(2)+anchor(3)), bundle("three", "blue", anchor(4))}
+	of := func(color string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{"color": color}}
+	}
+	missing := "none"
+	for _, c := range []struct {
+		what string
+		src  core.ClusterTrustBundleProjection
+		want string // the certificates, by number
+		err  string
+	}{
+		{"by name", core.ClusterTrustBundleProjection{Name: &name}, "1 2", ""},
+		{"by labels", core.ClusterTrustBundleProjection{SignerName: &signer, LabelSelector: of("red")}, "1 2 3", ""},
+		{"all of a signer", core.ClusterTrustBundleProjection{SignerName: &signer, LabelSelector: &metav1.LabelSelector{}}, "1 2 3 4", ""},
+		{"no selector", core.ClusterTrustBundleProjection{SignerName: &signer}, "", "combination of signerName and labelSelector matched zero ClusterTrustBundles"},
+		{"none by labels", core.ClusterTrustBundleProjection{SignerName: &signer, LabelSelector: of("green"), Optional: &yes}, "", ""},
+		{"none by name", core.ClusterTrustBundleProjection{Name: &missing, Optional: &yes}, "", ""},
+		{"missing", core.ClusterTrustBundleProjection{Name: &missing}, "", `clustertrustbundle.certificates.k8s.io "none" not found`},
+	} {
+		c.src.Path = "ca.pem"
+		vol := core.Volume{Name: "v", VolumeSource: core.VolumeSource{Projected: &core.ProjectedVolumeSource{Sources: []core.VolumeProjection{{ClusterTrustBundle: &c.src}}}}}
+		pod := podWith(vol)
+		_, err := v.Sync(context.Background(), pod, src.now)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v, want %s", c.what, err, c.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		dir, _, err := v.Path(pod, &pod.Spec.Volumes[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for rest := []byte(read(t, filepath.Join(dir, "ca.pem"))); len(rest) > 0; {
+			var b *pem.Block
+			if b, rest = pem.Decode(rest); b == nil {
+				t.Fatalf("%s: no PEM: %q", c.what, rest)
+			}
+			got = append(got, fmt.Sprint(b.Bytes[0]))
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v, want %s", c.what, got, c.want)
+		}
+	}
+	src.alone = true
+	_, err := v.Sync(context.Background(), podWith(core.Volume{Name: "w", VolumeSource: core.VolumeSource{Projected: &core.ProjectedVolumeSource{Sources: []core.VolumeProjection{
+		{ClusterTrustBundle: &core.ClusterTrustBundleProjection{Name: &name, Path: "ca.pem", Optional: &yes}},
+	}}}}), src.now)
+	if err == nil || !strings.Contains(err.Error(), "not known yet") {
+		t.Errorf("before the bundles are known: %v", err)
 	}
 }
 

@@ -48,6 +48,7 @@ func TestTwoNodes(t *testing.T) {
 	c.says(t, []string{"-n", "shop", "logs", pods["boat"][0]}, "listening on")
 	c.says(t, []string{"-n", "shop", "exec", pods["boat"][0], "--", "/web", "-version"}, "web v1")
 	boat.mayNot(file)
+	boat.seesChanges(c)
 	if said := boat.proa("status"); !strings.Contains(said, "agent") {
 		t.Errorf("proa status on the agent's machine:\n%s", said)
 	}
@@ -71,6 +72,50 @@ func TestTwoNodes(t *testing.T) {
 	c.kubectl("delete", "namespace", "shop", "--timeout=60s")
 	c.inventoryIs(before)
 	boat.inventoryIs(beforeBoat)
+}
+
+// seesChanges: what a pod shows follows its ConfigMaps, Secrets and trust bundles within moments, though an agent may watch each only by
+// itself.
+func (c *cluster) seesChanges(server *cluster) {
+	c.t.Helper()
+	server.apply(`apiVersion: v1
+kind: ConfigMap
+metadata: {name: word}
+data: {said: one}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  nodeName: boat
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: "docker.io/proa/shop-web:v1", imagePullPolicy: Never, volumeMounts: [{name: word, mountPath: /word}, {name: more, mountPath: /more}]}]
+  volumes:
+  - {name: word, configMap: {name: word}}
+  - name: more
+    projected:
+      sources:
+      - secret: {name: late, optional: true}
+      - clusterTrustBundle: {signerName: kubernetes.io/kube-apiserver-serving, labelSelector: {}, path: ca.pem}
+`)
+	server.kubectl("wait", "--for=condition=Ready", "pod/reader", "--timeout=60s")
+	dir := filepath.Join(c.Dir, "kubelet")
+	uid := server.kubectl("get", "pod", "reader", "-o", "jsonpath={.metadata.uid}")
+	shows := func(file, want string) func() bool {
+		return func() bool {
+			text, err := os.ReadFile(filepath.Join(dir, file))
+			return err == nil && strings.Contains(string(text), want)
+		}
+	}
+	word, more := filepath.Join("pods", uid, "volumes/kubernetes.io~configmap/word/said"), filepath.Join("memory", uid, "more")
+	c.eventually(5*time.Second, "the first word", shows(word, "one"))
+	c.eventually(5*time.Second, "the server's certificate authority", shows(filepath.Join(more, "ca.pem"), "BEGIN CERTIFICATE"))
+	const soon = 5 * time.Second // without watches it takes up to 30
+	server.kubectl("patch", "configmap", "word", "-p", `{"data":{"said":"two"}}`)
+	c.eventually(soon, "the second word", shows(word, "two"))
+	server.kubectl("create", "secret", "generic", "late", "--from-literal=k=here")
+	c.eventually(soon, "the secret that came late", shows(filepath.Join(more, "k"), "here"))
+	server.kubectl("delete", "secret/late", "configmap/word", "pod/reader", "--timeout=30s")
 }
 
 // beside is a second machine on a wire to c.
