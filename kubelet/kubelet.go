@@ -24,7 +24,6 @@ import (
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/node"
 	"proa.dev/kubelet/pod"
-	"proa.dev/kubelet/podcert"
 	"proa.dev/kubelet/probe"
 	"proa.dev/kubelet/serve"
 	"proa.dev/kubelet/source"
@@ -156,7 +155,6 @@ type Kubelet struct {
 	status  *status.Writer
 	volumes *volume.Volumes
 	objects *source.Objects
-	certs   *podcert.Keeper
 	events  pod.Recorder
 	upkeep  *upkeep.Upkeep
 	calls   cri.Calls
@@ -206,9 +204,12 @@ func New(d Deps) (*Kubelet, error) {
 	k.machine.Kept = k.upkeep.Kept(k.machine.Memory, k.machine.Disk)
 	k.spec.Allocatable = k.machine.Allocatable(d.Node.Reserved)
 	k.objects = source.NewObjects(d.View, d.Client, source.Config{Follower: d.Follower, Node: d.Node.Name, ReadFiles: d.Node.ReadFiles})
-	k.certs = podcert.New(podcert.Deps{Client: d.Client, Sources: k.objects, Node: d.Node.Name, Events: k.events})
 	k.status = status.New(d.Client, d.View, d.Log)
-	if k.volumes, err = volume.New(volume.Deps{Node: k.spec, Sources: k.objects, Drivers: d.Drivers, Events: k.events, Certificates: k.certs, Log: d.Log}); err != nil {
+	k.volumes, err = volume.New(volume.Deps{
+		Node: k.spec, Sources: k.objects, Drivers: d.Drivers, Events: k.events, Log: d.Log,
+		Certificates: &volume.Certificates{Client: d.Client, Sources: k.objects, Node: d.Node.Name, Events: k.events},
+	})
+	if err != nil {
 		return nil, err
 	}
 	k.probes, err = probe.New(probe.Deps{Runtime: d.Runtime, Events: k.events, Changed: func(uid types.UID) { k.pods.Probed(uid) }})

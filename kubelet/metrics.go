@@ -9,7 +9,7 @@ import (
 
 // metrics are what the parts of the kubelet have for its page.
 func (k *Kubelet) metrics() []func(*prom.Page) {
-	return []func(*prom.Page){k.calls.Page, k.status.Page, k.relists.page, k.upkeep.Page, k.pods.Page, k.pods.Puller().Page, k.certs.Page}
+	return []func(*prom.Page){k.calls.Page, k.status.Page, k.relists.page, k.upkeep.Page, k.pods.Page, k.pods.Puller().Page, k.volumes.Page}
 }
 
 // relists are the times at which all containers were read anew, since the runtime's events had ended.

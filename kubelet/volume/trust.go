@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/podcert"
 )
 
@@ -97,11 +98,11 @@ func (v *Volumes) chosen(src *core.ClusterTrustBundleProjection) (out []*certifi
 
 // certificate puts a certificate of the pod into p, and says when to come back for the next.
 func (v *Volumes) certificate(ctx context.Context, w podcert.Want, dir string, now time.Time, f file, p payload) (time.Time, error) {
-	if v.Certificates == nil {
+	if v.certs == nil {
 		return time.Time{}, errors.New("this projected source is not supported")
 	}
 	w.Shown = func() (podcert.Bundle, bool) { return shown(w.Source, dir) }
-	b, renew, err := v.Certificates.Get(ctx, w, now)
+	b, renew, err := v.certs.Get(ctx, w, now)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -138,4 +139,11 @@ func shown(src *core.PodCertificateProjection, dir string) (b podcert.Bundle, ok
 		b = podcert.Bundle{Key: read(src.KeyPath), Chain: read(src.CertificateChainPath)}
 	}
 	return b, len(b.Key) > 0 && len(b.Chain) > 0
+}
+
+// Page shows what pods have of certificates.
+func (v *Volumes) Page(p *prom.Page) {
+	if v.certs != nil {
+		v.certs.Page(p)
+	}
 }

@@ -27,6 +27,9 @@ import (
 	"proa.dev/object"
 )
 
+// Certificates are how pods get theirs.
+type Certificates = podcert.Deps
+
 // Deps are what Volumes needs.
 type Deps struct {
 	Node    *spec.Node
@@ -34,7 +37,7 @@ type Deps struct {
 	Drivers *Drivers // of CSI; nil: there are none
 	Events  Recorder // nil: nothing is told
 	// Certificates gets those that pods want; nil: they cannot have any.
-	Certificates *podcert.Keeper
+	Certificates *Certificates
 	Log          *slog.Logger
 }
 
@@ -66,14 +69,18 @@ type Sources interface {
 // Volumes makes and removes the volumes of pods. Its methods are safe for concurrent use, for different pods.
 type Volumes struct {
 	Deps
-	memory func() error // mounts the tmpfs for secrets, once
-	noSwap string       // the option of tmpfs that keeps it in memory
-	seed   maphash.Seed // orders the certificates of trust bundles
+	memory func() error    // mounts the tmpfs for secrets, once
+	noSwap string          // the option of tmpfs that keeps it in memory
+	seed   maphash.Seed    // orders the certificates of trust bundles
+	certs  *podcert.Keeper // nil: there are none
 }
 
 // New starts nothing.
 func New(d Deps) (*Volumes, error) {
 	v := &Volumes{Deps: d, seed: maphash.MakeSeed()}
+	if d.Certificates != nil {
+		v.certs = podcert.New(*d.Certificates)
+	}
 	if keepsTmpfs() {
 		v.noSwap = ",noswap"
 	}
@@ -308,8 +315,8 @@ func (v *Volumes) Teardown(ctx context.Context, uid types.UID, all bool) error {
 	if uid == "" || strings.ContainsAny(string(uid), "/.") {
 		return fmt.Errorf("remove the volumes of pod %q: not a uid", uid)
 	}
-	if v.Certificates != nil {
-		v.Certificates.Forget(uid)
+	if v.certs != nil {
+		v.certs.Forget(uid)
 	}
 	pod := v.Node.PodDir(uid)
 	dirs := []string{filepath.Join(v.memoryDir(), string(uid)), pod}
