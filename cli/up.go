@@ -58,7 +58,7 @@ func start(ctx context.Context, c *call) error {
 	}
 	defer log.Close()
 	daemon := exec.Command(self, append([]string{"server"}, c.words...)...)
-	daemon.Dir, daemon.Stdout, daemon.Stderr = "/", log, log
+	daemon.Stdout, daemon.Stderr = log, log // it stays in this directory: paths in its words and its configuration may be relative
 	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := daemon.Start(); err != nil {
 		return fmt.Errorf("start the daemon: %w", err)

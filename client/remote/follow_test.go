@@ -43,11 +43,11 @@ func (h *heard) is(want string) func() bool {
 	}
 }
 
-func (h *heard) begins(want string) func() bool {
+func (h *heard) says(want string) func() bool {
 	return func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return strings.HasPrefix(h.last, want)
+		return strings.HasPrefix(h.last, "refused: ") && strings.Contains(h.last, want)
 	}
 }
 
@@ -124,7 +124,7 @@ func TestFollowRefused(t *testing.T) {
 	}})
 	put(t, api.Client, "a", "1")
 	h := follow(t, c, "default", "metadata.name=a")
-	waitFor(t, "the refusal", h.begins(`refused: configmaps is forbidden: User "nobody" cannot `))
+	waitFor(t, "the refusal", h.says("forbidden"))
 	mu.Lock()
 	who = "bob,system:masters"
 	mu.Unlock()
