@@ -188,7 +188,9 @@ func Refs(pod *core.Pod) map[Ref]bool {
 		}
 	}
 	for _, s := range pod.Spec.ImagePullSecrets {
-		out[Ref{"Secret", s.Name}] = out[Ref{"Secret", s.Name}]
+		if r := (Ref{"Secret", s.Name}); !out[r] {
+			out[r] = false
+		}
 	}
 	return out
 }
