@@ -174,7 +174,7 @@ type Kubelet struct {
 	// ReservedSystemCPUs are CPUs that are never given away so, as "0-1,4", in place of the cpu of SystemReserved and KubeReserved.
 	ReservedSystemCPUs string `yaml:"reservedSystemCPUs"`
 	// MemoryManagerPolicy "Static" keeps the memory of guaranteed pods on NUMA nodes that have it; default "None". ReservedMemory is what
-	// pods do not get, by node.
+	// pods do not get, by node; its sum is that of SystemReserved, KubeReserved and the eviction threshold of memory (default 100Mi).
 	MemoryManagerPolicy string           `yaml:"memoryManagerPolicy"`
 	ReservedMemory      []ReservedMemory `yaml:"reservedMemory"`
 	// TopologyManagerPolicy is none (the default), best-effort, restricted or single-numa-node: how near to each other devices, CPUs and

@@ -8,6 +8,8 @@ import (
 	"k8s.io/utils/cpuset"
 
 	"proa.dev/config"
+	"proa.dev/kubelet/evict"
+	machine "proa.dev/kubelet/node"
 	"proa.dev/kubelet/resource"
 	"proa.dev/kubelet/topology"
 )
@@ -19,6 +21,9 @@ func (n *node) newResources(reserved core.ResourceList) (*resource.Manager, erro
 	}
 	policies, err := policiesOf(n.deps.config.Kubelet, reserved)
 	if err != nil {
+		return nil, err
+	}
+	if policies.KeptMemory, err = keptMemory(n.deps.config.Kubelet, reserved); err != nil {
 		return nil, err
 	}
 	return resource.New(resource.Config{
@@ -42,7 +47,10 @@ func policiesOf(c config.Kubelet, reserved core.ResourceList) (resource.Policies
 		p.ReservedCount = int(cpu.Value()) // rounded up
 	}
 	for _, r := range c.ReservedMemory {
-		list := core.ResourceList{}
+		list := p.ReservedMemory[r.NUMANode]
+		if list == nil {
+			list = core.ResourceList{}
+		}
 		for name, text := range r.Limits {
 			q, err := quantity.ParseQuantity(text)
 			if err != nil {
@@ -56,6 +64,18 @@ func policiesOf(c config.Kubelet, reserved core.ResourceList) (resource.Policies
 		p.ReservedMemory[r.NUMANode] = list
 	}
 	return p, nil
+}
+
+// keptMemory is the memory that pods do not get: what is reserved, and what eviction keeps free.
+func keptMemory(c config.Kubelet, reserved core.ResourceList) (quantity.Quantity, error) {
+	machine, err := machine.Look("/", 0)
+	if err != nil {
+		return quantity.Quantity{}, err
+	}
+	list, err := evict.Kept(evictionOf(c), machine.Memory, 0)
+	sum := list[core.ResourceMemory]
+	sum.Add(reserved[core.ResourceMemory])
+	return sum, err
 }
 
 func reservedCPUs(c config.Kubelet) (cpuset.CPUSet, error) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"proa.dev/config"
 )
@@ -23,5 +24,21 @@ func TestReserved(t *testing.T) {
 	}
 	if _, err := reservedOf(config.Kubelet{SystemReserved: map[string]string{"disk": "1"}}); err == nil || !strings.Contains(err.Error(), `kubelet.systemReserved: "disk" is not one of`) {
 		t.Error(err)
+	}
+}
+
+// Eviction's threshold counts, as the configuration or the default says it.
+func TestKeptMemory(t *testing.T) {
+	reserved := core.ResourceList{core.ResourceMemory: resource.MustParse("1Gi")}
+	for want, c := range map[string]config.Kubelet{"1124Mi": {}, "1Gi": {EvictionHard: map[string]string{}}, "1088Mi": {EvictionHard: map[string]string{"memory.available": "64Mi"}}} {
+		if got, err := keptMemory(c, reserved); err != nil || got.String() != want {
+			t.Errorf("%s, %v, want %s", got.String(), err, want)
+		}
+	}
+	p, err := policiesOf(config.Kubelet{ReservedMemory: []config.ReservedMemory{
+		{NUMANode: 0, Limits: map[string]string{"memory": "1Gi"}}, {NUMANode: 0, Limits: map[string]string{"hugepages-2Mi": "2Mi"}},
+	}}, nil)
+	if err != nil || len(p.ReservedMemory[0]) != 2 {
+		t.Errorf("%v, %v", p.ReservedMemory, err)
 	}
 }

@@ -81,9 +81,6 @@ type Evictor struct {
 
 // New starts nothing. It fails for a configuration that can not be read.
 func New(d Deps) (*Evictor, error) {
-	if d.Config.Hard == nil {
-		d.Config.Hard = DefaultHard()
-	}
 	thresholds, err := Thresholds(d.Config)
 	if err != nil {
 		return nil, err
@@ -97,6 +94,12 @@ func New(d Deps) (*Evictor, error) {
 // Kept is what pods can not have of a machine with so many bytes of memory and disk.
 func (e *Evictor) Kept(memory, disk int64) core.ResourceList {
 	return kept(e.watch.thresholds, memory, disk)
+}
+
+// Kept is what an Evictor of a configuration keeps from pods, on a machine with so many bytes of memory and disk.
+func Kept(c Config, memory, disk int64) (core.ResourceList, error) {
+	thresholds, err := Thresholds(c)
+	return kept(thresholds, memory, disk), err
 }
 
 // Has says whether the node has a condition (MemoryPressure, DiskPressure, PIDPressure) now.

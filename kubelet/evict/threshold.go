@@ -95,8 +95,11 @@ func DefaultHard() map[string]string {
 	}
 }
 
-// Thresholds reads a configuration, those of memory first.
+// Thresholds reads a configuration, those of memory first. Without hard ones it has the default.
 func Thresholds(c Config) ([]Threshold, error) {
+	if c.Hard == nil {
+		c.Hard = DefaultHard()
+	}
 	var out []Threshold
 	for _, kind := range []struct {
 		key  string

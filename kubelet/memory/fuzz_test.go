@@ -23,7 +23,7 @@ func FuzzState(f *testing.F) {
 	machine := &topology.Machine{Nodes: []topology.Node{{ID: 0, Memory: 11 * gib, Huge: map[uint64]uint64{2 << 20: 512}}, {ID: 1, Memory: 10 * gib}}}
 	reserved := map[int]core.ResourceList{0: {core.ResourceMemory: resource.MustParse("1Gi")}}
 	read := func() (*Manager, error) {
-		return New(Config{Policy: Static, Reserved: reserved, Machine: machine, Root: root, Log: slog.New(slog.DiscardHandler)})
+		return New(Config{Policy: Static, Reserved: reserved, Kept: resource.MustParse("1Gi"), Machine: machine, Root: root, Log: slog.New(slog.DiscardHandler)})
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if err := os.WriteFile(filepath.Join(root, stateFile), text, 0o600); err != nil {

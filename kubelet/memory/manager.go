@@ -35,6 +35,7 @@ const stateFile = "memory_manager_state"
 type Config struct {
 	Policy   string                    // default None
 	Reserved map[int]core.ResourceList // by NUMA node: not for pods
+	Kept     resource.Quantity         // memory that the node keeps from pods: the sum of Reserved
 	Machine  *topology.Machine
 	Root     string // the kubelet's directory
 	Log      *slog.Logger
@@ -79,11 +80,38 @@ func New(c Config) (*Manager, error) {
 			return nil, fmt.Errorf("memory is reserved on NUMA node %d, which is not there", n)
 		}
 	}
+	if err := m.checkSum(); err != nil {
+		return nil, err
+	}
 	if err := m.load(); err != nil {
 		return nil, fmt.Errorf("could not restore state from checkpoint: %w, please drain this node and delete the memory manager checkpoint file %q before restarting Kubelet",
 			err, filepath.Join(c.Root, stateFile))
 	}
 	return m, nil
+}
+
+// checkSum compares what is reserved on single nodes with what the whole machine keeps from pods: else pods would be promised memory that no
+// node has, or memory would be nobody's.
+func (m *Manager) checkSum() error {
+	sums := core.ResourceList{core.ResourceMemory: {}}
+	for _, list := range m.Reserved {
+		for name, q := range list {
+			sum := sums[name]
+			sum.Add(q)
+			sums[name] = sum
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		kept := resource.Quantity{}
+		if name == core.ResourceMemory {
+			kept = m.Kept
+		}
+		if sum := sums[name]; sum.Cmp(kept) != 0 {
+			return fmt.Errorf("kubelet.reservedMemory: the total amount %q of type %q is not equal to the value %q determined by Node Allocatable feature (kubeReserved + systemReserved + evictionHard)",
+				sum.String(), name, kept.String())
+		}
+	}
+	return nil
 }
 
 // Wants says whether a container has its memory on certain nodes.

@@ -31,7 +31,7 @@ func box(t *testing.T, root string) *Manager {
 	t.Helper()
 	one := core.ResourceList{core.ResourceMemory: resource.MustParse("1Gi")}
 	m, err := New(Config{
-		Policy: Static, Root: root, Log: slog.New(slog.DiscardHandler), Reserved: map[int]core.ResourceList{0: one, 1: one},
+		Policy: Static, Root: root, Log: slog.New(slog.DiscardHandler), Reserved: map[int]core.ResourceList{0: one, 1: one}, Kept: resource.MustParse("2Gi"),
 		Machine: &topology.Machine{Nodes: []topology.Node{{ID: 0, Memory: 11 * gib, Huge: map[uint64]uint64{2 << 20: 512}}, {ID: 1, Memory: 10 * gib}}},
 	})
 	if err != nil {
@@ -166,6 +166,12 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		`unknown policy: "static"`: {Policy: "static"},
 		"needs reserved memory":    {Policy: Static},
 		"NUMA node 5":              {Policy: Static, Reserved: map[int]core.ResourceList{5: {}}},
+		`kubelet.reservedMemory: the total amount "1Gi" of type "memory" is not equal to the value "1124Mi" determined by`: {
+			Policy: Static, Reserved: map[int]core.ResourceList{0: {core.ResourceMemory: resource.MustParse("1Gi")}}, Kept: resource.MustParse("1124Mi"),
+		},
+		`the total amount "2Mi" of type "hugepages-2Mi" is not equal to the value "0"`: {
+			Policy: Static, Reserved: map[int]core.ResourceList{0: {"hugepages-2Mi": resource.MustParse("2Mi")}},
+		},
 	} {
 		c.Machine = &topology.Machine{Nodes: []topology.Node{{ID: 0}}}
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), want) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	core "k8s.io/api/core/v1"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/cpuset"
@@ -48,6 +49,7 @@ type Policies struct {
 	ReservedCount   int // how many CPUs, where ReservedCPUs does not say which
 	Memory          string
 	ReservedMemory  map[int]core.ResourceList
+	KeptMemory      quantity.Quantity // from all pods, so the sum of that
 	Topology        string
 	TopologyScope   string
 	TopologyOptions map[string]string
@@ -91,7 +93,7 @@ func New(c Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("CPU manager: %w", err)
 	}
-	m.memory, err = memory.New(memory.Config{Policy: c.Memory, Reserved: c.ReservedMemory, Machine: c.Machine, Root: c.Root, Log: c.Log})
+	m.memory, err = memory.New(memory.Config{Policy: c.Memory, Reserved: c.ReservedMemory, Kept: c.KeptMemory, Machine: c.Machine, Root: c.Root, Log: c.Log})
 	if err != nil {
 		return nil, fmt.Errorf("memory manager: %w", err)
 	}

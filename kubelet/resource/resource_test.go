@@ -53,6 +53,7 @@ func manager(t *testing.T, p Policies) (*Manager, *host) {
 	t.Helper()
 	p.ReservedCPUs = cpuset.New(0)
 	p.ReservedMemory = map[int]core.ResourceList{0: {core.ResourceMemory: quantity.MustParse("1Gi")}}
+	p.KeptMemory = quantity.MustParse("1Gi")
 	m, err := New(Config{Root: t.TempDir(), Machine: twoNodes(), Log: slog.New(slog.DiscardHandler), Policies: p})
 	if err != nil {
 		t.Fatal(err)

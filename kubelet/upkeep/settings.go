@@ -13,7 +13,7 @@ import (
 // Settings are the fields of a KubeletConfiguration that are decided here.
 func (u *Upkeep) Settings() map[string]any {
 	hard := u.Eviction.Hard
-	if len(hard) == 0 {
+	if hard == nil {
 		hard = evict.DefaultHard()
 	}
 	images := u.ImageGC.Complete()
