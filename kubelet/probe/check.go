@@ -29,7 +29,7 @@ const userAgent = "kube-probe/1.37"
 
 const maxBody = 10 << 10 // bytes of an answer that are read
 
-// check runs a probe once. The message says what was seen, in upstream's words.
+// check runs a probe once. The message says, in upstream's words, why it failed; with a success it is a warning, or "".
 func check(ctx context.Context, rt cri.Runtime, t Target, s *core.Probe) (ok bool, message string) {
 	switch {
 	case s.Exec != nil:
@@ -86,8 +86,11 @@ func checkExec(ctx context.Context, rt cri.Runtime, t Target, s *core.Probe) (bo
 	if err != nil {
 		return false, "probe errored and resulted in unknown state: " + cri.Message(err)
 	}
+	if r.GetExitCode() == 0 {
+		return true, ""
+	}
 	out := append(r.GetStdout(), r.GetStderr()...)
-	return r.GetExitCode() == 0, string(out[:min(len(out), maxBody)])
+	return false, string(out[:min(len(out), maxBody)])
 }
 
 func checkTCP(ctx context.Context, addr string) (bool, string) {
@@ -120,10 +123,14 @@ func checkHTTP(ctx context.Context, t Target, h *core.HTTPGetAction) (bool, stri
 		return false, err.Error()
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)); err != nil {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
 		return false, err.Error()
 	}
-	if resp.StatusCode >= 200 && resp.StatusCode < 400 {
+	switch {
+	case resp.StatusCode >= 300 && resp.StatusCode < 400: // to another host: that one is not asked
+		return true, fmt.Sprintf("Probe terminated redirects, Response body: %s", body)
+	case resp.StatusCode >= 200 && resp.StatusCode < 300:
 		return true, ""
 	}
 	return false, fmt.Sprintf("HTTP probe failed with statuscode: %d", resp.StatusCode)

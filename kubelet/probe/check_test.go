@@ -59,12 +59,16 @@ func TestHTTP(t *testing.T) {
 			}}}, c)
 		}
 		for path, want := range map[string]string{
-			"/ok": "", "/plain?x=1": "", "/here": "", "/away": "", "/bad": "HTTP probe failed with statuscode: 500", "/loop": "stopped after 10 redirects",
+			"/ok": "", "/plain?x=1": "", "/here": "", "/bad": "HTTP probe failed with statuscode: 500", "/loop": "stopped after 10 redirects",
 		} {
 			ok, message := get(path, intstr.FromString("web"))
-			if ok != (want == "") || !strings.Contains(message, want) {
+			if ok != (want == "") || ok && message != "" || !strings.Contains(message, want) {
 				t.Errorf("%s %s: %v %q, want %q", scheme, path, ok, message, want)
 			}
+		}
+		away := "Probe terminated redirects, Response body: <a href=\"http://192.0.2.1/\">Found</a>.\n\n"
+		if ok, message := get("/away", intstr.FromString("web")); !ok || message != away {
+			t.Errorf("%s /away: %v %q", scheme, ok, message)
 		}
 		if ok, message := get("/ok", intstr.FromString("none")); ok || message != "couldn't find port: none in container c" {
 			t.Errorf("unknown port: %v %q", ok, message)
@@ -164,6 +168,37 @@ func TestThresholds(t *testing.T) {
 	p.Stop("id")
 	if _, known := p.State("id"); known {
 		t.Error("a stopped container is still known")
+	}
+}
+
+func TestWarning(t *testing.T) {
+	events := make(recorder, 100)
+	p, err := New(Deps{Runtime: critest.New(), Events: events, Changed: func(types.UID) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	p.Bind(ctx)
+	srv := httptest.NewServer(http.RedirectHandler("http://192.0.2.1/", http.StatusFound))
+	defer srv.Close()
+	port := intstr.FromInt32(int32(srv.Listener.Addr().(*net.TCPAddr).Port))
+	c := &core.Container{Name: "c", LivenessProbe: &core.Probe{
+		ProbeHandler: core.ProbeHandler{HTTPGet: &core.HTTPGetAction{Port: port}}, PeriodSeconds: 1, SuccessThreshold: 1, FailureThreshold: 1,
+	}}
+	pod := &core.Pod{Spec: core.PodSpec{Containers: []core.Container{*c}}}
+	p.Start(Target{Pod: pod, Container: c, ID: "id", IP: loopback, Started: time.Now()})
+	defer p.Stop("id")
+	select {
+	case e := <-events:
+		if !strings.HasPrefix(e, "spec.containers{c} Warning ProbeWarning Liveness probe warning: Probe terminated redirects, Response body: <a") {
+			t.Errorf("event %q", e)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("no event")
+	}
+	if s, _ := p.State("id"); s.Failed != nil {
+		t.Errorf("a warning is no failure: %+v", s)
 	}
 }
 

@@ -221,9 +221,12 @@ func (p *Prober) fire(c *container, b *probe) {
 	}
 	p.mu.Unlock()
 
-	if !ok && !extra {
-		_, field := spec.FindContainer(c.Pod, c.Container.Name)
+	_, field := spec.FindContainer(c.Pod, c.Container.Name)
+	switch {
+	case !ok && !extra:
 		p.Events.Field(c.Pod, field, core.EventTypeWarning, "Unhealthy", "%s probe failed: %s", title(b.kind), message)
+	case ok && message != "":
+		p.Events.Field(c.Pod, field, core.EventTypeWarning, "ProbeWarning", "%s probe warning: %s", title(b.kind), message)
 	}
 	if changed {
 		p.Changed(c.Pod.UID)
