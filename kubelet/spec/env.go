@@ -151,7 +151,7 @@ func valueFrom(n *Node, refs *lookups, pod *core.Pod, c *core.Container, from *c
 				return "", false, fmt.Errorf("container %s not found", name)
 			}
 		}
-		v, err := ResourceField(n, of, from.ResourceFieldRef)
+		v, err := ResourceField(n, pod, of, from.ResourceFieldRef)
 		return v, err == nil, err
 	case from.ConfigMapKeyRef != nil:
 		r := from.ConfigMapKeyRef

@@ -81,8 +81,9 @@ func join(ips []netip.Addr) string {
 	return strings.Join(s, ",")
 }
 
-// ResourceField is a request or limit of c in units of the divisor, rounded up. A limit that c does not have is what the node can give.
-func ResourceField(n *Node, c *core.Container, ref *core.ResourceFieldSelector) (string, error) {
+// ResourceField is a request or limit of c in units of the divisor, rounded up. A limit that c does not have is that of its whole pod, or
+// else what the node can give.
+func ResourceField(n *Node, pod *core.Pod, c *core.Container, ref *core.ResourceFieldSelector) (string, error) {
 	kind, name, ok := strings.Cut(ref.Resource, ".")
 	if !ok || kind != "limits" && kind != "requests" {
 		return "", fmt.Errorf("unsupported container resource : %v", ref.Resource)
@@ -92,6 +93,11 @@ func ResourceField(n *Node, c *core.Container, ref *core.ResourceFieldSelector) 
 		q = c.Resources.Requests[core.ResourceName(name)]
 	} else if q, ok = c.Resources.Limits[core.ResourceName(name)]; !ok || q.IsZero() {
 		q = n.Allocatable[core.ResourceName(name)]
+		if r := pod.Spec.Resources; r != nil {
+			if whole := r.Limits[core.ResourceName(name)]; !whole.IsZero() {
+				q = whole
+			}
+		}
 	}
 	div := ref.Divisor
 	if div.IsZero() {

@@ -319,3 +319,38 @@ func TestSecurity(t *testing.T) {
 		t.Errorf("privileged: %v, %v", sc, err)
 	}
 }
+
+func TestLimitsFromWholePod(t *testing.T) {
+	n := &Node{Allocatable: core.ResourceList{core.ResourceCPU: resource.MustParse("8"), core.ResourceMemory: resource.MustParse("1Gi")}}
+	list := func(cpu, memory string) core.ResourceList {
+		out := core.ResourceList{}
+		for name, text := range map[core.ResourceName]string{core.ResourceCPU: cpu, core.ResourceMemory: memory} {
+			if text != "" {
+				out[name] = resource.MustParse(text)
+			}
+		}
+		return out
+	}
+	for _, c := range []struct {
+		own, whole  core.ResourceList
+		cpu, memory string
+	}{
+		{nil, nil, "8", "1073741824"},
+		{nil, list("1250m", "64Mi"), "2", "67108864"},
+		{nil, list("1250m", ""), "2", "1073741824"},
+		{list("3", "1Mi"), list("4", "64Mi"), "3", "1048576"},
+		{list("0", "1Mi"), list("4", "64Mi"), "4", "1048576"},
+	} {
+		pod := &core.Pod{}
+		if c.whole != nil {
+			pod.Spec.Resources = &core.ResourceRequirements{Limits: c.whole}
+		}
+		container := &core.Container{Name: "c", Resources: core.ResourceRequirements{Limits: c.own}}
+		for field, want := range map[string]string{"limits.cpu": c.cpu, "limits.memory": c.memory} {
+			got, err := ResourceField(n, pod, container, &core.ResourceFieldSelector{Resource: field})
+			if got != want || err != nil {
+				t.Errorf("own %v, pod's %v: %s is %q, %v; want %s", c.own, c.whole, field, got, err, want)
+			}
+		}
+	}
+}

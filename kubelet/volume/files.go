@@ -190,7 +190,7 @@ func (v *Volumes) downward(pod *core.Pod, items []core.DownwardAPIVolumeFile, m 
 			if c == nil {
 				return fmt.Errorf("container %s not found", item.ResourceFieldRef.ContainerName)
 			}
-			value, err = spec.ResourceField(v.Node, c, item.ResourceFieldRef)
+			value, err = spec.ResourceField(v.Node, pod, c, item.ResourceFieldRef)
 		}
 		if err != nil {
 			return err
