@@ -70,7 +70,7 @@ func Generate(in Input) core.PodStatus {
 		s.StartTime = &now
 	}
 	addresses(&s, in)
-	if in.Fail != nil && len(in.Runtime.Containers) == 0 { // it never ran
+	if neverRan(in) {
 		s.ContainerStatuses, s.InitContainerStatuses = old.ContainerStatuses, old.InitContainerStatuses
 	} else {
 		inits := len(pod.Spec.InitContainers) > 0
@@ -92,6 +92,19 @@ func Generate(in Input) core.PodStatus {
 	s.Conditions = conditions(in, &s)
 	return s
 }
+
+// neverRan says that a pod has failed before the runtime had any container of it, so that nothing can be said of them but what was said.
+// That holds after a restart, too, when only the phase tells that it was rejected.
+func neverRan(in Input) bool {
+	if len(in.Runtime.Containers) > 0 {
+		return false
+	}
+	had := func(s core.ContainerStatus) bool { return s.ContainerID != "" }
+	return in.Fail != nil || (final(in.Pod.Status.Phase) || final(in.Old.Phase)) &&
+		!slices.ContainsFunc(in.Old.ContainerStatuses, had) && !slices.ContainsFunc(in.Old.InitContainerStatuses, had)
+}
+
+func final(p core.PodPhase) bool { return p == core.PodFailed || p == core.PodSucceeded }
 
 func addresses(s *core.PodStatus, in Input) {
 	for _, ip := range in.HostIPs {
@@ -118,7 +131,6 @@ func addresses(s *core.PodStatus, in Input) {
 // settlePhase computes the phase and makes sure that no pod leaves a final one.
 func settlePhase(s *core.PodStatus, in Input) {
 	s.Phase = phase(in, append(slices.Clone(s.ContainerStatuses), s.InitContainerStatuses...))
-	final := func(p core.PodPhase) bool { return p == core.PodFailed || p == core.PodSucceeded }
 	switch {
 	case final(in.Pod.Status.Phase):
 		s.Phase = in.Pod.Status.Phase

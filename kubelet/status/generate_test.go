@@ -122,6 +122,16 @@ func TestGenerate(t *testing.T) {
 		{"deleted and polite", pod(always, 0, 1), ending, []observe.Container{exited("c0", 0)}, "Succeeded c0:exit0 Initialized=True(PodCompleted) Ready=False(PodCompleted)"},
 		{"rejected", pod(always, 0, 1), func(in *Input) { in.Ending, in.Fail = true, &Reason{"OutOfcpu", "x"} }, nil, "Failed(OutOfcpu) Initialized=True Ready=False(PodFailed)"},
 		{"final stays final", pod(always, 0, 1), func(in *Input) { in.Old = &core.PodStatus{Phase: core.PodFailed, Reason: "Evicted"} }, []observe.Container{running("c0")}, "Failed(Evicted) c0:running+ Initialized=True Ready=False(PodFailed)"},
+		{"rejected, and known from the API only", pod(always, 1, 1), func(in *Input) {
+			in.Pod.Status = core.PodStatus{Phase: core.PodFailed, Reason: "SysctlForbidden"}
+			in.Old = &in.Pod.Status
+		}, nil, "Failed(SysctlForbidden) Initialized=False(UnknownContainerStatuses) Ready=False(PodFailed)"},
+		{"ran, and known from the API only", pod(always, 0, 1), func(in *Input) {
+			in.Pod.Status = core.PodStatus{Phase: core.PodFailed, ContainerStatuses: []core.ContainerStatus{
+				{Name: "c0", ContainerID: "proa://gone", State: core.ContainerState{Running: &core.ContainerStateRunning{}}},
+			}}
+			in.Old = &in.Pod.Status
+		}, nil, "Failed c0:ContainerCreating(last 137) Initialized=True Ready=False(PodFailed)"},
 		{"sidecar up", sidecar, nil, []observe.Container{running("i0"), running("c0")}, "Running i0:running+ c0:running+ Initialized=True Ready=True"},
 		{"sidecar crashed", sidecar, nil, []observe.Container{exited("i0", 1), running("c0")}, "Running i0:exit1 c0:running+ Initialized=True Ready=False(ContainersNotReady)"},
 		{"sidecar not started", sidecar, func(in *Input) { in.Probed = func(string) Probed { return Probed{} } }, []observe.Container{running("i0")}, "Pending i0:running c0:PodInitializing Initialized=False(ContainersNotInitialized) Ready=False(ContainersNotReady)"},
