@@ -22,14 +22,12 @@ func unpack(t *testing.T, archive string) Machine {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	for _, f := range a.Files {
-		path := filepath.Join(root, f.Name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, f.Data, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	files, err := txtar.FS(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(root, files); err != nil {
+		t.Fatal(err)
 	}
 	fds := filepath.Join(root, "proc/42/fd")
 	if err := os.MkdirAll(fds, 0o755); err != nil {

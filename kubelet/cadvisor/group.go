@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"proa.dev/kit/numbers"
 )
 
 // unlimited is from where on a limit of v1 is none: the kernel rounds the largest number.
@@ -18,7 +20,7 @@ const (
 
 // groupV2 reads a group of v2 (Documentation/admin-guide/cgroup-v2.rst).
 func (t *tree) groupV2(r *reading, dir string) {
-	cpu := table(filepath.Join(dir, "cpu.stat"))
+	cpu := numbers.Read(filepath.Join(dir, "cpu.stat"))
 	r.from("container_cpu_usage_seconds_total", cpu, "usage_usec", micro, "cpu", "total")
 	r.from("container_cpu_user_seconds_total", cpu, "user_usec", micro)
 	r.from("container_cpu_system_seconds_total", cpu, "system_usec", micro)
@@ -42,7 +44,7 @@ func (t *tree) groupV2(r *reading, dir string) {
 	if weight, ok := number(filepath.Join(dir, "cpu.weight")); ok && weight > 0 {
 		r.put("container_spec_cpu_shares", float64(2+(weight-1)*262142/9999)) // as v1 counts, from 2 to 262144
 	}
-	stat := table(filepath.Join(dir, "memory.stat"))
+	stat := numbers.Read(filepath.Join(dir, "memory.stat"))
 	usage, ok := number(filepath.Join(dir, "memory.current"))
 	if !ok && len(stat) > 0 { // the root has none
 		usage, ok = stat["anon"]+stat["file"], true
@@ -56,7 +58,7 @@ func (t *tree) groupV2(r *reading, dir string) {
 	}
 	r.number("container_memory_max_usage_bytes", dir, "memory.peak", 1)
 	r.number("container_memory_swap", dir, "memory.swap.current", 1)
-	events := table(filepath.Join(dir, "memory.events"))
+	events := numbers.Read(filepath.Join(dir, "memory.events"))
 	r.from("container_memory_events_high_total", events, "high", 1)
 	r.from("container_memory_events_max_total", events, "max", 1)
 	r.from("container_memory_failcnt", events, "max", 1)
@@ -124,7 +126,7 @@ func (t *tree) moved(r *reading, device, how string, n uint64) {
 func (t *tree) groupV1(r *reading, dirs map[string]string) {
 	if dir := dirs["cpuacct"]; dir != "" {
 		r.number("container_cpu_usage_seconds_total", dir, "cpuacct.usage", nano, "cpu", "total")
-		used := table(filepath.Join(dir, "cpuacct.stat"))
+		used := numbers.Read(filepath.Join(dir, "cpuacct.stat"))
 		r.from("container_cpu_user_seconds_total", used, "user", tick)
 		r.from("container_cpu_system_seconds_total", used, "system", tick)
 	}
@@ -133,12 +135,12 @@ func (t *tree) groupV1(r *reading, dirs map[string]string) {
 		r.number("container_spec_cpu_period", dir, "cpu.cfs_period_us", 1)
 		if quota, ok := number(filepath.Join(dir, "cpu.cfs_quota_us")); ok { // -1 is no such number
 			r.put("container_spec_cpu_quota", float64(quota))
-			r.throttling(table(filepath.Join(dir, "cpu.stat")), "throttled_time", "burst_time", nano)
+			r.throttling(numbers.Read(filepath.Join(dir, "cpu.stat")), "throttled_time", "burst_time", nano)
 		}
 	}
 	if dir := dirs["memory"]; dir != "" {
 		if usage, ok := number(filepath.Join(dir, "memory.usage_in_bytes")); ok {
-			r.memory(usage, table(filepath.Join(dir, "memory.stat")), map[string]string{
+			r.memory(usage, numbers.Read(filepath.Join(dir, "memory.stat")), map[string]string{
 				"container_memory_cache": "total_cache", "container_memory_rss": "total_rss", "container_memory_mapped_file": "total_mapped_file",
 				"container_memory_swap": "total_swap", "container_memory_total_active_file_bytes": "total_active_file",
 				"container_memory_total_inactive_file_bytes": "total_inactive_file",
@@ -147,7 +149,7 @@ func (t *tree) groupV1(r *reading, dirs map[string]string) {
 		r.number("container_memory_max_usage_bytes", dir, "memory.max_usage_in_bytes", 1)
 		r.number("container_memory_kernel_usage", dir, "memory.kmem.usage_in_bytes", 1)
 		r.number("container_memory_failcnt", dir, "memory.failcnt", 1)
-		r.from("container_oom_events_total", table(filepath.Join(dir, "memory.oom_control")), "oom_kill", 1)
+		r.from("container_oom_events_total", numbers.Read(filepath.Join(dir, "memory.oom_control")), "oom_kill", 1)
 		r.limit("container_spec_memory_limit_bytes", dir, "memory.limit_in_bytes")
 		r.limit("container_spec_memory_swap_limit_bytes", dir, "memory.memsw.limit_in_bytes")
 		r.limit("container_spec_memory_reservation_limit_bytes", dir, "memory.soft_limit_in_bytes")

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"proa.dev/kit/numbers"
 	"proa.dev/kit/prom"
 )
 
@@ -193,7 +194,7 @@ func (t *tree) machine(p *prom.Page) {
 	if len(cores) == 0 { // other architectures do not say
 		cores[""], sockets[""] = true, true
 	}
-	memory := table(t.path("/proc/meminfo"))
+	memory := numbers.Read(t.path("/proc/meminfo"))
 	who := prom.Labels("boot_id", line("/proc/sys/kernel/random/boot_id"), "machine_id", line("/etc/machine-id"), "system_uuid", line("/sys/class/dmi/id/product_uuid"))
 	for _, m := range []struct {
 		name, help string

@@ -78,23 +78,3 @@ func number(path string) (n uint64, ok bool) {
 	n, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
 	return n, err == nil
 }
-
-// table is lines of a name and a number. A unit of kB, as in /proc/meminfo, is taken into account.
-func table(path string) map[string]uint64 {
-	out := map[string]uint64{}
-	for line := range lines(path) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		n, err := strconv.ParseUint(f[1], 10, 64)
-		if err != nil {
-			continue
-		}
-		if len(f) > 2 && f[2] == "kB" {
-			n <<= 10
-		}
-		out[strings.TrimSuffix(f[0], ":")] = n
-	}
-	return out
-}

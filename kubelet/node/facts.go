@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"proa.dev/kit/numbers"
 )
 
 // Machine is what the node consists of.
@@ -32,14 +34,15 @@ type Machine struct {
 
 // Look reads the machine.
 func Look(root string, maxPods int) (Machine, error) {
-	mem, err := meminfo()
-	if err != nil {
-		return Machine{}, err
+	mem := numbers.Read("/proc/meminfo")
+	if mem["MemTotal"] == 0 {
+		return Machine{}, errors.New("look at the memory: /proc/meminfo has no MemTotal")
 	}
-	m := Machine{CPUs: runtime.NumCPU(), Memory: mem["MemTotal"], MaxPods: maxPods,
-		Swap: mem["SwapTotal"], AppArmor: strings.HasPrefix(readLine("/sys/module/apparmor/parameters/enabled"), "Y")}
+	m := Machine{CPUs: runtime.NumCPU(), Memory: int64(mem["MemTotal"]), MaxPods: maxPods,
+		Swap: int64(mem["SwapTotal"]), AppArmor: strings.HasPrefix(readLine("/sys/module/apparmor/parameters/enabled"), "Y")}
 	var top unix.Statfs_t
 	m.CgroupV2 = unix.Statfs("/sys/fs/cgroup", &top) == nil && top.Type == unix.CGROUP2_SUPER_MAGIC
+	var err error
 	if m.Huge, err = hugePages("/sys/kernel/mm/hugepages"); err != nil {
 		return Machine{}, err
 	}
@@ -133,33 +136,6 @@ func (m Machine) Allocatable(reserved core.ResourceList) core.ResourceList {
 		}
 	}
 	return l
-}
-
-// meminfo reads /proc/meminfo in bytes; counts stay counts.
-func meminfo() (map[string]int64, error) {
-	f, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	out := map[string]int64{}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		name, rest, ok := strings.Cut(lines.Text(), ":")
-		w := strings.Fields(rest)
-		if !ok || len(w) == 0 {
-			continue
-		}
-		n, err := strconv.ParseInt(w[0], 10, 64)
-		if err != nil {
-			continue
-		}
-		if len(w) > 1 && w[1] == "kB" {
-			n *= 1024
-		}
-		out[name] = n
-	}
-	return out, lines.Err()
 }
 
 // declared are the features of KEP-5328 that pods may ask of this node, in the order of their names.

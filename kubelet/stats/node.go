@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+
+	"proa.dev/kit/numbers"
 )
 
 // node is what the kernel says of the whole machine. What it does not say is left out.
@@ -44,26 +46,6 @@ func (c *Collector) read(name string) []byte {
 	return b
 }
 
-// table is lines of a name and a number, as in meminfo and vmstat. A unit of kB is taken into account.
-func table(b []byte) map[string]uint64 {
-	out := map[string]uint64{}
-	for in := bufio.NewScanner(bytes.NewReader(b)); in.Scan(); {
-		f := strings.Fields(in.Text())
-		if len(f) < 2 {
-			continue
-		}
-		n, err := strconv.ParseUint(f[1], 10, 64)
-		if err != nil {
-			continue
-		}
-		if len(f) > 2 && f[2] == "kB" {
-			n <<= 10
-		}
-		out[strings.TrimSuffix(f[0], ":")] = n
-	}
-	return out
-}
-
 // clockTick is the unit of /proc/stat: USER_HZ is 100 on every architecture that Go runs on.
 const clockTick = uint64(time.Second / 100)
 
@@ -86,7 +68,7 @@ func (c *Collector) busy() (uint64, bool) {
 }
 
 func (c *Collector) booted(now time.Time) time.Time {
-	if at := table(c.read("stat"))["btime"]; at != 0 {
+	if at := numbers.Parse(c.read("stat"))["btime"]; at != 0 {
 		return time.Unix(int64(at), 0)
 	}
 	return now
@@ -94,12 +76,12 @@ func (c *Collector) booted(now time.Time) time.Time {
 
 // memory counts as in use what is not free, and as the working set what could not be dropped at once.
 func (c *Collector) memory(now time.Time) (*stats.MemoryStats, *stats.SwapStats) {
-	m := table(c.read("meminfo"))
+	m := numbers.Parse(c.read("meminfo"))
 	total, ok := m["MemTotal"]
 	if !ok {
 		return nil, nil
 	}
-	faults := table(c.read("vmstat"))
+	faults := numbers.Parse(c.read("vmstat"))
 	usage := total - min(total, m["MemFree"])
 	working := usage - min(usage, m["Inactive(file)"])
 	out := &stats.MemoryStats{

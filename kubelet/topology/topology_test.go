@@ -3,7 +3,6 @@ package topology
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"golang.org/x/tools/txtar"
@@ -125,14 +124,12 @@ func TestReadMachines(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	for _, f := range a.Files {
-		path := filepath.Join(root, f.Name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, f.Data, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	files, err := txtar.FS(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(root, files); err != nil {
+		t.Fatal(err)
 	}
 	m, err := Read(root)
 	if err != nil {
