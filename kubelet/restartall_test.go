@@ -69,3 +69,50 @@ func TestRestartAllContainers(t *testing.T) {
 	ends["watcher"] <- 1
 	b.await("a", "ends", func(p *core.Pod) bool { return p.Status.Phase == core.PodFailed })
 }
+
+// A sidecar has all start anew: that the others were stopped for it does not make a failure of a pod that is never restarted otherwise.
+func TestSidecarRestartsAllContainers(t *testing.T) {
+	rt := critest.New()
+	exit := make(chan int32)
+	rt.Programs["init:1"] = func(context.Context, *critest.Container) int32 { return 0 }
+	for _, name := range []string{"main", "other"} {
+		rt.Programs[name+":1"] = func(ctx context.Context, _ *critest.Container) int32 {
+			<-ctx.Done()
+			return 137
+		}
+	}
+	rt.Programs["source:1"] = func(ctx context.Context, _ *critest.Container) int32 {
+		select {
+		case code := <-exit:
+			return code
+		case <-ctx.Done():
+			return 137
+		}
+	}
+	b := newBench(t, rt)
+	always := core.ContainerRestartPolicyAlways
+	b.create(&core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}, Spec: core.PodSpec{
+		NodeName: "n1", RestartPolicy: core.RestartPolicyNever,
+		InitContainers: []core.Container{
+			{Name: "init", Image: "init:1"}, {Name: "other", Image: "other:1", RestartPolicy: &always},
+			{Name: "source", Image: "source:1", RestartPolicy: &always, RestartPolicyRules: []core.ContainerRestartRule{{
+				Action:    core.ContainerRestartRuleActionRestartAllContainers,
+				ExitCodes: &core.ContainerRestartRuleOnExitCodes{Operator: core.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42}},
+			}}},
+		},
+		Containers: []core.Container{{Name: "main", Image: "main:1"}},
+	}})
+	b.await("a", "runs", ready)
+	exit <- 42
+	p := b.await("a", "runs again, or has failed", func(p *core.Pod) bool {
+		return p.Status.Phase == core.PodFailed || ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1
+	})
+	if p.Status.Phase != core.PodRunning {
+		t.Fatalf("phase %s", p.Status.Phase)
+	}
+	for _, s := range append(p.Status.ContainerStatuses, p.Status.InitContainerStatuses...) {
+		if s.RestartCount != 1 || s.LastTerminationState.Terminated == nil {
+			t.Errorf("%s: %d restarts, last state %+v", s.Name, s.RestartCount, s.LastTerminationState)
+		}
+	}
+}

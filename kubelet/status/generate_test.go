@@ -97,6 +97,8 @@ func TestGenerate(t *testing.T) {
 	sidecar := pod(always, 1, 1)
 	keep := core.ContainerRestartPolicyAlways
 	sidecar.Spec.InitContainers[0].RestartPolicy = &keep
+	ownRule := pod(never, 2, 1)
+	ownRule.Spec.InitContainers[0].RestartPolicy = &keep
 	ending := func(in *Input) { in.Ending = true }
 	for _, c := range []struct {
 		name   string
@@ -132,6 +134,8 @@ func TestGenerate(t *testing.T) {
 			}}
 			in.Old = &in.Pod.Status
 		}, nil, "Failed c0:ContainerCreating(last 137) Initialized=True Ready=False(PodFailed)"},
+		{"a sidecar has all start anew", ownRule, func(in *Input) { in.Resetting = true }, []observe.Container{exited("i0", 42), exited("c0", 137)}, "Running i0:exit42 i1:exit0+ c0:exit137 Initialized=True Ready=False(ContainersNotReady)"},
+		{"and an init container with it", ownRule, func(in *Input) { in.Resetting = true }, []observe.Container{exited("i0", 42), exited("i1", 137)}, "Pending i0:exit42 i1:exit137 c0:PodInitializing Initialized=False(ContainersNotInitialized) Ready=False(ContainersNotReady)"},
 		{"sidecar up", sidecar, nil, []observe.Container{running("i0"), running("c0")}, "Running i0:running+ c0:running+ Initialized=True Ready=True"},
 		{"sidecar crashed", sidecar, nil, []observe.Container{exited("i0", 1), running("c0")}, "Running i0:exit1 c0:running+ Initialized=True Ready=False(ContainersNotReady)"},
 		{"sidecar not started", sidecar, func(in *Input) { in.Probed = func(string) Probed { return Probed{} } }, []observe.Container{running("i0")}, "Pending i0:running c0:PodInitializing Initialized=False(ContainersNotInitialized) Ready=False(ContainersNotReady)"},

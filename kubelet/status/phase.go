@@ -11,11 +11,12 @@ import (
 // phase sums the containers up.
 //
 // An init container that has not ended well keeps the pod Pending, or makes it Failed if it may not run again. Then: Pending while a
-// container waits for its first start; Running while one runs or will run again; at last Succeeded if all ended with 0, else Failed.
+// container waits for its first start; Running while one runs or will run again; at last Succeeded if all ended with 0, else Failed. What was
+// stopped so that all start anew is no reason for either of them, whatever its policy.
 func phase(in Input, statuses []core.ContainerStatus) core.PodPhase {
 	pod := in.Pod
 	pendingInit, failedInit := initProgress(pod, statuses)
-	if failedInit {
+	if failedInit && !in.Resetting {
 		return core.PodFailed
 	}
 	var n tally
@@ -44,7 +45,7 @@ func phase(in Input, statuses []core.ContainerStatus) core.PodPhase {
 		return core.PodRunning
 	case n.running == 0 && n.stopped > 0 && n.unknown == 0:
 		switch {
-		case !in.Ending && n.restartable > 0:
+		case !in.Ending && (n.restartable > 0 || in.Resetting):
 			return core.PodRunning
 		case n.stopped == n.succeeded:
 			return core.PodSucceeded
