@@ -244,7 +244,7 @@ type Kubelet struct {
 	ConfigMapAndSecretChangeDetectionStrategy string `yaml:"configMapAndSecretChangeDetectionStrategy"`
 	// EnableSystemLogHandler shows the node's logs at /logs/ of its API. Default true.
 	EnableSystemLogHandler *bool `yaml:"enableSystemLogHandler"`
-	// EnableSystemLogQuery lets /logs/?query= ask the journal and files by the name of a service.
+	// EnableSystemLogQuery lets /logs/?query= ask the journal and files by the name of a service; kubelet and proa are this daemon.
 	EnableSystemLogQuery bool `yaml:"enableSystemLogQuery"`
 }
 

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -209,7 +210,7 @@ func (s *Server) systemLogs() http.Handler {
 	}))
 }
 
-// services sends the logs of services: from the journal, or else from files that have their names.
+// services sends the logs of services: from the journal, or else from files that have their names. Our own is where we write it.
 func (s *Server) services(w http.ResponseWriter, r *http.Request, q *logQuery, dir fs.FS) {
 	ctx, cancel := context.WithTimeout(r.Context(), queryWithin)
 	defer cancel()
@@ -223,10 +224,16 @@ func (s *Server) services(w http.ResponseWriter, r *http.Request, q *logQuery, d
 	}
 	units := s.units(ctx)
 	var native, files []string
+	unit := s.ownUnit()
 	for _, name := range q.services {
-		if strings.Contains(units, name+".service") {
+		own := slices.Contains(ownNames, name)
+		switch {
+		case own && unit != "" && strings.Contains(units, unit+".service"):
+			native = append(native, unit)
+		case own && s.sendOwn(out, q, name):
+		case strings.Contains(units, name+".service"):
 			native = append(native, name)
-		} else {
+		default:
 			files = append(files, name)
 		}
 	}

@@ -24,7 +24,7 @@ echo "journal: $*"
 func logServer(t *testing.T) *Server {
 	t.Helper()
 	s, _, _ := setup(t)
-	s.LogQuery, s.Journal = true, filepath.Join(t.TempDir(), "journalctl")
+	s.LogQuery, s.Journal, s.Proc = true, filepath.Join(t.TempDir(), "journalctl"), "/nonexistent"
 	secret := filepath.Join(t.TempDir(), "secret")
 	files := map[string]string{
 		s.Journal: journal, secret: "secret", filepath.Join(s.Logs, "boot.log"): "booted\n", filepath.Join(s.Logs, "pods", "0.log"): "of a pod\n",

@@ -55,6 +55,7 @@ type Deps struct {
 	NoLogs   bool                    // it shows nothing
 	LogQuery bool                    // it can be asked for the logs of services
 	Journal  string                  // the program that reads them; default "journalctl"
+	Proc     string                  // where this process finds which service it is and where its own log goes; default "/proc/self"
 	Log      *slog.Logger
 }
 
@@ -74,6 +75,9 @@ func New(d Deps) (*Server, error) {
 	}
 	if d.Journal == "" {
 		d.Journal = "journalctl"
+	}
+	if d.Proc == "" {
+		d.Proc = "/proc/self"
 	}
 	s := &Server{Deps: d, gate: newGate(d.Client, d.Node.Name, d.CAs), began: time.Now()}
 	s.http = &http.Server{
@@ -99,6 +103,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	stop := context.AfterFunc(ctx, func() { s.http.Close() })
 	defer stop()
+	s.Log.Info("kubelet serves", "addr", l.Addr().String())
 	err := s.http.Serve(l)
 	if ctx.Err() != nil {
 		return ctx.Err()
