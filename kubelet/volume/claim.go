@@ -14,6 +14,7 @@ import (
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"proa.dev/kubelet/csi"
+	"proa.dev/kubelet/lun"
 )
 
 // claimName is the claim that a volume of the pod stands for.
@@ -54,6 +55,9 @@ func (v *Volumes) claimed(ctx context.Context, pod *core.Pod, vol *core.Volume) 
 	}
 	if pv.Spec.NFS != nil {
 		return time.Time{}, v.nfs(ctx, v.nfsDir(pod, pv.Name), pv.Spec.NFS, pv.Spec.MountOptions)
+	}
+	if lun.Is(nil, &pv.Spec.PersistentVolumeSource) {
+		return time.Time{}, v.fromNetwork(ctx, claimedDisk(pod, vol, pv))
 	}
 	path, _, err := v.claim(pod, vol)
 	if err != nil || pv.Spec.Local == nil || isBlock(pv) {
@@ -120,6 +124,8 @@ func (v *Volumes) claim(pod *core.Pod, vol *core.Volume) (string, bool, error) {
 		return v.Drivers.Path(v.csiVolume(pod, vol, pv)), readOnly, nil
 	case src.NFS != nil:
 		return v.nfsDir(pod, pv.Name), readOnly || src.NFS.ReadOnly, nil
+	case lun.Is(nil, &src):
+		return v.disks.Path(claimedDisk(pod, vol, pv)), readOnly, nil
 	case src.HostPath != nil:
 		return src.HostPath.Path, readOnly, checkHostPath(src.HostPath.Path, src.HostPath.Type)
 	case src.Local != nil && isBlock(pv):

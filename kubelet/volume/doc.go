@@ -12,8 +12,9 @@
 // Volumes that may hold secrets (secret, projected) lie in the same layout in one tmpfs, <root>/memory/<uid>/<name>, so that they
 // never reach a disk; one mount for all pods keeps starting a pod cheap.
 //
-// What claims are bound to, and volumes of CSI drivers, are made by kubelet/csi (claim.go); NFS by the host's mount(8). Of older types of
-// volumes the error names the driver that came after them (foreign.go).
+// What claims are bound to, and volumes of CSI drivers, are made by kubelet/csi (claim.go); disks of storage
+// networks (iscsi, fc) by kubelet/lun, NFS by the host's mount(8). Of older types of volumes the error names the driver that came after
+// them (foreign.go).
 //
-// It imports object, client and kubelet/{spec,csi,podcert}. Read volume.go, then files.go, trust.go and claim.go.
+// It imports object, client and kubelet/{spec,csi,lun,podcert}. Read volume.go, then files.go, trust.go and claim.go.
 package volume

@@ -55,12 +55,7 @@ func unknown(v *core.VolumeSource, p *core.PersistentVolumeSource) error {
 			return fmt.Errorf("no volume plugin matched: volumes of type %s are mounted by the CSI driver %s: use a volume of that driver", s.name, s.driver)
 		}
 	}
-	switch {
-	case v.ISCSI != nil || p.ISCSI != nil:
-		return errors.New("no volume plugin matched: volumes of type iscsi are mounted by a CSI driver, such as iscsi.csi.k8s.io")
-	case v.FC != nil || p.FC != nil:
-		return errors.New("no volume plugin matched: volumes of type fc are mounted by a CSI driver")
-	case v.FlexVolume != nil || p.FlexVolume != nil:
+	if v.FlexVolume != nil || p.FlexVolume != nil {
 		return errors.New("no volume plugin matched: flexVolumes are not supported: use a CSI driver")
 	}
 	return errors.New("no volume plugin matched")

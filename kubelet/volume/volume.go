@@ -22,6 +22,7 @@ import (
 	podresources "k8s.io/component-helpers/resource"
 
 	"proa.dev/kubelet/csi"
+	"proa.dev/kubelet/lun"
 	"proa.dev/kubelet/podcert"
 	"proa.dev/kubelet/spec"
 	"proa.dev/object"
@@ -73,6 +74,7 @@ type Volumes struct {
 	noSwap string          // the option of tmpfs that keeps it in memory
 	seed   maphash.Seed    // orders the certificates of trust bundles
 	certs  *podcert.Keeper // nil: there are none
+	disks  *lun.Disks      // of storage networks
 }
 
 // New starts nothing.
@@ -85,7 +87,9 @@ func New(d Deps) (*Volumes, error) {
 		v.noSwap = ",noswap"
 	}
 	v.memory = sync.OnceValue(v.mountMemory)
-	return v, nil
+	var err error
+	v.disks, err = lun.New(lun.Deps{Root: d.Node.Root, Secrets: d.Sources, Log: d.Log})
+	return v, err
 }
 
 // Error says which volume could not be made.
@@ -96,10 +100,15 @@ type Error struct {
 
 func (e *Error) Error() string {
 	var staging *csi.Unstaged
-	if errors.As(e.Err, &staging) {
-		return fmt.Sprintf("MountVolume.MountDevice failed for volume %q : %v", e.Volume, e.Err)
+	var at interface{ Step() string }
+	step := "MountVolume.SetUp"
+	switch {
+	case errors.As(e.Err, &staging):
+		step = "MountVolume.MountDevice"
+	case errors.As(e.Err, &at):
+		step = at.Step()
 	}
-	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+	return fmt.Sprintf("%s failed for volume %q : %v", step, e.Volume, e.Err)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -116,7 +125,7 @@ func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew
 	for i := range pod.Spec.Volumes {
 		vol, r := &pod.Spec.Volumes[i], &results[i]
 		do := func() { r.at, r.err = v.one(ctx, pod, vol, now) }
-		if vol.PersistentVolumeClaim != nil || vol.Ephemeral != nil || vol.CSI != nil { // others may be slow: all at once
+		if vol.PersistentVolumeClaim != nil || vol.Ephemeral != nil || vol.CSI != nil || vol.NFS != nil || lun.Is(&vol.VolumeSource, nil) { // others may be slow: all at once
 			drivers.Go(do)
 		} else {
 			do()
@@ -149,6 +158,8 @@ func (v *Volumes) one(ctx context.Context, pod *core.Pod, vol *core.Volume, now 
 		return v.publish(ctx, pod, &csi.Volume{Pod: pod, Source: vol.CSI, Name: vol.Name})
 	case vol.NFS != nil:
 		return time.Time{}, v.nfs(ctx, v.nfsDir(pod, vol.Name), vol.NFS, nil)
+	case lun.Is(&vol.VolumeSource, nil):
+		return time.Time{}, v.fromNetwork(ctx, v.inlineDisk(pod, vol))
 	case vol.Image != nil:
 		return time.Time{}, nil // the runtime mounts it
 	}
@@ -189,6 +200,9 @@ func (v *Volumes) Path(pod *core.Pod, vol *core.Volume) (path string, readOnly b
 		return v.claim(pod, vol)
 	case vol.NFS != nil:
 		return v.nfsDir(pod, vol.Name), vol.NFS.ReadOnly, nil
+	case lun.Is(&vol.VolumeSource, nil):
+		d := v.inlineDisk(pod, vol)
+		return v.disks.Path(d), d.ReadOnly, nil
 	case vol.CSI != nil && v.Drivers != nil:
 		return v.Drivers.Path(&csi.Volume{Pod: pod, Source: vol.CSI, Name: vol.Name}), vol.CSI.ReadOnly != nil && *vol.CSI.ReadOnly, nil
 	}
@@ -323,10 +337,14 @@ func (v *Volumes) Teardown(ctx context.Context, uid types.UID, all bool) error {
 	if !all {
 		dirs = []string{dirs[0], filepath.Join(pod, "volumes"), filepath.Join(pod, "volume-subpaths")}
 	}
-	if v.Drivers != nil { // first, and without it nothing: their volumes are not ours to unmount
-		if err := unmountBeneath(filepath.Join(pod, "volume-subpaths")); err != nil {
-			return err
-		}
+	// First what others mount, and without that nothing: their volumes are not ours to unmount.
+	if err := unmountBeneath(filepath.Join(pod, "volume-subpaths")); err != nil {
+		return err
+	}
+	if err := v.disks.Teardown(ctx, uid); err != nil {
+		return err
+	}
+	if v.Drivers != nil {
 		if err := v.Drivers.Teardown(ctx, uid); err != nil {
 			return err
 		}

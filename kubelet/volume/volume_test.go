@@ -438,7 +438,7 @@ func TestClaim(t *testing.T) {
 	}
 	pv.Spec.Local = nil
 	pv.Spec.FC = &core.FCVolumeSource{}
-	expect("volumes of type fc are mounted by a CSI driver")
+	expect("fc: no fc disk information found. failed to make a new mounter")
 }
 
 // TestHostileSubPaths has a container's owner prepare its volume so that a subPath would lead out of it.
@@ -564,13 +564,48 @@ func TestTypesThatNobodyMounts(t *testing.T) {
 	v, _ := setup(t)
 	for want, src := range map[string]core.VolumeSource{
 		"CSI driver ebs.csi.aws.com":    {AWSElasticBlockStore: &core.AWSElasticBlockStoreVolumeSource{}},
-		"type iscsi are mounted by":     {ISCSI: &core.ISCSIVolumeSource{}},
 		"flexVolumes are not supported": {FlexVolume: &core.FlexVolumeSource{}},
 	} {
 		_, err := v.Sync(t.Context(), podWith(core.Volume{Name: "v", VolumeSource: src}), time.Now())
 		if err == nil || !strings.Contains(err.Error(), "no volume plugin matched") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+// TestDisksOfNetworks: errors say which step failed, as Kubernetes names it, and what the node lacks; a pod that got nothing goes.
+func TestDisksOfNetworks(t *testing.T) {
+	v, src := setup(t)
+	t.Setenv("PATH", t.TempDir())
+	disk := core.ISCSIVolumeSource{TargetPortal: "127.0.0.1", IQN: "iqn.2001-04.org.example:a", ISCSIInterface: "default"}
+	src.claims["c"] = &core.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{UID: "cu"}}
+	src.claims["c"].Spec.VolumeName, src.claims["c"].Status.Phase = "pv", core.ClaimBound
+	pv := &core.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv"}}
+	pv.Spec.ClaimRef, pv.Spec.VolumeMode = &core.ObjectReference{UID: "cu"}, new(core.PersistentVolumeBlock)
+	pv.Spec.ISCSI = &core.ISCSIPersistentVolumeSource{TargetPortal: disk.TargetPortal, IQN: disk.IQN, ISCSIInterface: "default", Lun: 1}
+	src.volumes["pv"] = pv
+	claim := &core.PersistentVolumeClaimVolumeSource{ClaimName: "c", ReadOnly: true}
+	p := podWith(core.Volume{Name: "a", VolumeSource: core.VolumeSource{ISCSI: &disk}}, core.Volume{Name: "b", VolumeSource: core.VolumeSource{PersistentVolumeClaim: claim}})
+	_, err := v.Sync(t.Context(), p, time.Now())
+	for _, want := range []string{
+		`MountVolume.WaitForAttach failed for volume "a" : the node has no program iscsiadm: install the package open-iscsi`,
+		`MapVolume.WaitForAttach failed for volume "pv" : the node has no program iscsiadm`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	for i, want := range []string{"volumes/kubernetes.io~iscsi/a", "volumeDevices/kubernetes.io~iscsi/pv"} {
+		path, readOnly, err := v.Path(p, &p.Spec.Volumes[i])
+		if err != nil || path != filepath.Join(v.Node.PodDir(p.UID), want) || readOnly != (i == 1) {
+			t.Errorf("%s, read only %v, %v", path, readOnly, err)
+		}
+	}
+	if err := v.Teardown(t.Context(), p.UID, true); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(v.Node.Root, "plugins", "kubernetes.io", "luns")); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
 	}
 }
 
