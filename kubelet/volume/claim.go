@@ -8,7 +8,6 @@ import (
 	"time"
 
 	core "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
@@ -38,8 +37,11 @@ func (v *Volumes) nameOf(pod *core.Pod, vol *core.Volume) string {
 // claimed makes what a claim is bound to.
 func (v *Volumes) claimed(ctx context.Context, pod *core.Pod, vol *core.Volume) (time.Time, error) {
 	pv, claim, err := v.bound(pod, vol)
+	if err == nil {
+		err = checkMode(pod, vol.Name, pv)
+	}
 	if err != nil {
-		return time.Time{}, err
+		return time.Time{}, &unprocessed{err}
 	}
 	if pv.Spec.CSI != nil {
 		c := v.csiVolume(pod, vol, pv)
@@ -173,32 +175,6 @@ func (v *Volumes) Fill(pod *core.Pod, vol *core.Volume) *stats.FsStats {
 		Time: metav1.NewTime(u.At), CapacityBytes: unsigned(u.Total), UsedBytes: unsigned(u.Used), AvailableBytes: unsigned(u.Free),
 		Inodes: unsigned(u.Inodes), InodesUsed: unsigned(u.InodesUsed), InodesFree: unsigned(u.InodesFree),
 	}
-}
-
-// bound is the volume of a claim, and the claim.
-func (v *Volumes) bound(pod *core.Pod, vol *core.Volume) (*core.PersistentVolume, *core.PersistentVolumeClaim, error) {
-	name := claimName(pod, vol)
-	pvc, err := v.Sources.Claim(pod.Namespace, name)
-	if apierrors.IsNotFound(err) {
-		return nil, nil, fmt.Errorf("persistentvolumeclaim %q not found", name)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if vol.Ephemeral != nil && !metav1.IsControlledBy(pvc, pod) {
-		return nil, nil, fmt.Errorf("PVC %s/%s was not created for pod %s/%s (pod is not owner)", pvc.Namespace, pvc.Name, pod.Namespace, pod.Name)
-	}
-	if pvc.Status.Phase != core.ClaimBound || pvc.Spec.VolumeName == "" {
-		return nil, nil, errors.New("PVC is not bound")
-	}
-	pv, err := v.Sources.Volume(pvc.Spec.VolumeName)
-	if err != nil {
-		return nil, nil, err
-	}
-	if ref := pv.Spec.ClaimRef; ref == nil || ref.UID != pvc.UID {
-		return nil, nil, fmt.Errorf("volume %s is bound to another claim", pv.Name)
-	}
-	return pv, pvc, nil
 }
 
 // Devices are the block volumes of one container. The volumes must have been made by Sync.

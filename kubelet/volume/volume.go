@@ -92,13 +92,16 @@ func New(d Deps) (*Volumes, error) {
 	return v, err
 }
 
-// Error says which volume could not be made.
+// Error says which volume could not be made, by the name that messages have for it.
 type Error struct {
 	Volume string
 	Err    error
 }
 
 func (e *Error) Error() string {
+	if e.unprocessed() {
+		return fmt.Sprintf("Unable to attach or mount volumes: unmounted volumes=[%s], unattached volumes=[], failed to process volumes=[%[1]s]: %v", e.Volume, e.Err)
+	}
 	var staging *csi.Unstaged
 	var at interface{ Step() string }
 	step := "MountVolume.SetUp"
@@ -112,6 +115,11 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+func (e *Error) unprocessed() bool {
+	var u *unprocessed
+	return errors.As(e.Err, &u)
+}
 
 // Sync makes the volumes of the pod, or brings them up to date, and says when it has to be called again (zero: never). Every volume is
 // tried; the error joins an *Error for each that failed.
@@ -135,7 +143,11 @@ func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew
 	var errs []error
 	for i, r := range results {
 		if r.err != nil {
-			errs = append(errs, &Error{v.nameOf(pod, &pod.Spec.Volumes[i]), r.err})
+			e := &Error{pod.Spec.Volumes[i].Name, r.err}
+			if !e.unprocessed() {
+				e.Volume = v.nameOf(pod, &pod.Spec.Volumes[i])
+			}
+			errs = append(errs, e)
 		}
 		if !r.at.IsZero() && (renew.IsZero() || r.at.Before(renew)) {
 			renew = r.at

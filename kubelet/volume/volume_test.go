@@ -422,7 +422,8 @@ func TestClaim(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	expect(`persistentvolumeclaim "c" not found`)
+	const unprocessed = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: "
+	expect(unprocessed + `error processing PVC ns/c: failed to fetch PVC from API server: persistentvolumeclaims "c" not found`)
 	src.claims["c"] = &core.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{UID: "cu"}}
 	expect("PVC is not bound")
 	src.claims["c"].Spec.VolumeName, src.claims["c"].Status.Phase = "pv", core.ClaimBound
@@ -430,8 +431,20 @@ func TestClaim(t *testing.T) {
 	pv := &core.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv"}}
 	pv.Spec.Local = &core.LocalVolumeSource{Path: dir}
 	src.volumes["pv"] = pv
-	expect("volume pv is bound to another claim")
+	expect("found PV object pv but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim")
+	pv.Spec.ClaimRef = &core.ObjectReference{UID: "other"}
+	expect("found PV object pv but its pv.Spec.ClaimRef.UID other does not point to claim.UID cu")
 	pv.Spec.ClaimRef = &core.ObjectReference{UID: "cu"}
+	expect("")
+	pv.Spec.VolumeMode = new(core.PersistentVolumeBlock)
+	expect(unprocessed + "volume v has volumeMode Block, but is specified in volumeMounts")
+	pv.Spec.VolumeMode = nil
+	p.Spec.Containers[0].VolumeDevices = []core.VolumeDevice{{Name: "v", DevicePath: "/dev/x"}}
+	expect(unprocessed + "volume v has volumeMode Filesystem, but is specified in volumeDevices")
+	p.Spec.Containers[0].VolumeDevices = nil
+	src.claims["c"].DeletionTimestamp = new(metav1.Now())
+	expect(unprocessed + "error processing PVC ns/c: PVC is being deleted")
+	src.claims["c"].Finalizers = []string{"kubernetes.io/pvc-protection"}
 	expect("")
 	if path, _, err := v.Path(p, &vol); err != nil || path != dir {
 		t.Errorf("%s, %v", path, err)
