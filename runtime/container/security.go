@@ -184,6 +184,10 @@ func devices(s *specs.Spec, in Input) error {
 			s.Linux.Devices = append(s.Linux.Devices, d...)
 			return err
 		})
+		if err != nil {
+			return err
+		}
+		_, err = named(s, in.Config.Devices) // which may be at other places than the host's
 		return err
 	}
 	s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
@@ -195,17 +199,33 @@ func devices(s *specs.Spec, in Input) error {
 	}
 	allow("c", "rwm", 136, -1) // terminals of the container's devpts
 	allow("c", "rwm", 5, 2)    // and their ptmx
-	for _, d := range in.Config.Devices {
+	added, err := named(s, in.Config.Devices)
+	for _, a := range added {
+		allow(a.node.Type, a.access, a.node.Major, a.node.Minor)
+	}
+	return err
+}
+
+// permitted is a node and what may be done with it.
+type permitted struct {
+	node   specs.LinuxDevice
+	access string
+}
+
+// named adds the nodes that a container was given by name. One that is there already gives way.
+func named(s *specs.Spec, list []*runtimeapi.Device) (added []permitted, err error) {
+	for _, d := range list {
 		nodes, err := device(d.HostPath, d.ContainerPath)
 		if err != nil {
-			return fmt.Errorf("device %s: %w", d.HostPath, err)
+			return nil, fmt.Errorf("device %s: %w", d.HostPath, err)
 		}
 		for _, n := range nodes {
-			allow(n.Type, d.Permissions, n.Major, n.Minor)
+			s.Linux.Devices = slices.DeleteFunc(s.Linux.Devices, func(o specs.LinuxDevice) bool { return o.Path == n.Path })
+			s.Linux.Devices = append(s.Linux.Devices, n)
+			added = append(added, permitted{n, d.Permissions})
 		}
-		s.Linux.Devices = append(s.Linux.Devices, nodes...)
 	}
-	return nil
+	return added, nil
 }
 
 // device describes a host node as one of the container; a directory stands for all nodes in it.
