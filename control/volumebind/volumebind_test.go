@@ -136,6 +136,17 @@ func TestNamedSelectedAndReserved(t *testing.T) {
 	})
 }
 
+// A volume that names its claim is the claim's, whatever class either has.
+func TestMeantInAnotherClass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		v := volume("v", "1Gi", "fast", nil)
+		v.Spec.ClaimRef = &core.ObjectReference{Namespace: "default", Name: "a"}
+		w.Put(v, claim("a", "1Gi", "slow", nil))
+		w.want("a", "v")
+	})
+}
+
 func TestProtectionAndRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t)

@@ -34,7 +34,7 @@ func Fits(v *core.PersistentVolume, c *core.PersistentVolumeClaim) string {
 	switch {
 	case have.Cmp(want) < 0:
 		return "requested PV is too small"
-	case ClassOfVolume(v) != ClassOf(c):
+	case ClassOfVolume(v) != ClassOf(c) && !Meant(v, c): // who names the claim wants it, whatever its class
 		return "storageClassName does not match"
 	case or(v.Spec.VolumeMode, core.PersistentVolumeFilesystem) != or(c.Spec.VolumeMode, core.PersistentVolumeFilesystem):
 		return "incompatible volumeMode"
