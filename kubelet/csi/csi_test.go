@@ -513,3 +513,27 @@ func TestGrowAndUsage(t *testing.T) {
 	}
 	b.teardown("u1")
 }
+
+// The scheduler is not asked where a pod names its node.
+func TestOnePodOnly(t *testing.T) {
+	b := newBench(t, detached())
+	pv := pvOf()
+	pv.Spec.AccessModes = []core.PersistentVolumeAccessMode{core.ReadWriteOncePod}
+	first, second := &Volume{Pod: podOf("u1"), PV: pv, Name: "pv1"}, &Volume{Pod: podOf("u2"), PV: pv, Name: "pv1"}
+	b.publish(first)
+	refused := func() {
+		t.Helper()
+		_, err := b.s.Publish(context.Background(), second)
+		if want := "volume uses the ReadWriteOncePod access mode and is already in use by another pod"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	refused()
+	b.publish(first)
+	b.restart()
+	refused()
+	b.teardown("u1")
+	b.publish(second)
+	b.teardown("u2")
+	b.want("publish h1", "unpublish h1", "publish h1", "unpublish h1")
+}

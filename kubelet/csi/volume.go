@@ -18,6 +18,7 @@ import (
 	core "k8s.io/api/core/v1"
 	storage "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Volume is one volume of a pod.
@@ -54,6 +55,11 @@ func (v *Volume) handle() string {
 
 func (v *Volume) block() bool {
 	return v.PV != nil && v.PV.Spec.VolumeMode != nil && *v.PV.Spec.VolumeMode == core.PersistentVolumeBlock
+}
+
+// alone says whether only one pod may have the volume at a time.
+func (v *Volume) alone() bool {
+	return v.PV != nil && len(v.PV.Spec.AccessModes) == 1 && v.PV.Spec.AccessModes[0] == core.ReadWriteOncePod
 }
 
 func (v *Volume) fsType() string {
@@ -106,6 +112,9 @@ func (s *Drivers) Publish(ctx context.Context, v *Volume) (Made, error) {
 		}
 		return made, nil
 	}
+	if !have && v.alone() && o.elsewhere(u) {
+		return Made{}, errors.New("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
+	}
 	if err := o.make(ctx, u); err != nil {
 		return Made{}, err
 	}
@@ -153,6 +162,18 @@ func (o *operation) published() bool {
 		return err == nil && i.Mode()&os.ModeDevice != 0
 	}
 	return isMountPoint(o.Path(o.v))
+}
+
+// elsewhere says whether another pod has the volume. u.mu is held.
+func (o *operation) elsewhere(u *use) bool {
+	for id := range u.pods {
+		v := *o.v
+		v.Pod = &core.Pod{ObjectMeta: metav1.ObjectMeta{UID: id}}
+		if other := (operation{Drivers: o.Drivers, v: &v}); id != o.v.Pod.UID && other.published() {
+			return true
+		}
+	}
+	return false
 }
 
 // make attaches, stages and publishes. Before it does anything it leaves a trace on disk, for Teardown to find. u.mu is held.
