@@ -65,29 +65,41 @@ func (v *Volumes) behind(pvc *core.PersistentVolumeClaim) (*core.PersistentVolum
 	return pv, nil
 }
 
-// checkMode wants containers to use the volume as what it is: files or a device.
-func checkMode(pod *core.Pod, name string, pv *core.PersistentVolume) error {
-	uses := func(mounts []core.VolumeMount, devices []core.VolumeDevice) error {
-		switch {
-		case isBlock(pv) && slices.ContainsFunc(mounts, func(m core.VolumeMount) bool { return m.Name == name }):
-			return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeMounts", name, core.PersistentVolumeBlock)
-		case !isBlock(pv) && slices.ContainsFunc(devices, func(d core.VolumeDevice) bool { return d.Name == name }):
-			return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeDevices", name, core.PersistentVolumeFilesystem)
+// How containers use a volume.
+const (
+	asFiles uint8 = 1 << iota
+	asDevice
+)
+
+// usedBy says how the containers of a pod use its volumes, by their names.
+func usedBy(pod *core.Pod) map[string]uint8 {
+	out := map[string]uint8{}
+	add := func(mounts []core.VolumeMount, devices []core.VolumeDevice) {
+		for i := range mounts {
+			out[mounts[i].Name] |= asFiles
 		}
-		return nil
+		for i := range devices {
+			out[devices[i].Name] |= asDevice
+		}
 	}
 	for _, list := range [][]core.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
-			if err := uses(list[i].VolumeMounts, list[i].VolumeDevices); err != nil {
-				return err
-			}
+			add(list[i].VolumeMounts, list[i].VolumeDevices)
 		}
 	}
 	for i := range pod.Spec.EphemeralContainers {
-		c := &pod.Spec.EphemeralContainers[i]
-		if err := uses(c.VolumeMounts, c.VolumeDevices); err != nil {
-			return err
-		}
+		add(pod.Spec.EphemeralContainers[i].VolumeMounts, pod.Spec.EphemeralContainers[i].VolumeDevices)
+	}
+	return out
+}
+
+// checkMode wants containers to use the volume as what it is: files or a device.
+func checkMode(pod *core.Pod, name string, pv *core.PersistentVolume) error {
+	switch used := usedBy(pod)[name]; {
+	case isBlock(pv) && used&asFiles != 0:
+		return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeMounts", name, core.PersistentVolumeBlock)
+	case !isBlock(pv) && used&asDevice != 0:
+		return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeDevices", name, core.PersistentVolumeFilesystem)
 	}
 	return nil
 }

@@ -121,8 +121,8 @@ func (e *Error) unprocessed() bool {
 	return errors.As(e.Err, &u)
 }
 
-// Sync makes the volumes of the pod, or brings them up to date, and says when it has to be called again (zero: never). Every volume is
-// tried; the error joins an *Error for each that failed.
+// Sync makes the volumes of the pod that containers use, or brings them up to date, and says when it has to be called again (zero: never).
+// Every volume is tried; the error joins an *Error for each that failed.
 func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew time.Time, err error) {
 	type result struct {
 		at  time.Time
@@ -130,8 +130,12 @@ func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew
 	}
 	results := make([]result, len(pod.Spec.Volumes))
 	var drivers sync.WaitGroup
+	used := usedBy(pod)
 	for i := range pod.Spec.Volumes {
 		vol, r := &pod.Spec.Volumes[i], &results[i]
+		if used[vol.Name] == 0 {
+			continue
+		}
 		do := func() { r.at, r.err = v.one(ctx, pod, vol, now) }
 		if vol.PersistentVolumeClaim != nil || vol.Ephemeral != nil || vol.CSI != nil || vol.NFS != nil || lun.Is(&vol.VolumeSource, nil) { // others may be slow: all at once
 			drivers.Go(do)

@@ -454,6 +454,35 @@ func TestClaim(t *testing.T) {
 	expect("fc: no fc disk information found. failed to make a new mounter")
 }
 
+// What no container uses is not made, and may even be missing.
+func TestUnusedVolumes(t *testing.T) {
+	v, src := setup(t)
+	p := podWith(core.Volume{Name: "dir", VolumeSource: core.VolumeSource{EmptyDir: &core.EmptyDirVolumeSource{}}},
+		core.Volume{Name: "none", VolumeSource: core.VolumeSource{ConfigMap: &core.ConfigMapVolumeSource{LocalObjectReference: core.LocalObjectReference{Name: "none"}}}},
+		core.Volume{Name: "spare", VolumeSource: core.VolumeSource{EmptyDir: &core.EmptyDirVolumeSource{}}})
+	p.Spec.Containers = p.Spec.Containers[:1]
+	made := func(want ...string) {
+		t.Helper()
+		if _, err := v.Sync(context.Background(), p, src.now); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(filepath.Dir(v.dir(p.UID, "empty-dir", "x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range entries {
+			got = append(got, e.Name())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("there are %v, want %v", got, want)
+		}
+	}
+	made("dir")
+	p.Spec.EphemeralContainers = []core.EphemeralContainer{{EphemeralContainerCommon: core.EphemeralContainerCommon{VolumeMounts: []core.VolumeMount{{Name: "spare", MountPath: "/s"}}}}}
+	made("dir", "spare")
+}
+
 // TestHostileSubPaths has a container's owner prepare its volume so that a subPath would lead out of it.
 func TestHostileSubPaths(t *testing.T) {
 	roottest.Need(t, "binds mounts")
