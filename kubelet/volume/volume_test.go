@@ -628,6 +628,7 @@ func TestDisksOfNetworks(t *testing.T) {
 	src.volumes["pv"] = pv
 	claim := &core.PersistentVolumeClaimVolumeSource{ClaimName: "c", ReadOnly: true}
 	p := podWith(core.Volume{Name: "a", VolumeSource: core.VolumeSource{ISCSI: &disk}}, core.Volume{Name: "b", VolumeSource: core.VolumeSource{PersistentVolumeClaim: claim}})
+	p.Spec.Containers[1].VolumeMounts, p.Spec.Containers[1].VolumeDevices = nil, []core.VolumeDevice{{Name: "b", DevicePath: "/dev/b"}}
 	_, err := v.Sync(t.Context(), p, time.Now())
 	for _, want := range []string{
 		`MountVolume.WaitForAttach failed for volume "a" : the node has no program iscsiadm: install the package open-iscsi`,
