@@ -27,6 +27,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/control/controltest"
+	"proa.dev/kit/prom"
 	"proa.dev/kit/roottest"
 	"proa.dev/kubelet/plugin"
 	"proa.dev/object"
@@ -536,4 +537,23 @@ func TestOnePodOnly(t *testing.T) {
 	b.publish(second)
 	b.teardown("u2")
 	b.want("publish h1", "unpublish h1", "publish h1", "unpublish h1")
+}
+
+func TestOperationsAreCounted(t *testing.T) {
+	b := newBench(t, detached(), stages)
+	v := &Volume{Pod: podOf("u1"), PV: pvOf(), Name: "pv1"}
+	b.publish(v)
+	b.teardown("u1")
+	var page prom.Page
+	b.s.Operations.Page(&page)
+	for _, want := range []string{
+		`storage_operation_duration_seconds_count{volume_plugin="kubernetes.io/csi:fake",operation_name="volume_unmount",status="success",migrated="false"} 1`,
+		`storage_operation_duration_seconds_count{volume_plugin="kubernetes.io/csi:fake",operation_name="unmount_device",status="success",migrated="false"} 1`,
+		`csi_operations_seconds_count{driver_name="fake",method_name="/csi.v1.Node/NodeStageVolume",grpc_status_code="OK",migrated="false"} 1`,
+		`csi_operations_seconds_count{driver_name="fake",method_name="/csi.v1.Node/NodeUnpublishVolume",grpc_status_code="OK",migrated="false"} 1`,
+	} {
+		if !strings.Contains(page.String(), want+"\n") {
+			t.Errorf("there is no %s in\n%s", want, &page)
+		}
+	}
 }

@@ -53,7 +53,8 @@ type Sources interface {
 // pods.
 type Drivers struct {
 	Deps
-	news broadcast // the node's attachments changed, or a driver came
+	Operations Operations
+	news       broadcast // the node's attachments changed, or a driver came
 
 	mu      sync.Mutex // guards all below
 	drivers map[string]*driver
@@ -116,7 +117,7 @@ func checkVersions(i plugin.Info) error {
 
 // Register implements plugin.Handler: it asks the driver what the node is to it, and tells the API.
 func (s *Drivers) Register(ctx context.Context, i plugin.Info) error {
-	d, err := dial(i)
+	d, err := dial(i, s.Operations.measured(i.Name))
 	if err != nil {
 		return err
 	}
@@ -205,9 +206,9 @@ func (s *Drivers) followLimit(ctx context.Context, d *driver) {
 	}()
 }
 
-func dial(i plugin.Info) (*driver, error) {
+func dial(i plugin.Info, measured grpc.UnaryClientInterceptor) (*driver, error) {
 	conn, err := grpc.NewClient("passthrough:///"+i.Endpoint,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithIdleTimeout(idle),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithIdleTimeout(idle), grpc.WithUnaryInterceptor(measured),
 		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", strings.TrimPrefix(path, "unix://"))
 		}))

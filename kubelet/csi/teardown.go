@@ -37,7 +37,10 @@ func (s *Drivers) unpublish(ctx context.Context, pod uid, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.back(ctx, r.device(), target, pod, r.Asked == "" && !isMountPoint(target)); err != nil {
+	began := time.Now()
+	err = s.back(ctx, r.device(), target, pod, r.Asked == "" && !isMountPoint(target))
+	s.Operations.Add(Plugin(r.Driver), "volume_unmount", began, err)
+	if err != nil {
 		return fmt.Errorf("UnmountVolume.TearDown failed for volume %q : %w", name, err)
 	}
 	return removeRecord(dir)
@@ -49,7 +52,10 @@ func (s *Drivers) unpublishBlock(ctx context.Context, pod uid, name string) erro
 		return err
 	}
 	if err == nil {
-		if err := s.back(ctx, r.device(), s.blockTarget(name, pod), pod, false); err != nil {
+		began := time.Now()
+		err = s.back(ctx, r.device(), s.blockTarget(name, pod), pod, false)
+		s.Operations.Add(Plugin(r.Driver), "unmap_volume", began, err)
+		if err != nil {
 			return fmt.Errorf("UnmapVolume.UnmapBlockVolume failed for volume %q : %w", name, err)
 		}
 	}
@@ -88,13 +94,13 @@ func (s *Drivers) release(ctx context.Context, d *driver, dev device, u *use) er
 		return nil
 	}
 	if u.staged != "" && d.can[csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME] {
-		call, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		_, err := d.node.NodeUnstageVolume(call, &csi.NodeUnstageVolumeRequest{VolumeId: dev.handle, StagingTargetPath: u.staged})
-		if err != nil && status.Code(err) != codes.NotFound {
-			return fmt.Errorf("UnmountDevice failed for volume %q: %w", dev.handle, err)
+		began, name := time.Now(), "unmount_device"
+		if u.block != "" {
+			name = "unmap_device"
 		}
-		if err := removeTarget(u.staged); err != nil {
+		err := s.unstage(ctx, d, dev, u)
+		s.Operations.Add(Plugin(dev.driver), name, began, err)
+		if err != nil {
 			return err
 		}
 	}
@@ -128,6 +134,16 @@ func (s *Drivers) release(ctx context.Context, d *driver, dev device, u *use) er
 		delete(s.devices, dev)
 	}
 	return nil
+}
+
+func (s *Drivers) unstage(ctx context.Context, d *driver, dev device, u *use) error {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := d.node.NodeUnstageVolume(call, &csi.NodeUnstageVolumeRequest{VolumeId: dev.handle, StagingTargetPath: u.staged})
+	if err != nil && status.Code(err) != codes.NotFound {
+		return fmt.Errorf("UnmountDevice failed for volume %q: %w", dev.handle, err)
+	}
+	return removeTarget(u.staged)
 }
 
 // sweep unstages what an earlier process staged with a driver and no pod on disk has.
@@ -169,7 +185,7 @@ type Usage struct {
 
 // Usage asks the driver how full a published volume is; nil if it does not count.
 func (s *Drivers) Usage(ctx context.Context, v *Volume) (*Usage, error) {
-	d, err := s.driver(v.driver())
+	d, err := s.driver(v.Driver())
 	if err != nil || !d.can[csi.NodeServiceCapability_RPC_GET_VOLUME_STATS] {
 		return nil, err
 	}
@@ -195,7 +211,7 @@ func (s *Drivers) Usage(ctx context.Context, v *Volume) (*Usage, error) {
 // Grow has the driver enlarge a published volume to what its PersistentVolume says. It says false where the driver does not do that on
 // nodes: then the volume is as large already.
 func (s *Drivers) Grow(ctx context.Context, v *Volume) (bool, error) {
-	d, err := s.driver(v.driver())
+	d, err := s.driver(v.Driver())
 	if err != nil || !d.can[csi.NodeServiceCapability_RPC_EXPAND_VOLUME] {
 		return false, err
 	}

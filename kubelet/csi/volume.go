@@ -38,7 +38,8 @@ type Made struct {
 	Renew time.Time // when Publish wants to be called again; zero: never
 }
 
-func (v *Volume) driver() string {
+// Driver is the name of the driver whose volume it is.
+func (v *Volume) Driver() string {
 	if v.Source != nil {
 		return v.Source.Driver
 	}
@@ -85,7 +86,7 @@ const republish = time.Minute
 
 // Publish makes the volume usable for its pod, or makes sure that it is. Safe to repeat.
 func (s *Drivers) Publish(ctx context.Context, v *Volume) (Made, error) {
-	d, err := s.driver(v.driver())
+	d, err := s.driver(v.Driver())
 	if err != nil {
 		return Made{}, fmt.Errorf("kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: %w", err)
 	}

@@ -19,6 +19,8 @@ type counts struct {
 	ended     prom.Counts[[3]string] // containers that ended: type, exit code, reason
 	restarted prom.Counts[[1]string] // pods that came again while they were ending: static
 	orphaned  atomic.Int64           // pods that the runtime had and nobody knew
+	cleaned   atomic.Int64           // former pods whose volumes were to be removed at the start, uncleaned those of which that failed
+	uncleaned atomic.Int64
 
 	containers prom.Times[prom.None] // containers of a pod
 	looks      prom.Times[[1]string] // what it took to look at a pod, by why
@@ -130,6 +132,8 @@ func (c *counts) page(p *prom.Page) {
 	c.unstarted.Page(p, "kubelet_started_containers_errors_total", "[ALPHA] Of these, those that did not come to run, by the reason.", [2]string{kind[0], "code"})
 	c.ended.Page(p, "kubelet_terminated_containers_total", "[ALPHA] Containers that ended.", [3]string{kind[0], "exit_code", "reason"})
 	c.restarted.Page(p, "kubelet_restarted_pods_total", "[ALPHA] Pods that came again, with the same UID, before they had ended.", [1]string{"static"})
+	p.Gauge("kubelet_orphan_pod_cleaned_volumes", "[ALPHA] Former pods whose volumes were removed when the kubelet began.", float64(c.cleaned.Load()))
+	p.Gauge("kubelet_orphan_pod_cleaned_volumes_errors", "[ALPHA] Former pods of which that failed.", float64(c.uncleaned.Load()))
 	p.Counter("kubelet_orphaned_runtime_pods_total", "[ALPHA] Pods that the runtime had although nobody asked for them.", c.orphaned.Load())
 	c.containers.Page(p, "kubelet_containers_per_pod_count", "[ALPHA] Containers of the pods that came.", prom.None{})
 	c.looks.Page(p, "kubelet_pod_worker_duration_seconds", "[ALPHA] What it took to look at a pod and begin what was to be done.", [1]string{"operation_type"})

@@ -354,9 +354,11 @@ func (ws *Workers) Synced() error {
 	if err != nil {
 		return err
 	}
+	ws.counts.cleaned.Store(int64(len(unused)))
 	for _, uid := range unused {
 		if err := ws.Volumes.Teardown(ws.ctx, uid, true); err != nil { // a driver that is not there yet, as a rule: a worker tries again
 			ws.Log.Warn("volumes of a former pod not removed", "uid", uid, "err", err)
+			ws.counts.uncleaned.Add(1)
 			w := newWorker(ws.Deps, &core.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid}})
 			w.s.Gone = true
 			ws.launch(w)

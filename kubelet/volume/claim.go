@@ -65,7 +65,7 @@ func (v *Volumes) claimed(ctx context.Context, pod *core.Pod, vol *core.Volume) 
 	if err != nil || pv.Spec.Local == nil || isBlock(pv) {
 		return time.Time{}, err
 	}
-	return time.Time{}, setOwnership(path, pod, false)
+	return time.Time{}, v.own(pluginOf(nil, pv), path, pod, false)
 }
 
 // lookAgain is how often a claim is read that nobody tells of.
@@ -88,7 +88,7 @@ func (v *Volumes) publish(ctx context.Context, pod *core.Pod, c *csi.Volume) (ti
 	if err != nil || !made.Own {
 		return made.Renew, err
 	}
-	if err := setOwnership(made.Path, pod, false); err != nil {
+	if err := v.own(csi.Plugin(c.Driver()), made.Path, pod, false); err != nil {
 		return made.Renew, fmt.Errorf("applyFSGroup failed for vol %s: %w", c.Name, err)
 	}
 	return made.Renew, nil
@@ -100,9 +100,13 @@ func (v *Volumes) grow(ctx context.Context, c *csi.Volume, claim *core.Persisten
 	if c.ReadOnly || want.Cmp(have) <= 0 {
 		return
 	}
+	began := time.Now()
 	done, err := v.Drivers.Grow(ctx, c)
 	if err == nil && done {
 		err = v.Sources.Resized(ctx, claim, want)
+	}
+	if done || err != nil {
+		v.operations.Add(csi.Plugin(c.Driver()), "volume_fs_resize", began, err)
 	}
 	if v.Events == nil || err == nil && !done {
 		return

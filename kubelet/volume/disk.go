@@ -27,7 +27,7 @@ func (v *Volumes) fromNetwork(ctx context.Context, d *lun.Volume) error {
 	if err != nil || !made.Own {
 		return err
 	}
-	if err := setOwnership(made.Path, d.Pod, false); err != nil {
+	if err := v.own(pluginOf(d.Source, d.PV), made.Path, d.Pod, false); err != nil {
 		return fmt.Errorf("applyFSGroup failed for vol %s: %w", d.Name, err)
 	}
 	return nil

@@ -56,7 +56,7 @@ func (v *Volumes) files(ctx context.Context, pod *core.Pod, vol *core.Volume, no
 	if readsObjects(vol) && !v.Sources.FollowsFiles() {
 		renew = earlier(renew, now.Add(rereadFiles))
 	}
-	return renew, writeAtomic(dir, p, now, func(fresh string) error { return setOwnership(fresh, pod, true) })
+	return renew, writeAtomic(dir, p, now, func(fresh string) error { return v.own(pluginOf(&vol.VolumeSource, nil), fresh, pod, true) })
 }
 
 // rereadFiles is how often ConfigMaps and Secrets are read that nobody tells of.

@@ -8,17 +8,20 @@ import (
 	core "k8s.io/api/core/v1"
 )
 
-// setOwnership gives everything in dir to the pod's fsGroup, if it has one: group rw (r for volumes that are only read), and
-// directories that hand their group on.
-func setOwnership(dir string, pod *core.Pod, readOnly bool) error {
+// changesOwner says whether files in dir have to be given to the pod's fsGroup.
+func changesOwner(dir string, pod *core.Pod) bool {
 	sc := pod.Spec.SecurityContext
 	if sc == nil || sc.FSGroup == nil {
-		return nil
+		return false
 	}
-	gid := int(*sc.FSGroup)
-	if p := sc.FSGroupChangePolicy; p != nil && *p == core.FSGroupChangeOnRootMismatch && rootMatches(dir, gid) {
-		return nil
-	}
+	p := sc.FSGroupChangePolicy
+	return p == nil || *p != core.FSGroupChangeOnRootMismatch || !rootMatches(dir, int(*sc.FSGroup))
+}
+
+// setOwnership gives everything in dir to the pod's fsGroup, which it has: group rw (r for volumes that are only read), and
+// directories that hand their group on.
+func setOwnership(dir string, pod *core.Pod, readOnly bool) error {
+	gid := int(*pod.Spec.SecurityContext.FSGroup)
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

@@ -20,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"proa.dev/kit/prom"
 	"proa.dev/kubelet/podcert"
 )
 
@@ -139,11 +138,4 @@ func shown(src *core.PodCertificateProjection, dir string) (b podcert.Bundle, ok
 		b = podcert.Bundle{Key: read(src.KeyPath), Chain: read(src.CertificateChainPath)}
 	}
 	return b, len(b.Key) > 0 && len(b.Chain) > 0
-}
-
-// Page shows what pods have of certificates.
-func (v *Volumes) Page(p *prom.Page) {
-	if v.certs != nil {
-		v.certs.Page(p)
-	}
 }

@@ -74,12 +74,20 @@ type Volumes struct {
 	noSwap string          // the option of tmpfs that keeps it in memory
 	seed   maphash.Seed    // orders the certificates of trust bundles
 	certs  *podcert.Keeper // nil: there are none
-	disks  *lun.Disks      // of storage networks
+
+	operations *csi.Operations
+
+	mu    sync.Mutex // guards known
+	known map[types.UID][]known
+	disks *lun.Disks // of storage networks
 }
 
 // New starts nothing.
 func New(d Deps) (*Volumes, error) {
-	v := &Volumes{Deps: d, seed: maphash.MakeSeed()}
+	v := &Volumes{Deps: d, seed: maphash.MakeSeed(), known: map[types.UID][]known{}, operations: new(csi.Operations)}
+	if d.Drivers != nil {
+		v.operations = &d.Drivers.Operations
+	}
 	if d.Certificates != nil {
 		v.certs = podcert.New(*d.Certificates)
 	}
@@ -136,7 +144,12 @@ func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew
 		if used[vol.Name] == 0 {
 			continue
 		}
-		do := func() { r.at, r.err = v.one(ctx, pod, vol, now) }
+		do := func() {
+			began := time.Now()
+			v.begin(pod, i, began)
+			r.at, r.err = v.one(ctx, pod, vol, now)
+			v.end(pod, i, began, r.err)
+		}
 		if vol.PersistentVolumeClaim != nil || vol.Ephemeral != nil || vol.CSI != nil || vol.NFS != nil || lun.Is(&vol.VolumeSource, nil) { // others may be slow: all at once
 			drivers.Go(do)
 		} else {
@@ -314,7 +327,7 @@ func (v *Volumes) emptyDir(pod *core.Pod, vol *core.Volume) error {
 	if err := os.Chmod(dir, 0o777); err != nil { // whatever the umask
 		return err
 	}
-	return setOwnership(dir, pod, false)
+	return v.own(pluginOf(&vol.VolumeSource, nil), dir, pod, false)
 }
 
 // tmpfsSize is the least of the volume's limit, the pod's memory limit and the node's memory.
@@ -365,6 +378,13 @@ func (v *Volumes) Teardown(ctx context.Context, uid types.UID, all bool) error {
 			return err
 		}
 	}
+	began := time.Now()
+	err := remove(dirs)
+	v.gone(uid, began, err)
+	return err
+}
+
+func remove(dirs []string) error {
 	var errs []error
 	for _, d := range dirs {
 		if _, err := os.Lstat(d); os.IsNotExist(err) {

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kit/roottest"
 	"proa.dev/kubelet/spec"
 	"proa.dev/object"
@@ -678,4 +679,57 @@ func TestSizeOfHugePages(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %q", c.medium, got, err, c.want)
 		}
 	}
+}
+
+// What is made and taken away is counted by its plugin.
+func TestOperationsAreCounted(t *testing.T) {
+	v, src := setup(t)
+	src.configMaps["c"] = &core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Data: map[string]string{"k": "v"}}
+	p := podWith(core.Volume{Name: "dir", VolumeSource: core.VolumeSource{EmptyDir: &core.EmptyDirVolumeSource{}}},
+		core.Volume{Name: "c", VolumeSource: core.VolumeSource{ConfigMap: &core.ConfigMapVolumeSource{LocalObjectReference: core.LocalObjectReference{Name: "c"}}}},
+		core.Volume{Name: "host", VolumeSource: core.VolumeSource{HostPath: &core.HostPathVolumeSource{Path: "/nowhere", Type: new(core.HostPathDirectory)}}},
+		core.Volume{Name: "claim", VolumeSource: core.VolumeSource{PersistentVolumeClaim: &core.PersistentVolumeClaimVolumeSource{ClaimName: "none"}}})
+	p.Spec.SecurityContext = &core.PodSecurityContext{FSGroup: new(int64(os.Getgid()))}
+	for range 2 {
+		if _, err := v.Sync(t.Context(), p, src.now); err == nil {
+			t.Fatal("a directory that is not there was found")
+		}
+	}
+	shows := func(lines ...string) {
+		t.Helper()
+		var page prom.Page
+		v.Page(&page)
+		var got []string
+		for line := range strings.Lines(page.String()) {
+			if strings.Contains(line, "_count{") || strings.HasPrefix(line, "volume_manager_") {
+				got = append(got, strings.TrimSpace(strings.ReplaceAll(line, "kubernetes.io/", "")))
+			}
+		}
+		if !slices.Equal(got, lines) {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(lines, "\n"))
+		}
+	}
+	const each, whole = "storage_operation_duration_seconds_count", "volume_operation_total_seconds_count"
+	made := []string{
+		each + `{volume_plugin="configmap",operation_name="volume_apply_access_control",status="success",migrated="false"} 1`,
+		each + `{volume_plugin="configmap",operation_name="volume_mount",status="success",migrated="false"} 2`,
+		each + `{volume_plugin="empty-dir",operation_name="volume_apply_access_control",status="success",migrated="false"} 1`,
+		each + `{volume_plugin="empty-dir",operation_name="volume_mount",status="success",migrated="false"} 1`,
+		each + `{volume_plugin="host-path",operation_name="volume_mount",status="fail-unknown",migrated="false"} 2`,
+		whole + `{plugin_name="configmap",operation_name="overall_volume_mount"} 2`,
+		whole + `{plugin_name="empty-dir",operation_name="overall_volume_mount"} 1`,
+	}
+	shows(append(slices.Clone(made),
+		`volume_manager_total_volumes{plugin_name="configmap",state="actual_state_of_world"} 1`,
+		`volume_manager_total_volumes{plugin_name="configmap",state="desired_state_of_world"} 1`,
+		`volume_manager_total_volumes{plugin_name="empty-dir",state="actual_state_of_world"} 1`,
+		`volume_manager_total_volumes{plugin_name="empty-dir",state="desired_state_of_world"} 1`,
+		`volume_manager_total_volumes{plugin_name="host-path",state="desired_state_of_world"} 1`)...)
+	for range 2 {
+		if err := v.Teardown(t.Context(), p.UID, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made = slices.Insert(made, 4, each+`{volume_plugin="empty-dir",operation_name="volume_unmount",status="success",migrated="false"} 1`)
+	shows(slices.Insert(made, 2, each+`{volume_plugin="configmap",operation_name="volume_unmount",status="success",migrated="false"} 1`)...)
 }
