@@ -42,6 +42,7 @@ type fake struct {
 	calls []string
 	last  *csi.NodePublishVolumeRequest
 	fail  error // of the next publish
+	stuck error // of the next unstage
 }
 
 func (f *fake) note(call string) {
@@ -80,6 +81,13 @@ func (f *fake) NodeStageVolume(_ context.Context, r *csi.NodeStageVolumeRequest)
 
 func (f *fake) NodeUnstageVolume(_ context.Context, r *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
 	f.note("unstage " + r.VolumeId)
+	f.mu.Lock()
+	stuck := f.stuck
+	f.stuck = nil
+	f.mu.Unlock()
+	if stuck != nil {
+		return nil, stuck
+	}
 	if isMountPoint(r.StagingTargetPath) {
 		return &csi.NodeUnstageVolumeResponse{}, unix.Unmount(r.StagingTargetPath, 0)
 	}
@@ -556,4 +564,71 @@ func TestOperationsAreCounted(t *testing.T) {
 			t.Errorf("there is no %s in\n%s", want, &page)
 		}
 	}
+}
+
+// A pod is not kept by what is made once for all: the driver is asked again later, and the next pod has it staged anew.
+func TestUnstageIsTriedAgain(t *testing.T) {
+	b := newBench(t, detached(), stages)
+	v1, v2 := &Volume{Pod: podOf("u1"), PV: pvOf(), Name: "pv1"}, &Volume{Pod: podOf("u2"), PV: pvOf(), Name: "pv1"}
+	b.publish(v1)
+	b.f.stuck = status.Error(codes.DeadlineExceeded, "not now")
+	b.teardown("u1")
+	b.publish(v2)
+	b.want("stage h1 kube-system/s", "publish h1", "unpublish h1", "unstage h1", "stage h1 kube-system/s", "publish h1")
+	if err := unix.Unmount(b.f.last.StagingTargetPath, 0); err != nil { // the driver has mounted twice
+		t.Fatal(err)
+	}
+	b.f.mu.Lock()
+	b.f.stuck = status.Error(codes.Internal, "not now either")
+	b.f.mu.Unlock()
+	b.teardown("u2")
+	b.want("unpublish h1", "unstage h1")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- b.s.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	for i := 0; len(names(filepath.Join(b.root, "plugins/kubernetes.io/csi/fake"))) > 0; i++ {
+		if i == 1000 {
+			t.Fatal("it stays staged")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	b.want("unstage h1")
+}
+
+// A driver may say that its volumes are not to be attached, after all.
+func TestNotAttachedAnyMore(t *testing.T) {
+	b := newBench(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- b.s.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	v := &Volume{Pod: podOf("u1"), PV: pvOf(), Name: "pv1"}
+	published := make(chan error, 1)
+	go func() { _, err := b.s.Publish(ctx, v); published <- err }()
+	inUse := func(want int) {
+		t.Helper()
+		for i := 0; ; i++ {
+			if n, ok := client.Lookup[core.Node](b.api.View(), object.Key{Name: "n1"}); ok && len(n.Status.VolumesInUse) == want {
+				return
+			}
+			if i == 1000 {
+				t.Fatalf("the node does not have %d volumes in use", want)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	inUse(1)
+	about := detached()
+	about.Name = "fake"
+	b.src.mu.Lock()
+	b.src.drivers["fake"] = about
+	b.src.mu.Unlock()
+	b.api.Put(about)
+	if err := <-published; err != nil {
+		t.Fatal(err)
+	}
+	inUse(0)
+	b.teardown("u1")
+	b.want("publish h1", "unpublish h1")
 }

@@ -15,5 +15,5 @@
 //	plugins/kubernetes.io/csi/volumeDevices/<name>/data/vol_data.json
 //	pods/<uid>/volumeDevices/kubernetes.io~csi/<name>                                link to the published device
 //
-// It imports client, object and kubelet/plugin. Read volume.go, then drivers.go and disk.go.
+// It imports client, kit, object and kubelet/plugin. Read volume.go, then drivers.go, disk.go and later.go.
 package csi

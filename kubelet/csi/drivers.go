@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"proa.dev/client"
+	"proa.dev/kit/run"
 	"proa.dev/kubelet/plugin"
 )
 
@@ -54,7 +55,8 @@ type Sources interface {
 type Drivers struct {
 	Deps
 	Operations Operations
-	news       broadcast // the node's attachments changed, or a driver came
+	news       broadcast     // the node's attachments changed, or a driver came
+	unreleased chan struct{} // holds a token after a driver did not unstage a volume
 
 	mu      sync.Mutex // guards all below
 	drivers map[string]*driver
@@ -81,7 +83,8 @@ func New(d Deps) (*Drivers, error) {
 	if err := os.MkdirAll(filepath.Join(d.Root, "plugins"), 0o750); err != nil {
 		return nil, fmt.Errorf("folder of CSI drivers: %w", err)
 	}
-	s := &Drivers{Deps: d, drivers: map[string]*driver{}, devices: map[device]*use{}, inUse: map[core.UniqueVolumeName]int{}}
+	s := &Drivers{Deps: d, drivers: map[string]*driver{}, devices: map[device]*use{}, inUse: map[core.UniqueVolumeName]int{},
+		unreleased: make(chan struct{}, 1)}
 	s.news.c = make(chan struct{})
 	return s, s.recover()
 }
@@ -261,11 +264,16 @@ func (s *Drivers) Run(ctx context.Context) error {
 	if err := s.tellInUse(ctx); recovered && err != nil && ctx.Err() == nil {
 		s.Log.Warn("volumes in use not told", "node", s.Node, "err", err)
 	}
-	return client.Watch(ctx, s.View, func(_ client.EventType, now, old *core.Node) {
-		if now != nil && now.Name == s.Node && (old == nil || !slices.Equal(now.Status.VolumesAttached, old.Status.VolumesAttached)) {
-			s.news.tell()
-		}
-	})
+	return run.All(ctx,
+		run.Component{Name: "volumes not unstaged", Run: s.releaseAgain},
+		run.Component{Name: "CSIDrivers", Run: s.watchDrivers},
+		run.Component{Name: "attachments", Run: func(ctx context.Context) error {
+			return client.Watch(ctx, s.View, func(_ client.EventType, now, old *core.Node) {
+				if now != nil && now.Name == s.Node && (old == nil || !slices.Equal(now.Status.VolumesAttached, old.Status.VolumesAttached)) {
+					s.news.tell()
+				}
+			})
+		}})
 }
 
 // broadcast wakes everybody who waits.

@@ -85,7 +85,14 @@ func (s *Drivers) back(ctx context.Context, dev device, target string, pod uid, 
 		return err
 	}
 	delete(u.pods, pod)
-	return s.release(ctx, d, dev, u)
+	if err := s.release(ctx, d, dev, u); err != nil { // which is not the pod's business
+		s.Log.Warn("volume not unstaged", "driver", dev.driver, "volume", dev.handle, "err", err)
+		select {
+		case s.unreleased <- struct{}{}:
+		default:
+		}
+	}
+	return nil
 }
 
 // release unstages a device that no pod has. u.mu is held.
@@ -94,6 +101,7 @@ func (s *Drivers) release(ctx context.Context, d *driver, dev device, u *use) er
 		return nil
 	}
 	if u.staged != "" && d.can[csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME] {
+		u.ready = false // if the call fails, nobody knows how far it came
 		began, name := time.Now(), "unmount_device"
 		if u.block != "" {
 			name = "unmap_device"
@@ -120,10 +128,7 @@ func (s *Drivers) release(ctx context.Context, d *driver, dev device, u *use) er
 	}
 	u.staged, u.ready, u.block = "", false, ""
 	if u.attached != "" {
-		s.mu.Lock()
-		delete(s.inUse, u.attached)
-		s.mu.Unlock()
-		u.attached = ""
+		s.letGo(u)
 		if err := s.tellInUse(ctx); err != nil {
 			return err
 		}
@@ -146,32 +151,34 @@ func (s *Drivers) unstage(ctx context.Context, d *driver, dev device, u *use) er
 	return removeTarget(u.staged)
 }
 
-// sweep unstages what an earlier process staged with a driver and no pod on disk has.
-func (s *Drivers) sweep(driver string) {
+// sweep unstages what no pod has of a driver, "" is any: an earlier process staged it, or the driver did not unstage it when it should have.
+// It says whether something is left.
+func (s *Drivers) sweep(driver string) (left bool) {
 	s.mu.Lock()
-	d := s.drivers[driver]
-	left := map[device]*use{}
+	all := map[device]*use{}
 	for dev, u := range s.devices {
-		if dev.driver == driver {
-			left[dev] = u
+		if dev.driver == driver || driver == "" {
+			all[dev] = u
 		}
 	}
 	s.mu.Unlock()
-	for dev, u := range left {
+	for dev, u := range all {
 		if !u.mu.TryLock() { // somebody is at it
 			continue
 		}
-		if len(u.pods) == 0 && d != nil {
+		if d, err := s.driver(dev.driver); len(u.pods) == 0 && err == nil { // a driver that comes sweeps
 			ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 			if err := s.release(ctx, d, dev, u); err != nil {
-				s.Log.Warn("volume that nobody uses not unstaged", "driver", driver, "volume", dev.handle, "err", err)
+				left = true
+				s.Log.Warn("volume that nobody uses not unstaged", "driver", dev.driver, "volume", dev.handle, "err", err)
 			} else {
-				s.Log.Info("volume that nobody uses unstaged", "driver", driver, "volume", dev.handle)
+				s.Log.Info("volume that nobody uses unstaged", "driver", dev.driver, "volume", dev.handle)
 			}
 			cancel()
 		}
 		u.mu.Unlock()
 	}
+	return left
 }
 
 // Usage is what a volume takes, as its driver counts; nil is unknown.

@@ -201,7 +201,7 @@ func (o *operation) make(ctx context.Context, u *use) error {
 		}
 	}
 	o.hold(u, o.v.Pod.UID, unique)
-	if err := o.attached(ctx); err != nil {
+	if err := o.attached(ctx, u); err != nil {
 		return err
 	}
 	if o.v.PV != nil && o.d.can[csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME] && !u.ready {
@@ -242,7 +242,7 @@ func (o *operation) link() error {
 
 // attachable says whether a controller has to attach the volume first.
 func (o *operation) attachable() bool {
-	return o.v.PV != nil && (o.about == nil || o.about.Spec.AttachRequired == nil || *o.about.Spec.AttachRequired)
+	return o.v.PV != nil && attaches(o.about)
 }
 
 // How long an attachment may take, and how often it is looked at if nothing is heard of it.
@@ -251,10 +251,11 @@ const (
 	attachLook   = 5 * time.Second
 )
 
-// attached waits until the volume is attached to this node.
-func (o *operation) attached(ctx context.Context) error {
+// attached waits until the volume is attached to this node, or has not to be any more. u.mu is held.
+func (o *operation) attached(ctx context.Context, u *use) error {
 	if !o.attachable() {
-		return nil
+		o.letGo(u)
+		return o.tellInUse(ctx)
 	}
 	if err := o.tellInUse(ctx); err != nil {
 		return err
@@ -263,6 +264,10 @@ func (o *operation) attached(ctx context.Context) error {
 	defer cancel()
 	for {
 		news := o.news.next()
+		if about, err := o.Sources.Driver(o.dev.driver); err == nil && !attaches(about) {
+			o.letGo(u)
+			return o.tellInUse(ctx)
+		}
 		a, err := o.Sources.Attachment(attachment(o.dev, o.Node))
 		switch {
 		case err == nil && a.Status.Attached && a.DeletionTimestamp == nil:
