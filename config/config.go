@@ -231,10 +231,14 @@ type Kubelet struct {
 	SeccompDefault *bool `yaml:"seccompDefault"`
 	// ResolvConf is the file that pods with the DNS policy Default have their names from. Default /etc/resolv.conf.
 	ResolvConf string `yaml:"resolvConf"`
-	// ContainerLogMaxSize, a quantity, is how large a log grows until it is rotated (default 10Mi), and ContainerLogMaxFiles how many files
-	// of a container are kept, at least 2 (default 5).
+	// ContainerLogMaxSize, a quantity, is how large a log grows until it is rotated (default 10Mi; a negative one: for ever), and
+	// ContainerLogMaxFiles how many files of a container are kept, at least 2 (default 5).
 	ContainerLogMaxSize  string `yaml:"containerLogMaxSize"`
 	ContainerLogMaxFiles int    `yaml:"containerLogMaxFiles"`
+	// ContainerLogMonitorInterval is how often the sizes of logs are looked at, at least 3s (default 10s), and ContainerLogMaxWorkers how many
+	// logs are rotated at a time (default 1).
+	ContainerLogMonitorInterval time.Duration `yaml:"containerLogMonitorInterval"`
+	ContainerLogMaxWorkers      int           `yaml:"containerLogMaxWorkers"`
 	// RegisterWithTaints are the taints that the node has when it is new.
 	RegisterWithTaints []Taint `yaml:"registerWithTaints"`
 	// ProviderID names this machine to a cloud's controllers.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -81,13 +82,19 @@ func taintsOf(c config.Kubelet) (out []core.Taint, err error) {
 func logsOf(c config.Kubelet) (out upkeep.Logs, err error) {
 	if c.ContainerLogMaxSize != "" {
 		q, err := resource.ParseQuantity(c.ContainerLogMaxSize)
-		if err != nil || q.Sign() <= 0 {
+		if err != nil || q.IsZero() {
 			return out, fmt.Errorf("kubelet.containerLogMaxSize: %q is not a quantity such as 10Mi", c.ContainerLogMaxSize)
 		}
 		out.MaxSize = q.Value()
 	}
 	if out.MaxFiles = c.ContainerLogMaxFiles; out.MaxFiles == 1 || out.MaxFiles < 0 {
 		return out, fmt.Errorf("kubelet.containerLogMaxFiles: %d is too few: at least 2", out.MaxFiles)
+	}
+	if out.Interval = c.ContainerLogMonitorInterval; out.Interval != 0 && out.Interval < 3*time.Second {
+		return out, fmt.Errorf("kubelet.containerLogMonitorInterval: %s is too short: at least 3s", out.Interval)
+	}
+	if out.Workers = c.ContainerLogMaxWorkers; out.Workers < 0 {
+		return out, fmt.Errorf("kubelet.containerLogMaxWorkers: %d is too few: at least 1", out.Workers)
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"proa.dev/config"
 )
@@ -23,6 +24,14 @@ func TestTaintsAndLogsOfTheConfiguration(t *testing.T) {
 	expectError(t, err, `kubelet.containerLogMaxSize: "1 MB" is not a quantity such as 10Mi`)
 	_, err = logsOf(config.Kubelet{ContainerLogMaxFiles: 1})
 	expectError(t, err, "kubelet.containerLogMaxFiles: 1 is too few: at least 2")
+	l, err = logsOf(config.Kubelet{ContainerLogMaxSize: "-1", ContainerLogMonitorInterval: 4 * time.Second, ContainerLogMaxWorkers: 7})
+	if err != nil || l.MaxSize != -1 || l.Interval != 4*time.Second || l.Workers != 7 {
+		t.Errorf("logs: %v, %v", l, err)
+	}
+	_, err = logsOf(config.Kubelet{ContainerLogMonitorInterval: 2 * time.Second})
+	expectError(t, err, "kubelet.containerLogMonitorInterval: 2s is too short: at least 3s")
+	_, err = logsOf(config.Kubelet{ContainerLogMaxWorkers: -1})
+	expectError(t, err, "kubelet.containerLogMaxWorkers: -1 is too few: at least 1")
 	if n := maxPods(config.Kubelet{MaxPods: 1 << 20, PodsPerCore: 3}); n != 3*runtime.NumCPU() {
 		t.Errorf("%d pods at 3 a core", n)
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -183,7 +184,7 @@ func TestFollowMissesNothing(t *testing.T) {
 		}})
 	}()
 	w := &rewriter{t: t, path: path}
-	r := NewRotator(w, 1, files, slog.New(slog.DiscardHandler))
+	r := NewRotator(w, Bounds{MaxSize: 1, MaxFiles: files}, slog.New(slog.DiscardHandler))
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	for i := range files * each {
 		w.write("2026-11-22T10:00:00.000000001Z stdout F " + line(i))
@@ -268,7 +269,7 @@ func (o *oneLog) Reopen(context.Context, string) error {
 
 func TestRotate(t *testing.T) {
 	src := &oneLog{path: write(t, "")}
-	r := NewRotator(src, 100, 3, slog.New(slog.DiscardHandler))
+	r := NewRotator(src, Bounds{MaxSize: 100, MaxFiles: 3}, slog.New(slog.DiscardHandler))
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	for i := range 5 {
 		if err := os.WriteFile(src.path, bytes.Repeat([]byte{byte('a' + i)}, 200), 0o640); err != nil {
@@ -304,6 +305,79 @@ func TestRotate(t *testing.T) {
 	if b, err := os.ReadFile(src.path); err != nil || len(b) != 200 {
 		t.Errorf("a log that could not be opened anew is gone: %d bytes, %v", len(b), err)
 	}
+}
+
+// manyLogs are opened anew by as many at a time as there are in open.
+type manyLogs struct {
+	paths map[string]string
+	open  chan string
+	more  chan struct{}
+}
+
+func (m *manyLogs) Running(context.Context) map[string]string { return m.paths }
+
+func (m *manyLogs) Reopen(_ context.Context, id string) error {
+	m.open <- id
+	<-m.more
+	return os.WriteFile(m.paths[id], nil, 0o640)
+}
+
+// TestRotateSeveral rotates two logs at a time, and opens one anew that somebody took away.
+func TestRotateSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &manyLogs{map[string]string{}, make(chan string, 9), make(chan struct{})}
+		for _, id := range []string{"a", "b", "c", "small", "gone"} {
+			src.paths[id] = filepath.Join(t.TempDir(), "0.log")
+			text := strings.Repeat("x", 200)
+			if id == "small" {
+				text = "x"
+			}
+			if id != "gone" {
+				if err := os.WriteFile(src.paths[id], []byte(text), 0o640); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- NewRotator(src, Bounds{MaxSize: 100, Interval: 4 * time.Second, Workers: 2}, slog.New(slog.DiscardHandler)).Run(ctx)
+		}()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if n := len(src.open); n != 0 {
+			t.Errorf("%d logs are opened before it is time", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := len(src.open); n != 2 {
+			t.Errorf("%d logs are opened at a time", n)
+		}
+		close(src.more)
+		synctest.Wait()
+		if n := len(src.open); n != 4 {
+			t.Errorf("%d logs were opened anew", n)
+		}
+		if info, err := os.Stat(src.paths["gone"]); err != nil || info.Size() != 0 {
+			t.Errorf("the log that was taken away: %v", err)
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestNotRotated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &oneLog{path: write(t, "x"), fail: os.ErrClosed}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := NewRotator(src, Bounds{MaxSize: -1}, slog.New(slog.DiscardHandler)).Run(ctx); err != context.DeadlineExceeded {
+			t.Error(err)
+		}
+		if old, err := rotated(src.path); err != nil || len(old) != 0 {
+			t.Errorf("%v, %v", old, err)
+		}
+	})
 }
 
 // TestTailOfAnyLog compares the end of logs with all of them.

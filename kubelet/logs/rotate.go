@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,10 +21,23 @@ import (
 const (
 	MaxSize  = 10 << 20 // bytes of the current file before it is rotated
 	MaxFiles = 5        // files of one instance, the current one included
-	interval = 10 * time.Second
+	Interval = 10 * time.Second
 )
 
-// Source says which logs are being written, and has the runtime open one anew.
+// Bounds are how logs are kept. A zero field has the default.
+type Bounds struct {
+	MaxSize  int64         // bytes; negative: logs are not rotated
+	MaxFiles int           // at least 2
+	Interval time.Duration // how often the sizes are looked at
+	Workers  int           // how many logs are rotated at a time; default 1
+}
+
+// Complete fills the defaults in.
+func (b Bounds) Complete() Bounds {
+	return Bounds{cmp.Or(b.MaxSize, MaxSize), cmp.Or(b.MaxFiles, MaxFiles), cmp.Or(b.Interval, Interval), cmp.Or(b.Workers, 1)}
+}
+
+// Source says which logs are being written, and has the runtime open one anew. Reopen is called for several logs at a time.
 type Source interface {
 	// Running are the logs of running containers: container id -> path.
 	Running(ctx context.Context) map[string]string
@@ -32,20 +47,23 @@ type Source interface {
 
 // Rotator bounds the logs of running containers.
 type Rotator struct {
-	from Source
-	size int64
-	keep int
-	log  *slog.Logger
+	from   Source
+	bounds Bounds
+	log    *slog.Logger
 }
 
-// NewRotator starts nothing. Zero for size and keep is MaxSize and MaxFiles.
-func NewRotator(from Source, size int64, keep int, log *slog.Logger) *Rotator {
-	return &Rotator{from, cmp.Or(size, MaxSize), cmp.Or(keep, MaxFiles), log}
+// NewRotator starts nothing.
+func NewRotator(from Source, b Bounds, log *slog.Logger) *Rotator {
+	return &Rotator{from, b.Complete(), log}
 }
 
-// Run looks at the sizes every 10 seconds until ctx ends.
+// Run looks at the sizes again and again until ctx ends.
 func (r *Rotator) Run(ctx context.Context) error {
-	t := time.NewTicker(interval)
+	if r.bounds.MaxSize < 0 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	t := time.NewTicker(r.bounds.Interval)
 	defer t.Stop()
 	for {
 		select {
@@ -57,17 +75,29 @@ func (r *Rotator) Run(ctx context.Context) error {
 	}
 }
 
-// Round rotates every log that is too large.
+// Round rotates every log that is too large, several at a time, and has those opened anew that somebody took away.
 func (r *Rotator) Round(ctx context.Context, now time.Time) {
+	var busy sync.WaitGroup // waited for here
+	free := make(chan struct{}, r.bounds.Workers)
 	for id, path := range r.from.Running(ctx) {
 		info, err := os.Stat(path)
-		if err != nil || info.Size() < r.size {
+		gone := errors.Is(err, fs.ErrNotExist)
+		if !gone && (err != nil || info.Size() < r.bounds.MaxSize) {
 			continue
 		}
-		if err := r.rotate(ctx, id, path, now); err != nil && ctx.Err() == nil {
-			r.log.Warn("log not rotated", "path", path, "err", err)
-		}
+		free <- struct{}{}
+		busy.Go(func() {
+			defer func() { <-free }()
+			what, do := "log not rotated", func() error { return r.rotate(ctx, id, path, now) }
+			if gone {
+				what, do = "log not opened anew", func() error { return r.from.Reopen(ctx, id) }
+			}
+			if err := do(); err != nil && ctx.Err() == nil {
+				r.log.Warn(what, "path", path, "err", err)
+			}
+		})
 	}
+	busy.Wait()
 }
 
 // rotate makes path one of the old logs. The order matters if the process dies in between: a log that was renamed but not opened
@@ -115,7 +145,7 @@ func (r *Rotator) sweep(path string) error {
 		return err
 	}
 	var errs []error
-	for len(old) > r.keep-1 {
+	for len(old) > r.bounds.MaxFiles-1 {
 		errs = append(errs, os.Remove(old[0]))
 		old = old[1:]
 	}

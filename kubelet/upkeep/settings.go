@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"proa.dev/kubelet/evict"
-	"proa.dev/kubelet/logs"
 )
 
 // Settings are the fields of a KubeletConfiguration that are decided here.
@@ -16,13 +15,15 @@ func (u *Upkeep) Settings() map[string]any {
 	if hard == nil {
 		hard = evict.DefaultHard()
 	}
-	images := u.ImageGC.Complete()
+	images, kept := u.ImageGC.Complete(), u.Logs.Complete()
 	out := map[string]any{
 		"imageGCHighThresholdPercent": images.High, "imageGCLowThresholdPercent": images.Low, "imageMinimumGCAge": images.MinAge.String(),
-		"imageMaximumGCAge":    images.MaxAge.String(),
-		"containerLogMaxSize":  resource.NewQuantity(cmp.Or(u.Logs.MaxSize, logs.MaxSize), resource.BinarySI).String(),
-		"containerLogMaxFiles": cmp.Or(u.Logs.MaxFiles, logs.MaxFiles),
-		"evictionHard":         hard, "evictionPressureTransitionPeriod": cmp.Or(u.Eviction.Transition, 5*time.Minute).String(),
+		"imageMaximumGCAge":           images.MaxAge.String(),
+		"containerLogMaxSize":         resource.NewQuantity(kept.MaxSize, resource.BinarySI).String(),
+		"containerLogMaxFiles":        kept.MaxFiles,
+		"containerLogMaxWorkers":      kept.Workers,
+		"containerLogMonitorInterval": kept.Interval.String(),
+		"evictionHard":                hard, "evictionPressureTransitionPeriod": cmp.Or(u.Eviction.Transition, 5*time.Minute).String(),
 		"evictionMaxPodGracePeriod": int(u.Eviction.MaxGrace / time.Second),
 	}
 	for key, m := range map[string]map[string]string{

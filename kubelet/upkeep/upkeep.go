@@ -25,14 +25,10 @@ import (
 	"proa.dev/kubelet/status"
 )
 
-// Logs are the bounds of containers' logs; the zero value has Kubernetes' defaults.
-type Logs struct {
-	MaxSize  int64 // bytes
-	MaxFiles int
-}
-
-// Eviction is how evictions are configured, Shutdown how long pods have when the machine goes down, ImageGC when images go.
+// Eviction is how evictions are configured, Shutdown how long pods have when the machine goes down, ImageGC when images go, Logs how large
+// containers' logs grow.
 type (
+	Logs     = logs.Bounds
 	Eviction = evict.Config
 	Shutdown = shutdown.Config
 	ImageGC  = imagegc.Policy
@@ -142,7 +138,7 @@ func (u *Upkeep) Components(ctx context.Context, pods *pod.Workers) []run.Compon
 		u.Log.Warn("the runtime does not say where images lie: their file system is not watched", "err", err)
 	}
 	parts := []run.Component{
-		{Name: "log rotation", Run: logs.NewRotator(pods, u.Logs.MaxSize, u.Logs.MaxFiles, u.Log).Run},
+		{Name: "log rotation", Run: logs.NewRotator(pods, u.Logs, u.Log).Run},
 		{Name: "eviction", Run: u.evict.Run},
 		{Name: "image collection", Run: u.images.Run},
 		{Name: "shutdown of the machine", Run: u.end.Run},
