@@ -88,6 +88,11 @@ func (c *Conn) UpdatePodSandboxResources(ctx context.Context, r *runtimeapi.Upda
 	return c.c.UpdatePodSandboxResources(ctx, r)
 }
 
+// CheckpointContainer implements Runtime.
+func (c *Conn) CheckpointContainer(ctx context.Context, r *runtimeapi.CheckpointContainerRequest) (*runtimeapi.CheckpointContainerResponse, error) {
+	return c.c.CheckpointContainer(ctx, r)
+}
+
 // ReopenContainerLog implements Runtime.
 func (c *Conn) ReopenContainerLog(ctx context.Context, r *runtimeapi.ReopenContainerLogRequest) (*runtimeapi.ReopenContainerLogResponse, error) {
 	return c.c.ReopenContainerLog(ctx, r)

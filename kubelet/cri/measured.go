@@ -164,6 +164,10 @@ func (m measured) UpdateContainerResources(ctx context.Context, q *runtimeapi.Up
 	return ask(m.k, "update_container", m.Runtime.UpdateContainerResources)(ctx, q)
 }
 
+func (m measured) CheckpointContainer(ctx context.Context, q *runtimeapi.CheckpointContainerRequest) (*runtimeapi.CheckpointContainerResponse, error) {
+	return ask(m.k, "checkpoint_container", m.Runtime.CheckpointContainer)(ctx, q)
+}
+
 func (m measured) ReopenContainerLog(ctx context.Context, q *runtimeapi.ReopenContainerLogRequest) (*runtimeapi.ReopenContainerLogResponse, error) {
 	return ask(m.k, "reopen_container_log", m.Runtime.ReopenContainerLog)(ctx, q)
 }

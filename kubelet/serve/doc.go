@@ -8,7 +8,7 @@
 //	POST /run/{ns}/{pod}/{container}?cmd=..                                        nodes/proxy
 //	GET  /pods /runningpods /healthz /configz /stats/summary /metrics /metrics/{resource,cadvisor,probes} /debug/pprof/
 //	GET  /logs/{file}   /logs/?query={service}&sinceTime&untilTime&tailLines&pattern&boot                 nodes/log
-//	POST /checkpoint/{ns}/{pod}/{container}                                                               refused
+//	POST /checkpoint/{ns}/{pod}/{container}                                                               for runtimes that can do it
 //
 // It imports client, object and kubelet/{cri,observe,logs,stats,pod's types through Host}. Read serve.go, then auth.go.
 package serve

@@ -191,21 +191,6 @@ func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
 	s.json(w, map[string]any{"kubeletconfig": s.Config})
 }
 
-// checkpoint is refused: containers cannot be written down and started again here.
-func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
-	p, err := s.pod(r)
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	name := r.PathValue("container")
-	if c, _ := spec.FindContainer(p, name); c == nil {
-		fail(w, answer(http.StatusNotFound, "container %v does not exist", name))
-		return
-	}
-	fail(w, answer(http.StatusInternalServerError, "checkpointing of %s/%s/%s failed (containers of this runtime cannot be checkpointed)", p.Namespace, p.Name, name))
-}
-
 func (s *Server) json(w http.ResponseWriter, o any) {
 	b, err := json.Marshal(o)
 	if err != nil {

@@ -213,6 +213,19 @@ func (r *Runtime) UpdatePodSandboxResources(_ context.Context, q *runtimeapi.Upd
 	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, r.enter("UpdatePodSandboxResources", q)
 }
 
+// CheckpointContainer implements cri.Runtime: the file says which container it is.
+func (r *Runtime) CheckpointContainer(_ context.Context, q *runtimeapi.CheckpointContainerRequest) (*runtimeapi.CheckpointContainerResponse, error) {
+	if err := r.enter("CheckpointContainer", q); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err := r.get(q.ContainerId); err != nil {
+		return nil, err
+	}
+	return &runtimeapi.CheckpointContainerResponse{}, os.WriteFile(q.Location, []byte(q.ContainerId), 0o600)
+}
+
 // ReopenContainerLog implements cri.Runtime.
 func (r *Runtime) ReopenContainerLog(_ context.Context, q *runtimeapi.ReopenContainerLogRequest) (*runtimeapi.ReopenContainerLogResponse, error) {
 	if err := r.enter("ReopenContainerLog", q); err != nil {
