@@ -31,18 +31,21 @@ func (r *Rules) admit(pod *core.Pod, others []*core.Pod, node *core.Node) *statu
 	no := func(reason, format string, args ...any) *status.Reason {
 		return &status.Reason{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
+	if os, ok := pod.Labels[core.LabelOSStable]; ok && os != "linux" {
+		return no("PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
+	}
+	if os := pod.Spec.OS; os != nil && os.Name != core.Linux {
+		return no("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+	}
+	if wantsDroppedGroups(pod) && !dropsGroups(node) {
+		return no("SupplementalGroupsPolicyNotSupported", "SupplementalGroupsPolicy=%s is not supported in this node", core.SupplementalGroupsPolicyStrict)
+	}
 	if r.MaxPods > 0 && len(others) >= r.MaxPods {
 		return no("OutOfpods", "Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), r.MaxPods)
 	}
 	if short := overbooked(pod, others, node); short != "" {
 		want, used, have := amounts(core.ResourceName(short), pod, others, node)
 		return no("OutOf"+short, "Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", short, want, used, have)
-	}
-	if os, ok := pod.Labels[core.LabelOSStable]; ok && os != "linux" {
-		return no("PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
-	}
-	if os := pod.Spec.OS; os != nil && os.Name != core.Linux {
-		return no("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
 	}
 	if len(node.Labels) > 0 && !fitsNode(pod, node) {
 		return no("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")

@@ -158,7 +158,7 @@ func (j *job) config(ctx context.Context, image spec.Image) (*runtimeapi.Contain
 	if err != nil {
 		return nil, nil, err
 	}
-	mounts, err := j.Volumes.Mounts(j.pod, j.c, env)
+	mounts, err := j.Volumes.Mounts(j.pod, j.c, env, j.recursive(j.pod))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -309,6 +309,7 @@ func (w *worker) tell(p *Plan) {
 			return status.Probed{Started: st.Started, Ready: st.Ready}
 		},
 		Starting: w.s.Busy.Start, Waiting: p.Waiting, Ending: w.s.End != nil, Resetting: w.s.Reset, Applied: w.appliedTo, Resize: w.resizeConditions(),
+		RecursiveReadOnly: w.recursive(w.s.Pod),
 	}
 	if w.s.End != nil {
 		in.Fail, in.Disrupted = w.s.End.Why, w.s.End.Condition

@@ -59,7 +59,7 @@ func container(in Input, c *core.Container, old *core.ContainerStatus, hasInit, 
 	default:
 		s = waiting(in, c, old, hasInit, init)
 	}
-	s.VolumeMounts = mounts(c)
+	s.VolumeMounts = mounts(c, in.RecursiveReadOnly)
 	why, failed := in.Waiting[c.Name]
 	done := init && !spec.Sidecar(c) && now != nil && now.State == observe.Exited && now.ExitCode == 0
 	if failed && !in.Ending && !done && s.State.Running == nil {
@@ -168,13 +168,14 @@ func anyRegular(in Input) bool {
 	return false
 }
 
-func mounts(c *core.Container) []core.VolumeMountStatus {
+func mounts(c *core.Container, recursive bool) []core.VolumeMountStatus {
 	var out []core.VolumeMountStatus
-	for _, m := range c.VolumeMounts {
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
 		s := core.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := core.RecursiveReadOnlyDisabled
-			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != core.RecursiveReadOnlyDisabled {
+			if all, err := spec.RecursiveReadOnly(m, recursive); err == nil && all { // an error keeps the container from starting
 				mode = core.RecursiveReadOnlyEnabled
 			}
 			s.RecursiveReadOnly = &mode

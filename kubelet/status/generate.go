@@ -45,6 +45,8 @@ type Input struct {
 	Resetting bool
 	// Resize are the conditions of a resize.
 	Resize []core.PodCondition
+	// RecursiveReadOnly: the runtime makes mounts read-only with all that is mounted below them.
+	RecursiveReadOnly bool
 	// Disrupted is a condition to show beside the kubelet's own; nil is none.
 	Disrupted *core.PodCondition
 }

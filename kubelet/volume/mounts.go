@@ -15,8 +15,9 @@ import (
 	"proa.dev/kubelet/spec"
 )
 
-// Mounts are the volume mounts of one container, with subPaths resolved. The volumes must have been made by Sync.
-func (v *Volumes) Mounts(pod *core.Pod, c *core.Container, env []spec.Var) ([]*runtimeapi.Mount, error) {
+// Mounts are the volume mounts of one container, with subPaths resolved. The volumes must have been made by Sync. recursive says that the
+// runtime makes mounts read-only with all that is mounted below them.
+func (v *Volumes) Mounts(pod *core.Pod, c *core.Container, env []spec.Var, recursive bool) ([]*runtimeapi.Mount, error) {
 	var out []*runtimeapi.Mount
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
@@ -28,9 +29,13 @@ func (v *Volumes) Mounts(pod *core.Pod, c *core.Container, env []spec.Var) ([]*r
 		if err != nil {
 			return nil, err
 		}
+		all, err := spec.RecursiveReadOnly(m, recursive)
+		if err != nil {
+			return nil, fmt.Errorf("failed to resolve recursive read-only mode: %w", err)
+		}
 		mount := &runtimeapi.Mount{
 			ContainerPath: m.MountPath, Readonly: m.ReadOnly, Propagation: propagation(m.MountPropagation),
-			RecursiveReadOnly: m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != core.RecursiveReadOnlyDisabled,
+			RecursiveReadOnly: all,
 		}
 		if !filepath.IsAbs(mount.ContainerPath) {
 			mount.ContainerPath = filepath.Join("/", mount.ContainerPath)

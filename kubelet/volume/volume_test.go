@@ -509,7 +509,7 @@ func TestHostileSubPaths(t *testing.T) {
 	}
 	mount := func(sub string) (string, error) {
 		c := &core.Container{Name: "c", VolumeMounts: []core.VolumeMount{{Name: "v", MountPath: "/x", SubPath: sub}}}
-		m, err := v.Mounts(p, c, nil)
+		m, err := v.Mounts(p, c, nil, false)
 		if err != nil {
 			return "", err
 		}
