@@ -250,7 +250,7 @@ func (n *node) buildKubelet() (err error) {
 	}
 	if n.conn != nil {
 		n.foreign = foreignRuntime{n.conn, c, groups, newMaking()}
-		deps.Runtime, deps.Images = n.foreign, n.conn.Images()
+		deps.Runtime, deps.Images = n.foreign, foreignPins{n.conn.Images(), n.conn}
 	} else {
 		deps.Runtime, deps.Images = n.runtime, cri.NewImages(n.images)
 	}
