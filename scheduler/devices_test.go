@@ -25,7 +25,7 @@ func withDevices(t *testing.T, fn func(t *testing.T, w *world), nodes ...string)
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{API: controltest.New(t), t: t}
 		w.Serve(&core.Pod{}, &core.Node{}, &core.PersistentVolumeClaim{}, &core.PersistentVolume{}, &storage.StorageClass{}, &core.Namespace{}, &core.Event{},
-			&res.ResourceClaim{}, &res.ResourceSlice{}, &res.DeviceClass{})
+			&res.ResourceClaim{}, &res.ResourceSlice{}, &res.DeviceClass{}, &res.DeviceTaintRule{})
 		w.Put(gpuClass())
 		for _, n := range nodes {
 			w.Put(mkNode(n), slice(n))
@@ -151,6 +151,46 @@ func TestClaimsThatWait(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		if w.where("p") == "" {
 			t.Error("not scheduled:", w.message("p"))
+		}
+	}, "n1")
+}
+
+func TestRulesTaintDevices(t *testing.T) {
+	withDevices(t, func(t *testing.T, w *world) {
+		driver, device := "gpu.example.com", "a"
+		rule := &res.DeviceTaintRule{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: res.DeviceTaintRuleSpec{
+			DeviceSelector: &res.DeviceTaintSelector{Driver: &driver, Device: &device}, Taint: res.DeviceTaint{Key: "k", Effect: res.DeviceTaintEffectNoSchedule}}}
+		other := object.Clone(rule)
+		other.Name, other.Spec.DeviceSelector = "none", nil // selects nothing
+		w.Put(rule, other, mkClaim("x", oneOf("gpu", "x")), mkClaim("y", oneOf("gpu", "y")))
+		tolerant := mkClaim("tolerant", oneOf("gpu", "x"))
+		tolerant.Spec.Devices.Requests[0].Exactly.Tolerations = []res.DeviceToleration{{Key: "k", Operator: res.DeviceTolerationOpExists}}
+		w.Put(tolerant, mkPod("py", claiming("y")), mkPod("px", claiming("x")))
+		time.Sleep(20 * time.Second)
+		if w.where("py") == "" || w.where("px") != "" {
+			t.Errorf("the device without taint: %q; with: %q", w.message("py"), w.where("px"))
+		}
+		w.Put(mkPod("pt", claiming("tolerant")))
+		time.Sleep(20 * time.Second)
+		if w.where("pt") == "" {
+			t.Error("tolerated:", w.message("pt"))
+		}
+	}, "n1")
+	withDevices(t, func(t *testing.T, w *world) {
+		pool := "n1"
+		rule := &res.DeviceTaintRule{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: res.DeviceTaintRuleSpec{
+			DeviceSelector: &res.DeviceTaintSelector{Pool: &pool}, Taint: res.DeviceTaint{Key: "k", Effect: res.DeviceTaintEffectNoExecute}}}
+		w.Put(rule, mkClaim("x", oneOf("gpu", "x")), mkPod("p", claiming("x")))
+		time.Sleep(20 * time.Second)
+		if on := w.where("p"); on != "" {
+			t.Error("scheduled to", on)
+		}
+		rule = object.Clone(rule)
+		rule.Spec.Taint.Effect = res.DeviceTaintEffectNone
+		w.Put(rule)
+		time.Sleep(20 * time.Second)
+		if w.where("p") == "" {
+			t.Error("after the change:", w.message("p"))
 		}
 	}, "n1")
 }

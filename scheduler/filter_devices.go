@@ -43,12 +43,15 @@ func (k *class) problem() (string, trouble) {
 
 // deviceSources are the watches for what claims are made of, if the API has it.
 func (s *Scheduler) deviceSources() []run.Component {
+	carried := func(r client.Resource) bool {
+		return slices.ContainsFunc(s.view.Resources(), func(have object.Resource) bool { return have.GroupVersionResource == r })
+	}
 	for _, r := range devices.Resources() {
-		if !slices.ContainsFunc(s.view.Resources(), func(have object.Resource) bool { return have.GroupVersionResource == r }) {
+		if !carried(r) {
 			return nil
 		}
 	}
-	return []run.Component{
+	out := []run.Component{
 		{Name: "watch resource claims", Run: func(ctx context.Context) error {
 			return follow(ctx, s, func(_ client.EventType, _, _ *resource.ResourceClaim, now time.Time) { s.queue.helped(byDevices, now) })
 		}},
@@ -62,6 +65,12 @@ func (s *Scheduler) deviceSources() []run.Component {
 			})
 		}},
 	}
+	if carried(object.ResourceOf[resource.DeviceTaintRule]()) { // younger than the others
+		out = append(out, run.Component{Name: "watch device taint rules", Run: func(ctx context.Context) error {
+			return follow(ctx, s, func(_ client.EventType, _, _ *resource.DeviceTaintRule, now time.Time) { s.queue.helped(byDevices, now) })
+		}})
+	}
+	return out
 }
 
 // prepare brings about what has to be in the API before a pod is bound.

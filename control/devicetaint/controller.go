@@ -3,11 +3,13 @@ package devicetaint
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	core "k8s.io/api/core/v1"
 	resource "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
 	"proa.dev/client"
@@ -15,24 +17,35 @@ import (
 	"proa.dev/object"
 )
 
-// Controller is the one of pods that use tainted devices.
-type Controller struct{ deps control.Deps }
+// Controller is the one of pods that use tainted devices, and of what rules say of that. A key without a namespace is that of a rule.
+type Controller struct {
+	deps control.Deps
+	loop control.Loop
+
+	mu      sync.Mutex // guards evicted
+	evicted map[types.UID]int
+}
 
 // New makes the controller; see Run.
-func New(d control.Deps) (*Controller, error) { return &Controller{d}, nil }
+func New(d control.Deps) (*Controller, error) { return &Controller{deps: d, evicted: map[types.UID]int{}}, nil }
 
 // Run works until ctx ends. Without the API group there is nothing to do.
 func (c *Controller) Run(ctx context.Context) error {
-	slice := object.ResourceOf[resource.ResourceSlice]()
-	if !slices.ContainsFunc(c.deps.View.Resources(), func(have object.Resource) bool { return have.GroupVersionResource == slice }) {
+	carried := func(r client.Resource) bool {
+		return slices.ContainsFunc(c.deps.View.Resources(), func(have object.Resource) bool { return have.GroupVersionResource == r })
+	}
+	if !carried(object.ResourceOf[resource.ResourceSlice]()) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	l := control.Loop{
+	c.loop = control.Loop{
 		Name: "device-taint-eviction", Do: c, View: c.deps.View, Log: c.deps.Logger("device-taint-eviction"),
-		Sources: []control.Source{control.On(c.onSlice), control.On(onClaim), control.On(onPod)},
+		Sources: []control.Source{control.On(c.onSlice), control.On(onClaim), control.On(c.onPod)},
 	}
-	return l.Run(ctx)
+	if carried(object.ResourceOf[resource.DeviceTaintRule]()) { // younger than the others
+		c.loop.Sources = append(c.loop.Sources, control.On(c.onRule))
+	}
+	return c.loop.Run(ctx)
 }
 
 // onSlice wakes who uses devices of a slice that has, or had, such taints.
@@ -40,10 +53,13 @@ func (c *Controller) onSlice(now, old *resource.ResourceSlice, wake func(object.
 	if !evicts(now) && !evicts(old) {
 		return
 	}
+	c.users(func(r *resource.DeviceRequestAllocationResult) bool { return r.Driver == now.Spec.Driver && r.Pool == now.Spec.Pool.Name }, wake)
+}
+
+// users wakes those of devices.
+func (c *Controller) users(of func(*resource.DeviceRequestAllocationResult) bool, wake func(object.Key)) {
 	for _, claim := range client.ListOf[resource.ResourceClaim](c.deps.View, client.Select{}) {
-		if a := claim.Status.Allocation; a != nil && slices.ContainsFunc(a.Devices.Results, func(r resource.DeviceRequestAllocationResult) bool {
-			return r.Driver == now.Spec.Driver && r.Pool == now.Spec.Pool.Name
-		}) {
+		if a := claim.Status.Allocation; a != nil && slices.ContainsFunc(a.Devices.Results, func(r resource.DeviceRequestAllocationResult) bool { return of(&r) }) {
 			onClaim(claim, nil, wake)
 		}
 	}
@@ -64,41 +80,63 @@ func onClaim(claim, _ *resource.ResourceClaim, wake func(object.Key)) {
 	}
 }
 
-// onPod wakes a pod with claims that has come to its node.
-func onPod(p, old *core.Pod, wake func(object.Key)) {
-	claims := len(p.Spec.ResourceClaims) > 0 || p.Status.ExtendedResourceClaimStatus != nil
-	if claims && p.Spec.NodeName != "" && (old == nil || old.Spec.NodeName == "") {
+// onPod wakes a pod with claims that has come to its node, and the rules that count those that have to go.
+func (c *Controller) onPod(p, old *core.Pod, wake func(object.Key)) {
+	if len(p.Spec.ResourceClaims) == 0 && p.Status.ExtendedResourceClaimStatus == nil || p.Spec.NodeName == "" {
+		return
+	}
+	came := old == nil || old.Spec.NodeName == ""
+	if came {
 		wake(object.KeyOf(p))
+	}
+	if came || old.DeletionTimestamp == nil && p.DeletionTimestamp != nil {
+		for _, r := range c.evicting() {
+			wake(object.KeyOf(r))
+		}
 	}
 }
 
-// Reconcile deletes a pod whose time with its devices is over.
+// Reconcile deletes a pod whose time with its devices is over, or tells in a rule's status what it does.
 func (c *Controller) Reconcile(ctx context.Context, key object.Key) (control.Again, error) {
+	if key.Namespace == "" {
+		return c.tell(ctx, key)
+	}
 	p, ok := client.Lookup[core.Pod](c.deps.View, key)
 	if !ok || p.DeletionTimestamp != nil || p.Spec.NodeName == "" {
 		return control.Done, nil
 	}
 	now := time.Now()
-	end, tainted := c.end(p)
+	v := c.verdict(p, c.evicting())
 	switch {
-	case !tainted:
+	case !v.tainted:
 		return control.Done, nil
-	case now.Before(end):
-		return control.Until(end, now), nil
+	case now.Before(v.end):
+		return control.Until(v.end, now), nil
 	}
 	n := object.Clone(p)
 	control.SetPodCondition(&n.Status, core.PodCondition{
 		Type: core.DisruptionTarget, Status: core.ConditionTrue, Reason: "DeletionByDeviceTaintManager",
 		Message: "Device Taint manager: deleting due to NoExecute taint", LastTransitionTime: metav1.NewTime(now),
 	})
-	return control.Done, control.Apply(ctx, c.deps.Client, c.deps.Events, []control.Change{
+	if err := control.Apply(ctx, c.deps.Client, c.deps.Events, []control.Change{
 		{Op: control.Status, Object: n},
 		{Op: control.Delete, Object: p, Said: control.Note{On: p, Reason: "DeviceTaintManagerEviction", Format: "Marking for deletion"}},
-	})
+	}); err != nil {
+		return control.Done, err
+	}
+	c.count(v.rules)
+	return control.Done, nil
 }
 
-// end is when a pod has to go, if any of its devices is tainted so.
-func (c *Controller) end(p *core.Pod) (end time.Time, tainted bool) {
+// verdict says whether and when a pod has to go.
+type verdict struct {
+	tainted bool
+	end     time.Time
+	rules   []*resource.DeviceTaintRule // those that have a part in it
+}
+
+// verdict looks at all devices of a pod, with the taints that these rules give.
+func (c *Controller) verdict(p *core.Pod, rules []*resource.DeviceTaintRule) (v verdict) {
 	for name, own := range resourceclaim.PodClaims(p) {
 		claim, ok := client.Lookup[resource.ResourceClaim](c.deps.View, object.Key{Namespace: p.Namespace, Name: name})
 		if !ok || claim.Status.Allocation == nil || !resourceclaim.IsReservedForPod(p, claim, false) ||
@@ -108,16 +146,33 @@ func (c *Controller) end(p *core.Pod) (end time.Time, tainted bool) {
 		for i := range claim.Status.Allocation.Devices.Results {
 			r := &claim.Status.Allocation.Devices.Results[i]
 			for _, t := range c.taints(r) {
-				if at, evicts := until(r, &t); evicts && (!tainted || at.Before(end)) {
-					end, tainted = at, true
+				v.add(r, &t, nil)
+			}
+			for _, rule := range rules {
+				if selects(rule, r.Driver, r.Pool, r.Device) {
+					v.add(r, &rule.Spec.Taint, rule)
 				}
 			}
 		}
 	}
-	return end, tainted
+	return v
 }
 
-// taints are those of an allocated device, in the newest state of its pool.
+// add takes in a taint of an allocated device, and the rule that it comes from; nil: its driver set it.
+func (v *verdict) add(r *resource.DeviceRequestAllocationResult, t *resource.DeviceTaint, rule *resource.DeviceTaintRule) {
+	at, evicts := until(r, t)
+	if !evicts {
+		return
+	}
+	if !v.tainted || at.Before(v.end) {
+		v.tainted, v.end = true, at
+	}
+	if rule != nil && !slices.Contains(v.rules, rule) {
+		v.rules = append(v.rules, rule)
+	}
+}
+
+// taints are those that its driver gives an allocated device, in the newest state of its pool.
 func (c *Controller) taints(r *resource.DeviceRequestAllocationResult) (out []resource.DeviceTaint) {
 	newest := int64(-1)
 	for _, s := range client.ListOf[resource.ResourceSlice](c.deps.View, client.Select{}) {

@@ -95,6 +95,7 @@ func Kinds() []*kinds.Kind {
 		rbac.Role.Kind(),
 
 		resource.DeviceClass.Kind(),
+		resource.DeviceTaintRule.Kind(),
 		resource.ResourceClaim.Kind(),
 		resource.ResourceClaimTemplate.Kind(),
 		resource.ResourceSlice.Kind(),

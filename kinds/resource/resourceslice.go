@@ -6,7 +6,6 @@ import (
 	"time"
 
 	resource "k8s.io/api/resource/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -21,9 +20,7 @@ var ResourceSlice = kinds.Def[resource.ResourceSlice, *resource.ResourceSlice]{
 	Default: func(s *resource.ResourceSlice) {
 		for i := range s.Spec.Devices {
 			for j := range s.Spec.Devices[i].Taints {
-				if t := &s.Spec.Devices[i].Taints[j]; t.TimeAdded == nil {
-					t.TimeAdded = &metav1.Time{Time: time.Now().Truncate(time.Second)}
-				}
+				dateTaint(&s.Spec.Devices[i].Taints[j])
 			}
 		}
 	},

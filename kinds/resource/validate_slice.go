@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validation"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"proa.dev/kinds/check"
@@ -146,11 +145,7 @@ func validateDevice(e *check.Errors, p *field.Path, d, old *resource.Device, own
 	})
 	if old == nil || !equality.Semantic.DeepEqual(old.Taints, d.Taints) {
 		list(e, p.Child("taints"), d.Taints, resource.DeviceTaintsMaxLength, func(p *field.Path, t *resource.DeviceTaint) {
-			e.LabelName(p.Child("key"), t.Key)
-			if t.Value != "" {
-				e.Invalids(p.Child("value"), t.Value, utilvalidation.IsValidLabelValue(t.Value))
-			}
-			check.OneOfRequired(e, p.Child("effect"), t.Effect, effects[:]...)
+			taint(e, p, t, false)
 		})
 	}
 	set(e, p.Child("consumesCounters"), d.ConsumesCounters, resource.ResourceSliceMaxDeviceCounterConsumptionsPerDevice,

@@ -158,8 +158,35 @@ func (l lister) Get(name string) (*resource.DeviceClass, error) {
 	return c, nil
 }
 
+// slices are those that there are, with the taints that rules give to their devices.
 func (s *State) slices() []*resource.ResourceSlice {
-	return slices.Clone(client.ListOf[resource.ResourceSlice](s.view, client.Select{}))
+	out := slices.Clone(client.ListOf[resource.ResourceSlice](s.view, client.Select{}))
+	for _, r := range client.ListOf[resource.DeviceTaintRule](s.view, client.Select{}) {
+		for i := range out {
+			out[i] = tainted(out[i], r)
+		}
+	}
+	return out
+}
+
+// tainted is a slice with the taint of a rule on what it selects: the same slice where that is nothing.
+func tainted(s *resource.ResourceSlice, r *resource.DeviceTaintRule) *resource.ResourceSlice {
+	sel := r.Spec.DeviceSelector
+	other := func(want *string, have string) bool { return want != nil && *want != have }
+	if sel == nil || other(sel.Driver, s.Spec.Driver) || other(sel.Pool, s.Spec.Pool.Name) {
+		return s
+	}
+	out := s
+	for i := range s.Spec.Devices {
+		if other(sel.Device, s.Spec.Devices[i].Name) {
+			continue
+		}
+		if out == s {
+			out = object.Clone(s)
+		}
+		out.Spec.Devices[i].Taints = append(out.Spec.Devices[i].Taints, r.Spec.Taint)
+	}
+	return out
 }
 
 // extendedName says whether a name could be a resource that a class stands for.
