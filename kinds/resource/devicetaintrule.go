@@ -81,7 +81,7 @@ func validateTaintRule(r, old *resource.DeviceTaintRule) field.ErrorList {
 				poolName(e, p.Child("pool"), *s.Pool)
 			}
 			if s.Device != nil {
-				named(e, p.Child("device"), *s.Device)
+				e.Label(p.Child("device"), *s.Device)
 			}
 		}
 		settled := old != nil && old.Spec.Taint.Effect == r.Spec.Taint.Effect
