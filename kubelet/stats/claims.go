@@ -31,7 +31,7 @@ func (c *Collector) WriteClaims(p *prom.Page) {
 				f = c.Fill(pod, v)
 			}
 			if f == nil {
-				f = fileSystem(path, time.Now())
+				f = c.remote.fileSystem(path, time.Now(), fileSystem)
 			}
 			if f != nil {
 				found[*of], order = f, append(order, *of)

@@ -54,8 +54,8 @@ func (c *Collector) storage(p *podReading) {
 			}
 			switch {
 			case f != nil:
-			case v.PersistentVolumeClaim != nil || v.Ephemeral != nil:
-				f = fileSystem(path, time.Now()) // one of its own, as a rule
+			case v.PersistentVolumeClaim != nil, v.Ephemeral != nil, v.NFS != nil, v.ISCSI != nil, v.FC != nil:
+				f = c.remote.fileSystem(path, time.Now(), fileSystem) // one of its own, as a rule
 			default:
 				f = c.files(path)
 			}

@@ -45,6 +45,8 @@ type Collector struct {
 	Deps
 	began time.Time
 
+	remote remote // asks the volumes of others
+
 	mu    sync.Mutex // guards what follows; one reading at a time
 	rates map[string]reading
 	sizes map[string]size
