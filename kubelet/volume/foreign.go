@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,8 +94,19 @@ func (v *Volumes) nfs(ctx context.Context, dir string, src *core.NFSVolumeSource
 		return nil
 	}
 	err = fmt.Errorf("mount failed: %w\nOutput: %s", err, strings.TrimSpace(string(out)))
+	if !hasHelper("mount.nfs") {
+		err = fmt.Errorf("%w\nthe node has no program mount.nfs: install the package nfs-common (nfs-utils elsewhere than in Debian)", err)
+	}
 	if isMountPoint(dir) {
 		return err
 	}
 	return errors.Join(err, os.Remove(dir))
+}
+
+// hasHelper says whether mount(8) finds a program for a type of file systems, which it looks for in these places alone.
+func hasHelper(name string) bool {
+	return slices.ContainsFunc([]string{"/sbin", "/usr/sbin", "/usr/local/sbin"}, func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	})
 }

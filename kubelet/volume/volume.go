@@ -292,7 +292,7 @@ func isTmpfs(dir string) bool {
 // isMountPoint asks statx, which knows bind mounts too.
 func isMountPoint(path string) bool {
 	var s unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &s)
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC, 0, &s) // no question to a server that may be gone
 	return err == nil && s.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
