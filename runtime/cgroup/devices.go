@@ -132,6 +132,9 @@ func accessBits(access string) int32 {
 	return bits
 }
 
+// loadTries bounds how often a program is loaded anew because a signal came while the kernel checked it, as Go's scheduler sends them.
+const loadTries = 20
+
 // loadProgram gives a device program to the kernel.
 func loadProgram(code []insn) (int, error) {
 	license := []byte("Apache\x00")
@@ -143,7 +146,11 @@ func loadProgram(code []insn) (int, error) {
 		kernelVersion, progFlags uint32
 	}{kind: unix.BPF_PROG_TYPE_CGROUP_DEVICE, count: uint32(len(code)),
 		insns: uint64(uintptr(unsafe.Pointer(&code[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0])))}
-	fd, _, e := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	var fd uintptr
+	e := unix.EAGAIN
+	for try := 0; try < loadTries && e == unix.EAGAIN; try++ {
+		fd, _, e = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	}
 	runtime.KeepAlive(code)
 	runtime.KeepAlive(license)
 	if e != 0 {
