@@ -48,14 +48,27 @@ func (b *Binary) forkMapped(ids wire.IDMap, argv []string, attr *syscall.ProcAtt
 	}
 	defer unix.Close(pidfd)
 	pid := 0
+	aside(func() {
+		if err = unix.Setns(pidfd, unix.CLONE_NEWNET|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS); err == nil {
+			pid, err = syscall.ForkExec(b.Path(), argv, attr)
+		}
+	})
+	return pid, err
+}
+
+// aside calls fn on a thread that ends with it, so that it may leave the process's namespaces. Not on the first one, which cannot end:
+// /proc/self would show those that it went to.
+func aside(fn func()) {
 	done := make(chan struct{})
 	go func() { // awaited below
 		defer close(done)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err = unix.Setns(pidfd, unix.CLONE_NEWNET|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS); err == nil {
-			pid, err = syscall.ForkExec(b.Path(), argv, attr)
+		if unix.Gettid() != unix.Getpid() {
+			fn()
+			return
 		}
+		aside(fn) // on another: this one is held for so long
+		runtime.UnlockOSThread()
 	}()
 	<-done
-	return pid, err
 }
