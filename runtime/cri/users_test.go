@@ -84,6 +84,7 @@ func TestUserNamespace(t *testing.T) {
 	mighty := ctr("mighty", "sleep", "1h")
 	mighty.Linux.SecurityContext.Capabilities = &runtimeapi.Capability{AddCapabilities: []string{"ALL"}}
 	mighty.Linux.SecurityContext.Seccomp = nil
+	mighty.Linux.SecurityContext.Apparmor = &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined} // whose default forbids mounts
 	strong := h.run(pod, mighty)
 	for _, c := range []struct {
 		args []string

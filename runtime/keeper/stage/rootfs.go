@@ -212,12 +212,35 @@ func makeTree(m *wire.Mount, at string) (int, error) {
 		return tree, err
 	}
 	defer unix.Close(tree)
-	part, err := openIn(tree, m.SubPath, unix.O_PATH, 0)
-	if err != nil {
-		return -1, wrap("sub path "+m.SubPath, err)
+	part, err := clonePart(tree, m.SubPath)
+	if is(err, unix.EINVAL) { // before Linux 6.15 only what is attached can be cloned
+		part, err = cloneAttached(tree, m)
 	}
-	defer unix.Close(part)
-	return cloneTree(part, "", false)
+	return part, wrap("sub path "+m.SubPath, err)
+}
+
+// clonePart makes a detached mount of a part of another mount.
+func clonePart(tree int, path string) (int, error) {
+	fd, err := openIn(tree, path, unix.O_PATH, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	return cloneTree(fd, "", false)
+}
+
+// cloneAttached is clonePart of an image that is attached for so long: over one of its layers, in this mount namespace, which is private.
+func cloneAttached(tree int, m *wire.Mount) (int, error) {
+	at := m.Lower[0]
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return -1, err
+	}
+	part, err := clonePart(tree, m.SubPath)
+	if undo := unix.Unmount(at, unix.MNT_DETACH); err == nil && undo != nil {
+		unix.Close(part)
+		return -1, undo
+	}
+	return part, err
 }
 
 // targetOf opens the place to mount at, made if it is missing. proc and sysfs never follow a link: an image that points
