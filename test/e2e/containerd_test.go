@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -40,6 +41,7 @@ func TestContainerd(t *testing.T) {
 		t.Errorf("log of the web: %q", log)
 	}
 	c.says(t, []string{"-n", "shop", "exec", "deployment/web", "--", "/web", "-version"}, "web v2")
+	c.hearsWhatContainerdLacks()
 	other.keepsForeignPods(c)
 	c.proa("up")
 	c.kubectl("-n", "shop", "rollout", "status", "deployment/web", "--timeout=60s")
@@ -47,6 +49,36 @@ func TestContainerd(t *testing.T) {
 
 	c.kubectl("delete", "namespace", "shop", "--timeout=60s")
 	c.inventoryIs(before)
+}
+
+// hearsWhatContainerdLacks has pods ask for what containerd 1.6 can not do: each hears why it does not run. A newer one may do it.
+func (c *cluster) hearsWhatContainerdLacks() {
+	c.t.Helper()
+	version := c.kubectl("get", "node", "box", "-o", "jsonpath={.status.nodeInfo.containerRuntimeVersion}")
+	if !strings.HasPrefix(version, "containerd://1.6.") {
+		c.t.Logf("what %s lacks is not known", version)
+		return
+	}
+	waits := "{.status.containerStatuses[0].state.waiting.reason}"
+	for _, lack := range []struct{ name, spec, mount, says, at, reason string }{
+		{"users", "hostUsers: false", "", "can't set `spec.hostUsers: false`, runtime does not support user namespaces", waits, "ContainerCreating"},
+		{"image", "volumes: [{name: v, image: {reference: docker.io/proa/shop-store:v1}}]", "{name: v, mountPath: /v}",
+			"does not support image volumes: they need containerd 2.1 or newer", waits, "CreateContainerError"},
+		{"below", "volumes: [{name: v, emptyDir: {}}]", "{name: v, mountPath: /v, readOnly: true, recursiveReadOnly: Enabled}",
+			"recursive read-only mode, but it is not supported by the runtime", waits, "CreateContainerConfigError"},
+		{"groups", "securityContext: {supplementalGroupsPolicy: Strict}", "",
+			"SupplementalGroupsPolicy=Strict is not supported in this node", "{.status.reason}", "SupplementalGroupsPolicyNotSupported"},
+	} {
+		c.apply(fmt.Sprintf(`{apiVersion: v1, kind: Pod, metadata: {name: %s}, spec: {%s, containers: [
+			{name: web, image: docker.io/proa/shop-web:v1, volumeMounts: [%s]}]}}`, lack.name, lack.spec, lack.mount))
+		c.eventually(30*time.Second, "events of pod "+lack.name+" say "+lack.says, func() bool {
+			return strings.Contains(c.kubectl("get", "events", "--field-selector", "involvedObject.name="+lack.name, "-o", "jsonpath={.items[*].message}"), lack.says)
+		})
+		c.eventually(10*time.Second, "the status of pod "+lack.name+" says "+lack.reason, func() bool {
+			return c.kubectl("get", "pod", lack.name, "-o", "jsonpath="+lack.at) == lack.reason
+		})
+		c.kubectl("delete", "pod", lack.name, "--timeout=30s")
+	}
 }
 
 // keepsForeignPods stops the node while a container of somebody else runs in containerd, which must be left alone.
