@@ -20,6 +20,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/client/record"
+	"proa.dev/kit/prom"
 	"proa.dev/kit/run"
 	"proa.dev/kubelet/cri"
 	"proa.dev/kubelet/node"
@@ -46,6 +47,7 @@ type Resources interface {
 	node.Devices
 	// Bind names who runs the pods.
 	Bind(pod.Host)
+	Page(*prom.Page)
 }
 
 // Deps are what a kubelet needs.

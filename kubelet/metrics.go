@@ -9,7 +9,13 @@ import (
 
 // metrics are what the parts of the kubelet have for its page.
 func (k *Kubelet) metrics() []func(*prom.Page) {
-	return []func(*prom.Page){k.calls.Page, k.status.Page, k.relists.page, k.upkeep.Page, k.pods.Page, k.pods.Puller().Page, k.volumes.Page}
+	pages := []func(*prom.Page){
+		k.calls.Page, k.status.Page, k.relists.page, k.upkeep.Page, k.pods.Page, k.pods.Puller().Page, k.volumes.Page, k.node.Page,
+	}
+	if k.deps.Resources != nil {
+		pages = append(pages, k.deps.Resources.Page)
+	}
+	return pages
 }
 
 // relists are the times at which all containers were read anew, since the runtime's events had ended.

@@ -28,6 +28,7 @@ func TestRealMetrics(t *testing.T) {
 	for _, line := range []string{
 		`kubelet_runtime_operations_total{operation_type="run_podsandbox"} 1`, `kubelet_runtime_operations_total{operation_type="start_container"} 1`,
 		"kubelet_started_pods_total 1", "kubelet_running_pods 1", "kubelet_pod_start_duration_seconds_count 1", `kubelet_active_pods{static=""} 1`,
+		"kubelet_orphan_pod_cleaned_volumes 0",
 	} {
 		if !strings.Contains(string(text), line+"\n") {
 			t.Errorf("there is no %s in\n%s", line, text)

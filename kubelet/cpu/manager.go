@@ -49,6 +49,7 @@ type Manager struct {
 	opt      options
 	reserved cpuset.CPUSet
 	siblings cpuset.CPUSet // all threads of cores that have reserved ones
+	counts   counts
 
 	mu     sync.Mutex // guards what follows
 	shared cpuset.CPUSet
@@ -180,6 +181,12 @@ func (m *Manager) Allocate(pod *core.Pod, c *core.Container, hint topology.Hint)
 	if m.Policy != Static || n == 0 {
 		return nil
 	}
+	err := m.give(pod, c, n, hint)
+	m.note(err)
+	return err
+}
+
+func (m *Manager) give(pod *core.Pod, c *core.Container, n int, hint topology.Hint) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.given[pod.UID][c.Name]; ok {

@@ -60,7 +60,9 @@ func (m *Manager) allocate(ctx context.Context, pod *core.Pod, r request, hint t
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	began := time.Now()
 	resp, err := plugin.client.Allocate(ctx, &api.AllocateRequest{ContainerRequests: []*api.ContainerAllocateRequest{{DevicesIds: ids}}})
+	m.counts.asked(r.resource, began)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/device/devicetest"
 	"proa.dev/kubelet/topology"
 )
@@ -221,6 +222,15 @@ func TestConfigurationOfContainers(t *testing.T) {
 	plain := &runtimeapi.ContainerConfig{}
 	if err := r.Add(t.Context(), other, &other.Spec.Containers[0], plain); err != nil || len(plain.Envs)+len(plain.Devices) > 0 {
 		t.Errorf("a container that asks for nothing got %v, %v", plain, err)
+	}
+	var page prom.Page
+	r.Page(&page)
+	for _, want := range []string{
+		`kubelet_device_plugin_registration_total{resource_name="example.com/gpu"} 1`, `kubelet_device_plugin_alloc_duration_seconds_count{resource_name="example.com/gpu"} 1`,
+	} {
+		if !strings.Contains(page.String(), want+"\n") {
+			t.Errorf("there is no %s in\n%s", want, &page)
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ type Manager struct {
 	changed chan struct{}   // holds a token after the capacity has changed
 	renew   func(types.UID) // the health of a pod's devices has changed
 
+	counts     counts
 	followers  sync.WaitGroup // of plugins' streams, for which Run waits
 	allocating sync.Mutex     // held while a container gets its devices, calls of plugins included
 

@@ -82,6 +82,7 @@ func (r *registrar) Register(ctx context.Context, req *api.RegisterRequest) (*ap
 	if !extended(req.GetResourceName()) {
 		return &api.Empty{}, fmt.Errorf("the ResourceName %q is invalid", req.GetResourceName())
 	}
+	r.m.counts.registered.Add([1]string{req.GetResourceName()}, 1)
 	return &api.Empty{}, r.m.connect(ctx, req.GetResourceName(), filepath.Join(r.m.dir, req.GetEndpoint()))
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/control/controltest"
+	"proa.dev/kit/prom"
 	"proa.dev/kit/run"
 	"proa.dev/kubelet/dra/dratest"
 	"proa.dev/kubelet/plugin"
@@ -147,6 +148,18 @@ func TestClaimsArePreparedOnce(t *testing.T) {
 			if got := n.gets(t, p) + ", " + n.gets(t, q); got != "c-one, c-one c-two" {
 				t.Errorf("got %s", got)
 			}
+			shows := func(lines ...string) {
+				t.Helper()
+				var page prom.Page
+				n.Page(&page)
+				for _, line := range lines {
+					if !strings.Contains(page.String(), "\n"+line+"\n") {
+						t.Errorf("there is no %s in\n%s", line, &page)
+					}
+				}
+			}
+			shows(`dra_resource_claims_in_use{driver_name="<any>"} 1`, `dra_resource_claims_in_use{driver_name="`+gpu+`"} 1`,
+				`dra_operations_duration_seconds_count{operation_name="PrepareResources",is_error="false"} 3`)
 			if err := n.Release(t.Context(), "p"); err != nil {
 				t.Fatal(err)
 			}
@@ -161,6 +174,8 @@ func TestClaimsArePreparedOnce(t *testing.T) {
 			if got := fmt.Sprint(d.Calls(), n.Uses("q")); got != "[prepare default/c unprepare default/c] false" {
 				t.Errorf("after the last pod: %s", got)
 			}
+			shows(`dra_resource_claims_in_use{driver_name="<any>"} 0`, `dra_operations_duration_seconds_count{operation_name="UnprepareResources",is_error="false"} 2`,
+				`dra_grpc_operations_duration_seconds_count{driver_name="`+gpu+`",method_name="/k8s.io.kubelet.pkg.apis.dra.`+service+`/NodePrepareResources",grpc_status_code="OK"} 1`)
 		})
 	}
 }

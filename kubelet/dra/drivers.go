@@ -75,7 +75,7 @@ func (m *Manager) Register(_ context.Context, i plugin.Info) error {
 			d.watch = s
 		}
 	}
-	if d.conn, err = grpc.NewClient("unix:"+i.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if d.conn, err = grpc.NewClient("unix:"+i.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(m.counts.measured(i.Name))); err != nil {
 		return fmt.Errorf("create gRPC connection to DRA driver %s plugin at endpoint %s: %w", i.Name, i.Endpoint, err)
 	}
 	m.mu.Lock()

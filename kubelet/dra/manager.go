@@ -37,7 +37,8 @@ type Config struct {
 // Manager knows the drivers of this node, and what they have prepared.
 type Manager struct {
 	Config
-	tasks sync.WaitGroup // of drivers, and removals of slices; Run waits for them
+	counts counts
+	tasks  sync.WaitGroup // of drivers, and removals of slices; Run waits for them
 
 	mu      sync.Mutex // guards what follows
 	life    context.Context

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	resource "k8s.io/api/resource/v1"
@@ -36,7 +37,10 @@ func (m *Manager) Prepare(ctx context.Context, pod *core.Pod) error {
 	if !Claims(pod) {
 		return nil
 	}
-	if err := m.prepare(ctx, pod); err != nil {
+	began := time.Now()
+	err := m.prepare(ctx, pod)
+	m.counts.pod("PrepareResources", began, err)
+	if err != nil {
 		return fmt.Errorf("prepare dynamic resources: %w", err)
 	}
 	return nil
@@ -200,7 +204,13 @@ func wire(list []*prepared) (out []*dra.Claim) {
 
 // Release takes a pod off its claims, and has those unprepared that no other pod uses.
 func (m *Manager) Release(ctx context.Context, pod types.UID) error {
-	if err := m.release(ctx, pod); err != nil {
+	if !m.Uses(pod) {
+		return nil
+	}
+	began := time.Now()
+	err := m.release(ctx, pod)
+	m.counts.pod("UnprepareResources", began, err)
+	if err != nil {
 		return fmt.Errorf("unprepare dynamic resources: %w", err)
 	}
 	return nil

@@ -74,6 +74,7 @@ type Evictor struct {
 	watch *watch
 	said  core.ResourceName // what was last said to run short
 	ended prom.Vec[Signal, atomic.Int64]
+	ages  prom.Times[[1]string] // of what was measured, when a pod was ended for it
 
 	mu         sync.Mutex // guards conditions
 	conditions []core.NodeConditionType
@@ -154,6 +155,7 @@ func (e *Evictor) Run(ctx context.Context) error {
 
 // look measures once and does what follows. again says that a pod was ended: there may be more to do at once.
 func (e *Evictor) look(ctx context.Context) (again bool, err error) {
+	read := time.Now()
 	r, err := e.Machine.Read()
 	conditions, act := e.watch.look(r, time.Now())
 	e.set(conditions)
@@ -181,7 +183,7 @@ func (e *Evictor) look(ctx context.Context) (again bool, err error) {
 	if m.condition == core.NodeDiskPressure && e.reclaimed(ctx, t) {
 		return false, nil
 	}
-	return e.one(ctx, pods, t, r[t.Signal])
+	return e.one(ctx, pods, t, r[t.Signal], read)
 }
 
 func (e *Evictor) set(conditions []core.NodeConditionType) {
@@ -228,8 +230,8 @@ func (e *Evictor) reclaimed(ctx context.Context, t Threshold) bool {
 	return l.Available >= t.Value.of(l.Capacity)+t.Reclaim.of(l.Capacity)
 }
 
-// one ends the pod that has to go first.
-func (e *Evictor) one(ctx context.Context, pods []*core.Pod, t Threshold, l Level) (bool, error) {
+// one ends the pod that has to go first, for what was read then.
+func (e *Evictor) one(ctx context.Context, pods []*core.Pod, t Threshold, l Level, read time.Time) (bool, error) {
 	s, err := e.Stats.Summary(ctx, false)
 	if err != nil {
 		return false, fmt.Errorf("measure the pods: %w", err)
@@ -250,6 +252,7 @@ func (e *Evictor) one(ctx context.Context, pods []*core.Pod, t Threshold, l Leve
 		}
 		message := because(p, of(p), t, l)
 		e.count(t.Signal)
+		e.ages.Add(prom.Usual, [1]string{string(t.Signal)}, int64(time.Since(read)))
 		return e.await(ctx, []<-chan struct{}{e.evict(p, message, pod.Disrupted(message), grace)}), nil
 	}
 	return false, nil // nothing runs that could go
@@ -261,6 +264,7 @@ func (e *Evictor) count(s Signal) { e.ended.Get(s, nil).Add(1) }
 func (e *Evictor) Page(p *prom.Page) {
 	p.Head("kubelet_evictions", "counter", "[ALPHA] Pods that were ended because something ran short, by the signal.")
 	e.ended.Each(cmp.Compare, func(s Signal, n *atomic.Int64) { p.Value(prom.Labels("eviction_signal", string(s)), float64(n.Load())) })
+	e.ages.Page(p, "kubelet_eviction_stats_age_seconds", "[ALPHA] How old that was which a pod was ended for, by the signal.", [1]string{"eviction_signal"})
 }
 
 func (e *Evictor) evict(p *core.Pod, message string, condition *core.PodCondition, grace *int64) <-chan struct{} {

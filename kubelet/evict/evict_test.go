@@ -262,9 +262,11 @@ func TestPage(t *testing.T) {
 	e.count(podLimit)
 	e.count(MemoryAvailable)
 	e.count(podLimit)
+	e.ages.Add(prom.Usual, [1]string{string(MemoryAvailable)}, int64(time.Second))
 	var p prom.Page
 	e.Page(&p)
-	for _, line := range []string{`kubelet_evictions{eviction_signal="ephemeralpodfs.limit"} 2`, `kubelet_evictions{eviction_signal="memory.available"} 1`} {
+	for _, line := range []string{`kubelet_evictions{eviction_signal="ephemeralpodfs.limit"} 2`, `kubelet_evictions{eviction_signal="memory.available"} 1`,
+		`kubelet_eviction_stats_age_seconds_sum{eviction_signal="memory.available"} 1`} {
 		if !strings.Contains(p.String(), line+"\n") {
 			t.Errorf("no %s in\n%s", line, p.String())
 		}

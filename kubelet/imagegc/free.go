@@ -21,5 +21,5 @@ func (c *Collector) Free(ctx context.Context) error {
 	}
 	all := list.GetImages()
 	unwanted := slices.DeleteFunc(slices.Clone(all), func(i *runtimeapi.Image) bool { return inUse(i, used) || i.GetPinned() })
-	return c.remove(ctx, all, unwanted, asked)
+	return c.remove(ctx, all, unwanted, asked, func(*runtimeapi.Image) string { return forSpace })
 }

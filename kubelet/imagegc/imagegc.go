@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/cri"
 )
 
@@ -44,6 +45,7 @@ type Collector struct {
 	log     *slog.Logger
 	disk    func(path string) (total, free int64, err error)
 	seen    map[string]times // by image id
+	removed prom.Counts[[1]string]
 }
 
 // times are when an image was first seen and last used.
@@ -86,11 +88,28 @@ func (c *Collector) Collect(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return c.remove(ctx, list.GetImages(), c.policy.plan(list.GetImages(), used, c.seen, need, now), asked)
+	why := func(i *runtimeapi.Image) string {
+		if c.policy.old(c.seen[i.GetId()], now) {
+			return "age"
+		}
+		return forSpace
+	}
+	return c.remove(ctx, list.GetImages(), c.policy.plan(list.GetImages(), used, c.seen, need, now), asked, why)
 }
 
-// remove removes those of all, which were there when it was asked, that have to go.
-func (c *Collector) remove(ctx context.Context, all, unwanted []*runtimeapi.Image, asked time.Time) error {
+// forSpace is why an image goes that is not too old.
+const forSpace = "space"
+
+// old says whether nobody used an image for too long.
+func (p Policy) old(t times, now time.Time) bool { return p.MaxAge > 0 && now.Sub(t.used) > p.MaxAge }
+
+// Page says how many images were removed, and why.
+func (c *Collector) Page(p *prom.Page) {
+	c.removed.Page(p, "kubelet_image_garbage_collected_total", "[ALPHA] Images that were removed because the disk was full, or nobody had used them for too long.", [1]string{"reason"})
+}
+
+// remove removes those of all, which were there when it was asked, that have to go, and counts why.
+func (c *Collector) remove(ctx context.Context, all, unwanted []*runtimeapi.Image, asked time.Time, why func(*runtimeapi.Image) string) error {
 	left := map[string]bool{}
 	for _, i := range all {
 		left[i.GetId()] = true
@@ -104,6 +123,7 @@ func (c *Collector) remove(ctx context.Context, all, unwanted []*runtimeapi.Imag
 			continue
 		}
 		delete(left, i.GetId())
+		c.removed.Add([1]string{why(i)}, 1)
 	}
 	if c.Left != nil {
 		c.Left(slices.Collect(maps.Keys(left)), asked)
@@ -182,8 +202,7 @@ func (p Policy) plan(images []*runtimeapi.Image, used map[string]bool, seen map[
 		return cmp.Or(x.used.Compare(y.used), x.found.Compare(y.found), cmp.Compare(a.GetId(), b.GetId()))
 	})
 	for n, i := range can {
-		old := p.MaxAge > 0 && now.Sub(seen[i.GetId()].used) > p.MaxAge
-		if need <= 0 && !old {
+		if need <= 0 && !p.old(seen[i.GetId()], now) {
 			return can[:n]
 		}
 		need -= int64(i.GetSize())

@@ -1,11 +1,18 @@
 package imagegc
 
 import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"proa.dev/kit/prom"
+	"proa.dev/kubelet/cri"
 )
 
 func TestPlan(t *testing.T) {
@@ -48,6 +55,56 @@ func TestPlan(t *testing.T) {
 		}
 		if d := cmp.Diff(c.want, got); d != "" {
 			t.Errorf("%+v, need %d: %s", c.policy, c.need, d)
+		}
+	}
+}
+
+// one is images of which all are unused.
+type one struct {
+	cri.Images
+	cri.Runtime
+	ids []string
+}
+
+func (o *one) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
+	r := &runtimeapi.ListImagesResponse{}
+	for _, id := range o.ids {
+		r.Images = append(r.Images, &runtimeapi.Image{Id: id, Size: 1})
+	}
+	return r, nil
+}
+
+func (o *one) ListContainers(context.Context, *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
+	return &runtimeapi.ListContainersResponse{}, nil
+}
+
+func (o *one) ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest) (*runtimeapi.ImageFsInfoResponse, error) {
+	return &runtimeapi.ImageFsInfoResponse{}, nil
+}
+
+func (o *one) RemoveImage(_ context.Context, r *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error) {
+	o.ids = slices.DeleteFunc(o.ids, func(id string) bool { return id == r.GetImage().GetImage() })
+	return &runtimeapi.RemoveImageResponse{}, nil
+}
+
+func TestRemovalsAreCounted(t *testing.T) {
+	o := &one{ids: []string{"a", "b", "c"}}
+	c := New(o, o, Policy{MaxAge: time.Hour}, slog.New(slog.DiscardHandler))
+	now := time.Unix(100000, 0)
+	for _, at := range []time.Time{now, now.Add(2 * time.Hour)} {
+		if err := c.Collect(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.ids = append(o.ids, "d")
+	if err := c.Free(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var p prom.Page
+	c.Page(&p)
+	for _, want := range []string{`kubelet_image_garbage_collected_total{reason="age"} 3`, `kubelet_image_garbage_collected_total{reason="space"} 1`} {
+		if !strings.Contains(p.String(), want+"\n") {
+			t.Errorf("there is no %s in\n%s", want, &p)
 		}
 	}
 }

@@ -44,7 +44,8 @@ type Config struct {
 // Manager knows on which nodes containers have their memory. With the policy None it says nothing.
 type Manager struct {
 	Config
-	room room
+	room   room
+	counts counts
 
 	mu    sync.Mutex // guards given
 	given map[types.UID]map[string][]block
@@ -249,6 +250,12 @@ func (m *Manager) Allocate(pod *core.Pod, c *core.Container, hint topology.Hint)
 	if m.Policy != Static || len(a) == 0 {
 		return nil
 	}
+	err := m.give(pod, c, a, hint)
+	m.note(err)
+	return err
+}
+
+func (m *Manager) give(pod *core.Pod, c *core.Container, a ask, hint topology.Hint) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.given[pod.UID][c.Name]) > 0 {

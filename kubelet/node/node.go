@@ -82,11 +82,12 @@ type Node struct {
 	kick    chan struct{}
 	ready   chan struct{}
 	once    sync.Once
+	startup startup
 }
 
 // New starts nothing.
 func New(d Deps) (*Node, error) {
-	return &Node{Deps: d, kick: make(chan struct{}, 1), ready: make(chan struct{})}, nil
+	return &Node{Deps: d, kick: make(chan struct{}, 1), ready: make(chan struct{}), startup: startup{began: time.Now()}}, nil
 }
 
 // Ready is closed once the node was registered and told Ready.
@@ -209,9 +210,13 @@ func (n *Node) register(ctx context.Context) (*core.Node, error) {
 	}
 	n.fill(ctx, o)
 	n.Log.Info("node registers", "node", n.Spec.Name)
+	n.startup.tries(time.Now())
 	made, err := client.Create(ctx, n.Client, o)
 	if apierrors.IsAlreadyExists(err) {
 		return client.Get[core.Node](ctx, n.Client, object.Key{Name: n.Spec.Name})
+	}
+	if err == nil {
+		n.startup.registers(time.Now())
 	}
 	return made, err
 }
@@ -258,6 +263,7 @@ func (n *Node) announce(o *core.Node) {
 		if c.Type == core.NodeReady && c.Status == core.ConditionTrue {
 			n.once.Do(func() {
 				n.Log.Info("node is ready", "node", n.Spec.Name)
+				n.startup.isReady(time.Now())
 				close(n.ready)
 			})
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"proa.dev/client"
 	"proa.dev/control/controltest"
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/cri/critest"
 	"proa.dev/kubelet/spec"
 	"proa.dev/object"
@@ -122,6 +124,16 @@ func TestRegister(t *testing.T) {
 	case <-n.Ready():
 	default:
 		t.Error("the node is not ready")
+	}
+	var page prom.Page
+	n.Page(&page)
+	for _, name := range []string{"pre_kubelet_", "pre_registration_", "registration_", "post_registration_", ""} {
+		if !strings.Contains(page.String(), "\nkubelet_node_startup_"+name+"duration_seconds ") {
+			t.Errorf("there is no %q in\n%s", name, &page)
+		}
+	}
+	if !strings.Contains(page.String(), "\nkubelet_cgroup_version ") {
+		t.Error("the version of cgroups is not told")
 	}
 	api.Writes()
 	if err := n.beat(context.Background()); err != nil {

@@ -38,8 +38,8 @@ type Source interface {
 	Allocatable() *api.AllocatableResourcesResponse
 }
 
-// Serve answers on the socket below root until ctx ends.
-func Serve(ctx context.Context, root string, s Source) error {
+// Serve answers on the socket below root until ctx ends, and counts what it answered.
+func Serve(ctx context.Context, root string, s Source, answers *Answers) error {
 	path := filepath.Join(root, Socket)
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return fmt.Errorf("serve pod resources: %w", err)
@@ -52,11 +52,13 @@ func Serve(ctx context.Context, root string, s Source) error {
 		return fmt.Errorf("serve pod resources: %w", err)
 	}
 	b := &bucket{left: burst, at: time.Now()}
-	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, about *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		if !b.take(time.Now()) {
 			return nil, status.Error(codes.ResourceExhausted, "rejected by rate limit")
 		}
-		return next(ctx, req)
+		resp, err := next(ctx, req)
+		answers.add(about.FullMethod, err)
+		return resp, err
 	}))
 	api.RegisterPodResourcesListerServer(server, &lister{s: s})
 	alpha.RegisterPodResourcesListerServer(server, &oldLister{s: s})

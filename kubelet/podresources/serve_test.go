@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	api "k8s.io/kubelet/pkg/apis/podresources/v1"
 	alpha "k8s.io/kubelet/pkg/apis/podresources/v1alpha1"
+
+	"proa.dev/kit/prom"
 )
 
 // fixed has one pod, whose containers have a device each that is named after them.
@@ -36,7 +38,8 @@ func TestAnswers(t *testing.T) {
 	root := t.TempDir()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, root, fixed{pod}) }()
+	var answers Answers
+	go func() { done <- Serve(ctx, root, fixed{pod}, &answers) }()
 	conn, err := grpc.NewClient("unix://"+filepath.Join(root, Socket), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +77,17 @@ func TestAnswers(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+	var page prom.Page
+	answers.Page(&page)
+	for _, want := range []string{
+		`requests_total{server_api_version="v1"} 4`, `requests_total{server_api_version="v1alpha1"} 1`, `requests_list{server_api_version="v1"} 1`,
+		`requests_list{server_api_version="v1alpha1"} 1`, `requests_get{server_api_version="v1"} 2`, `requests_get_allocatable{server_api_version="v1"} 1`,
+		`errors_get{server_api_version="v1"} 1`,
+	} {
+		if !strings.Contains(page.String(), "\nkubelet_pod_resources_endpoint_"+want+"\n") {
+			t.Errorf("there is no %s in\n%s", want, &page)
+		}
 	}
 }
 

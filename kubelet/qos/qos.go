@@ -11,6 +11,7 @@ import (
 	podresource "k8s.io/component-helpers/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/spec"
 )
 
@@ -32,11 +33,17 @@ type Keeper struct {
 	pods   func() []*core.Pod
 	log    *slog.Logger
 	wake   chan struct{}
+	took   prom.Times[[1]string]
 }
 
 // New starts nothing. capped says that all pods together are held to all's memory.
 func New(g Groups, node *spec.Node, all core.ResourceList, capped bool, pods func() []*core.Pod, log *slog.Logger) *Keeper {
 	return &Keeper{groups: g, node: node, all: all, capped: capped, pods: pods, log: log, wake: make(chan struct{}, 1)}
+}
+
+// Page writes how long it took to write the groups.
+func (k *Keeper) Page(p *prom.Page) {
+	k.took.Page(p, "kubelet_cgroup_manager_duration_seconds", "[ALPHA] How long it took to write a control group.", [1]string{"operation_type"})
 }
 
 // Changed tells that pods came, went or changed what they ask for. It never blocks.
@@ -62,7 +69,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 			if have, ok := done[name]; ok && have == r.CpuShares {
 				continue
 			}
-			if err := k.groups.Set(path.Join("/", k.node.CgroupParent, name), r); err != nil {
+			began := time.Now()
+			err := k.groups.Set(path.Join("/", k.node.CgroupParent, name), r)
+			k.took.Add(prom.Usual, [1]string{"update"}, int64(time.Since(began)))
+			if err != nil {
 				k.log.Warn("cgroup of pods not set", "cgroup", name, "err", err)
 				delete(done, name)
 				continue

@@ -63,6 +63,8 @@ type Manager struct {
 	cpus    *cpu.Manager
 	memory  *memory.Manager
 	align   topology.Policy
+	counts  topology.Counts
+	answers podresources.Answers
 	tasks   sync.WaitGroup // what Keep leaves to be done; Run waits for it
 
 	admitting sync.Mutex // held while one pod is given all that it asks for
@@ -113,7 +115,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	parts := []run.Component{{Name: "claims of pods", Run: m.claims.Run}}
 	for socket, part := range map[string]run.Component{
 		device.Socket:       {Name: "device plugins", Run: m.devices.Run},
-		podresources.Socket: {Name: "pod-resources API", Run: func(ctx context.Context) error { return podresources.Serve(ctx, m.Root, m) }},
+		podresources.Socket: {Name: "pod-resources API", Run: func(ctx context.Context) error { return podresources.Serve(ctx, m.Root, m, &m.answers) }},
 	} {
 		if len(filepath.Join(m.Root, socket)) > maxSocket { // nobody could be there
 			m.Log.Warn("not served: the kubelet's directory has too long a name for a socket", "part", part.Name, "dir", m.Root)
@@ -173,7 +175,9 @@ func each(p *core.Pod, fn func(*core.Container)) {
 func (m *Manager) Admit(ctx context.Context, p *core.Pod) *status.Reason {
 	m.admitting.Lock()
 	defer m.admitting.Unlock()
+	began := time.Now()
 	no := m.allocate(ctx, p)
+	m.counts.Admitted(began, no)
 	if no == nil {
 		m.repin()
 		return nil
@@ -201,8 +205,12 @@ func (affinityError) Reason() string { return "TopologyAffinityError" }
 // allocate gives all containers what they ask for, as near to each other as the topology policy wants it.
 func (m *Manager) allocate(ctx context.Context, p *core.Pod) (no error) {
 	hint, in := topology.Hint{Any: true}, true
+	sure := m.align.Name == topology.SingleNUMA
 	if m.align.Name != topology.None && m.align.Scope == topology.ByPod {
 		if hint, in = m.align.Merge(m.hints(p, nil)); !in {
+			if sure {
+				m.counts.Together("pod", "numa_node", false)
+			}
 			return affinityError{}
 		}
 	}
@@ -212,18 +220,35 @@ func (m *Manager) allocate(ctx context.Context, p *core.Pod) (no error) {
 		}
 		if m.align.Name != topology.None && m.align.Scope == topology.ByContainer {
 			if hint, in = m.align.Merge(m.hints(p, c)); !in {
+				if sure {
+					m.counts.Together("container", "numa_node", false)
+				}
 				no = affinityError{}
 				return
 			}
 		}
-		if no = m.devices.Allocate(ctx, p, c, hint); no == nil {
-			no = m.cpus.Allocate(p, c, hint)
-		}
-		if no == nil {
-			no = m.memory.Allocate(p, c, hint)
+		if no = m.give(ctx, p, c, hint); no == nil && sure && m.align.Scope == topology.ByContainer {
+			m.counts.Together("container", "numa_node", true)
 		}
 	})
+	if no == nil && sure && m.align.Scope == topology.ByPod {
+		m.counts.Together("pod", "numa_node", true)
+	}
 	return no
+}
+
+func (m *Manager) give(ctx context.Context, p *core.Pod, c *core.Container, hint topology.Hint) error {
+	if err := m.devices.Allocate(ctx, p, c, hint); err != nil {
+		return err
+	}
+	err := m.cpus.Allocate(p, c, hint)
+	if m.cpus.ByCores() && m.cpus.Wants(p, c) {
+		m.counts.Together("container", "physical_cpu", err == nil)
+	}
+	if err != nil {
+		return err
+	}
+	return m.memory.Allocate(p, c, hint)
 }
 
 func (m *Manager) hints(p *core.Pod, c *core.Container) []topology.Hints {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/cpuset"
 
 	"proa.dev/control/controltest"
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/topology"
 )
 
@@ -137,6 +138,8 @@ func TestCPUsAndMemoryTogether(t *testing.T) {
 	if no := m.Admit(t.Context(), guaranteed("q", "2", "1Gi")); no != nil {
 		t.Errorf("got %+v", no)
 	}
+	shows(t, m, "kubelet_cpu_manager_shared_pool_size_millicores 1000", "kubelet_cpu_manager_exclusive_cpu_allocation_count 6",
+		`kubelet_cpu_manager_allocation_per_numa{numa_node="0"} 2`, `kubelet_cpu_manager_allocation_per_numa{numa_node="1"} 4`)
 	if no := m.Fixed(p, guaranteed("p", "3", "2Gi")); !strings.HasPrefix(no, `Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"`) {
 		t.Errorf("resize: %q", no)
 	}
@@ -146,6 +149,23 @@ func TestCPUsAndMemoryTogether(t *testing.T) {
 	m.Keep(func(types.UID) bool { return false })
 	if got, want := places(t, m, shares), "0-7 on "; got != want {
 		t.Errorf("in the end who shares has %s, want %s", got, want)
+	}
+	shows(t, m, "kubelet_cpu_manager_pinning_requests_total 2", "kubelet_cpu_manager_pinning_errors_total 0", "kubelet_memory_manager_pinning_requests_total 2",
+		"kubelet_cpu_manager_shared_pool_size_millicores 7000", "kubelet_cpu_manager_exclusive_cpu_allocation_count 0",
+		"kubelet_topology_manager_admission_requests_total 3", "kubelet_topology_manager_admission_errors_total 1", "kubelet_topology_manager_admission_duration_ms_count 3",
+		`kubelet_container_aligned_compute_resources_count{scope="container",boundary="numa_node"} 2`,
+		`kubelet_container_aligned_compute_resources_failure_count{scope="container",boundary="numa_node"} 1`)
+}
+
+// shows wants lines on the page of metrics.
+func shows(t *testing.T, m *Manager, lines ...string) {
+	t.Helper()
+	var p prom.Page
+	m.Page(&p)
+	for _, line := range lines {
+		if !strings.Contains(p.String(), "\n"+line+"\n") {
+			t.Errorf("there is no %s in\n%s", line, &p)
+		}
 	}
 }
 
@@ -163,6 +183,9 @@ func TestRefusedPodsKeepNothing(t *testing.T) {
 	if got := places(t, m, guaranteed("s", "500m", "1Gi")); got != "0-7 on " {
 		t.Errorf("after pods that were refused: %s", got)
 	}
+	shows(t, m, "kubelet_cpu_manager_pinning_requests_total 2", "kubelet_cpu_manager_pinning_errors_total 1", "kubelet_memory_manager_pinning_requests_total 1",
+		"kubelet_memory_manager_pinning_errors_total 1", `kubelet_container_aligned_compute_resources_count{scope="container",boundary="physical_cpu"} 1`,
+		`kubelet_container_aligned_compute_resources_failure_count{scope="container",boundary="physical_cpu"} 1`)
 }
 
 func TestPodScope(t *testing.T) {

@@ -15,4 +15,8 @@ func (u *Upkeep) Page(p *prom.Page) {
 	p.Head("kubelet_graceful_shutdown_end_time_seconds", "gauge", "[ALPHA] When its pods had ended, in seconds since 1970; 0: not yet.")
 	p.Value("", seconds(end))
 	u.evict.Page(p)
+	u.images.Page(p)
+	if u.qos != nil {
+		u.qos.Page(p)
+	}
 }
