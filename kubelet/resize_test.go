@@ -145,6 +145,15 @@ func TestResizeByRestart(t *testing.T) {
 	b.await("a", "resized by a restart", func(p *core.Pod) bool {
 		return resized(p, resources("200m", "128Mi")) && p.Status.ContainerStatuses[0].RestartCount == 1 && ready(p)
 	})
+	requests := resources("200m", "128Mi")
+	requests.Requests = core.ResourceList{core.ResourceCPU: resource.MustParse("150m"), core.ResourceMemory: resource.MustParse("100Mi")}
+	b.resize("a", requests) // of memory, too: it is the same in every cgroup, and asks for a restart none the less
+	p = b.await("a", "restarted for a request", func(p *core.Pod) bool {
+		return resized(p, requests) && p.Status.ContainerStatuses[0].RestartCount == 2 && ready(p)
+	})
+	if got := p.Status.AllocatedResources.Memory().String(); got != "100Mi" {
+		t.Errorf("the pod's allocated memory is %s", got)
+	}
 }
 
 // The cgroups of pod and container have what the status says.

@@ -212,14 +212,14 @@ func (w *worker) changes() (list []change, restarts bool) {
 			continue
 		}
 		want := spec.Resources(w.Node, w.s.Pod, c)
+		if needsRestart(c, w.appliedTo(o.ID), o.Resources, want) {
+			w.s.Restart[o.ID] = true
+			restarts = true
+			continue
+		}
 		if sameLimits(o.Resources, want) { // requests, and limits that are too small to tell apart, are true at once
 			delete(w.s.Restart, o.ID)
 			w.applied[o.ID] = c.Resources
-			continue
-		}
-		if needsRestart(c, o.Resources, want) {
-			w.s.Restart[o.ID] = true
-			restarts = true
 			continue
 		}
 		list = append(list, change{o.ID, o.Name, o.Resources, want, c.Resources})
@@ -227,11 +227,17 @@ func (w *worker) changes() (list []change, restarts bool) {
 	return list, restarts
 }
 
-func needsRestart(c *core.Container, have, want *runtimeapi.LinuxContainerResources) bool {
+// needsRestart says whether a container has to be started anew for what it shall have. had is what it has in the API's words, which tells
+// requests apart that look the same in a cgroup; nil if that is not known.
+func needsRestart(c *core.Container, had *core.ResourceRequirements, have, want *runtimeapi.LinuxContainerResources) bool {
 	for _, p := range c.ResizePolicy {
 		changed := have.GetMemoryLimitInBytes() != want.GetMemoryLimitInBytes()
 		if p.ResourceName == core.ResourceCPU {
 			changed = have.GetCpuShares() != want.GetCpuShares() || !sameQuota(have, want)
+		}
+		if had != nil {
+			was, now := had.Requests[p.ResourceName], c.Resources.Requests[p.ResourceName]
+			changed = changed || was.Cmp(now) != 0
 		}
 		if changed && p.RestartPolicy == core.RestartContainer {
 			return true
