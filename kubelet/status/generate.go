@@ -8,6 +8,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/resource"
 
 	"proa.dev/kubelet/observe"
 	"proa.dev/kubelet/spec"
@@ -64,9 +65,8 @@ func Generate(in Input) core.PodStatus {
 		ResourceClaimStatuses:       old.ResourceClaimStatuses,
 		ExtendedResourceClaimStatus: old.ExtendedResourceClaimStatus,
 	}
-	if r := pod.Spec.Resources; r != nil {
-		s.AllocatedResources, s.Resources = r.Requests, r
-	}
+	s.Resources = whole(pod)
+	s.AllocatedResources = s.Resources.Requests
 	if s.StartTime == nil {
 		now := metav1.NewTime(in.Now.Truncate(time.Second))
 		s.StartTime = &now
@@ -93,6 +93,18 @@ func Generate(in Input) core.PodStatus {
 	settlePhase(&s, in)
 	s.Conditions = conditions(in, &s)
 	return s
+}
+
+// whole is what the pod as a whole has: what it says itself, or else the sums of its containers (KEP-5419).
+func whole(pod *core.Pod) *core.ResourceRequirements {
+	r := &core.ResourceRequirements{Requests: resource.PodRequests(pod, resource.PodResourcesOptions{}), Limits: resource.PodLimits(pod, resource.PodResourcesOptions{})}
+	if len(r.Requests) == 0 {
+		r.Requests = nil
+	}
+	if len(r.Limits) == 0 {
+		r.Limits = nil
+	}
+	return r
 }
 
 // neverRan says that a pod has failed before the runtime had any container of it, so that nothing can be said of them but what was said.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/kubelet/observe"
@@ -144,6 +145,24 @@ func TestGenerate(t *testing.T) {
 		if got := brief(generate(c.pod, c.change, c.have...)); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}
+	}
+}
+
+func TestResourcesOfTheWhole(t *testing.T) {
+	list := func(cpu string) core.ResourceList { return core.ResourceList{core.ResourceCPU: resource.MustParse(cpu)} }
+	p := pod(core.RestartPolicyAlways, 0, 2)
+	if s := generate(p, nil); s.AllocatedResources != nil || !cmp.Equal(s.Resources, &core.ResourceRequirements{}) {
+		t.Errorf("of a pod that asks for nothing: %v, %+v", s.AllocatedResources, s.Resources)
+	}
+	p.Spec.Containers[0].Resources = core.ResourceRequirements{Requests: list("1"), Limits: list("2")}
+	p.Spec.Containers[1].Resources = core.ResourceRequirements{Requests: list("2")}
+	want := &core.ResourceRequirements{Requests: list("3"), Limits: list("2")}
+	if s := generate(p, nil); !cmp.Equal(s.Resources, want) || !cmp.Equal(s.AllocatedResources, want.Requests) {
+		t.Errorf("sums: %v, %+v", s.AllocatedResources, s.Resources)
+	}
+	p.Spec.Resources = &core.ResourceRequirements{Requests: list("4"), Limits: list("5")}
+	if s := generate(p, nil); !cmp.Equal(s.Resources, p.Spec.Resources) || !cmp.Equal(s.AllocatedResources, list("4")) {
+		t.Errorf("the pod's own: %v, %+v", s.AllocatedResources, s.Resources)
 	}
 }
 
