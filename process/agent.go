@@ -29,7 +29,7 @@ import (
 
 // agentReads are the resources that a node's kubelet, proxy, DNS and routes follow. Of the pods it follows its own. It asks for
 // ConfigMaps and Secrets one by one, since a node may read only those that its pods use.
-var agentReads = []string{"pods", "nodes", "services", "endpointslices", "runtimeclasses"}
+var agentReads = []string{"pods", "nodes", "services", "endpointslices", "runtimeclasses", "csidrivers"}
 
 // Agent makes this machine a node of the cluster that c.ServerKubeconfig names, until ctx ends.
 func Agent(ctx context.Context, c *config.Config, log *slog.Logger) error {
