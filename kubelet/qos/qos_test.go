@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"proa.dev/kit/prom"
 	"proa.dev/kubelet/spec"
 )
 
@@ -93,5 +95,10 @@ func TestOnlyChangesAreWritten(t *testing.T) {
 		g.fail = false
 		k.Changed()
 		is("once more", "/x/kubepods/burstable=2")
+		var page prom.Page
+		k.Page(&page)
+		if want := `kubelet_cgroup_manager_duration_seconds_count{operation_type="update"} 6`; !strings.Contains(page.String(), want+"\n") {
+			t.Errorf("there is no %s in\n%s", want, &page)
+		}
 	})
 }

@@ -4,5 +4,5 @@
 //
 //	CPUs say {0}* {1}* {0,1}, a device says {1}*   (* is preferred)   -> {1}*
 //
-// Everything but Read is a pure function. It imports nothing of ours. Read mask.go, then merge.go.
+// Everything but Read is a pure function; Counts are what came of them. It imports kit. Read mask.go, then merge.go.
 package topology
