@@ -513,8 +513,11 @@ func TestGrowAndUsage(t *testing.T) {
 	v := &Volume{Pod: podOf("u1"), PV: pvOf(), Name: "pv1"}
 	b.publish(v)
 	b.f.asked()
-	if done, err := b.s.Grow(t.Context(), v); err != nil || !done {
-		t.Errorf("grown: %v, %v", done, err)
+	if can, err := b.s.Grows(v); err != nil || !can {
+		t.Errorf("grows: %v, %v", can, err)
+	}
+	if err := b.s.Grow(t.Context(), v, v.PV.Spec.Capacity["storage"]); err != nil {
+		t.Errorf("grown: %v", err)
 	}
 	b.want("expand h1 2Gi")
 	if u, err := b.s.Usage(t.Context(), v); err != nil || *u.Total != 30 || *u.Used != 10 || *u.Free != 20 || u.Inodes != nil {

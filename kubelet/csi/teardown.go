@@ -12,6 +12,7 @@ import (
 	csi "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // Teardown takes the volumes of a pod away that CSI drivers have made for it, and from the node what no other pod has. It goes by what
@@ -215,21 +216,26 @@ func (s *Drivers) Usage(ctx context.Context, v *Volume) (*Usage, error) {
 	return out, nil
 }
 
-// Grow has the driver enlarge a published volume to what its PersistentVolume says. It says false where the driver does not do that on
-// nodes: then the volume is as large already.
-func (s *Drivers) Grow(ctx context.Context, v *Volume) (bool, error) {
+// Grows says whether the driver enlarges volumes on nodes. Where not, they are as large already.
+func (s *Drivers) Grows(v *Volume) (bool, error) {
 	d, err := s.driver(v.Driver())
-	if err != nil || !d.can[csi.NodeServiceCapability_RPC_EXPAND_VOLUME] {
-		return false, err
+	return err == nil && d.can[csi.NodeServiceCapability_RPC_EXPAND_VOLUME], err
+}
+
+// Grow has the driver enlarge a published volume to size.
+func (s *Drivers) Grow(ctx context.Context, v *Volume, size resource.Quantity) error {
+	d, err := s.driver(v.Driver())
+	if err != nil {
+		return err
 	}
 	o := &operation{Drivers: s, d: d, v: v, dev: device{d.Name, v.handle()}}
 	secrets, err := o.secrets(v.PV.Spec.CSI.NodeExpandSecretRef, "NodeExpandSecretRef")
 	if err != nil {
-		return false, err
+		return err
 	}
 	how, err := o.capability()
 	if err != nil {
-		return false, err
+		return err
 	}
 	u := s.lock(o.dev)
 	defer u.mu.Unlock()
@@ -237,15 +243,20 @@ func (s *Drivers) Grow(ctx context.Context, v *Volume) (bool, error) {
 	if v.block() {
 		path = s.blockTarget(v.Name, v.Pod.UID)
 	}
-	size := v.PV.Spec.Capacity["storage"]
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err = d.node.NodeExpandVolume(call, &csi.NodeExpandVolumeRequest{
 		VolumeId: o.dev.handle, VolumePath: path, StagingTargetPath: u.staged, CapacityRange: &csi.CapacityRange{RequiredBytes: size.Value()},
 		VolumeCapability: how, Secrets: secrets,
 	})
-	if err != nil {
-		return false, err
+	return err
+}
+
+// Infeasible says whether an operation that failed so can never succeed.
+func Infeasible(err error) bool {
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.OutOfRange, codes.NotFound:
+		return true
 	}
-	return true, nil
+	return false
 }

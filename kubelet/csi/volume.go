@@ -325,7 +325,7 @@ func (o *operation) stage(ctx context.Context, u *use) error {
 		VolumeId: o.dev.handle, PublishContext: o.context, StagingTargetPath: path, VolumeCapability: how, Secrets: secrets, VolumeContext: src.VolumeAttributes,
 	})
 	if err != nil {
-		if final(err) && !o.v.block() && !isMountPoint(path) {
+		if Final(err) && !o.v.block() && !isMountPoint(path) {
 			u.staged = ""
 			err = errors.Join(err, removeTarget(path), removeRecord(data))
 		}
@@ -357,7 +357,7 @@ func (o *operation) publish(ctx context.Context, u *use) error {
 	}
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if _, err = o.d.node.NodePublishVolume(call, req); err != nil && final(err) && !isMountPoint(req.TargetPath) {
+	if _, err = o.d.node.NodePublishVolume(call, req); err != nil && Final(err) && !isMountPoint(req.TargetPath) {
 		return errors.Join(err, removeTarget(req.TargetPath))
 	}
 	return err
@@ -477,8 +477,8 @@ func (o *operation) own() bool {
 	return o.v.fsType() != "" && o.v.PV != nil && slices.ContainsFunc(o.v.PV.Spec.AccessModes, once)
 }
 
-// final says whether a call that failed has left nothing under way.
-func final(err error) bool {
+// Final says whether a call that failed has left nothing under way.
+func Final(err error) bool {
 	switch status.Code(err) {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.ResourceExhausted, codes.Aborted:
 		return false

@@ -96,6 +96,14 @@ const (
 	retryPodMax = 2 * time.Minute
 )
 
+// reasonOf is that of an event of a volume that could not be made.
+func reasonOf(err error) string {
+	if e, ok := errors.AsType[*volume.Error](err); ok {
+		return e.Reason()
+	}
+	return "FailedMount"
+}
+
 func (w *worker) volumes() {
 	w.s.Busy.Volumes = true
 	w.s.Stale = time.Time{}
@@ -111,7 +119,7 @@ func (w *worker) volumes() {
 				return
 			}
 			for _, e := range unjoin(err) {
-				w.Events.Event(pod, core.EventTypeWarning, "FailedMount", "%v", e)
+				w.Events.Event(pod, core.EventTypeWarning, reasonOf(e), "%v", e)
 			}
 			w.fail("", status.Reason{Reason: "FailedMount", Message: err.Error()}, "")
 			if w.s.Volumes {

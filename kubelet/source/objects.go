@@ -12,7 +12,6 @@ import (
 	core "k8s.io/api/core/v1"
 	storage "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"proa.dev/client"
@@ -202,23 +201,13 @@ func (o *Objects) Attachment(name string) (*storage.VolumeAttachment, error) {
 	return find[storage.VolumeAttachment](o, thing{name: name})
 }
 
-// Resized says in the claim's status that its volume has become as large as size.
-func (o *Objects) Resized(ctx context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error {
+// Tell changes the status of a claim. change works on a copy of what it is now, and says whether there is something to write.
+func (o *Objects) Tell(ctx context.Context, claim *core.PersistentVolumeClaim, change func(*core.PersistentVolumeClaim) bool) error {
 	for {
 		n := object.Clone(claim)
-		if n.Status.Capacity == nil {
-			n.Status.Capacity = core.ResourceList{}
+		if !change(n) {
+			return nil
 		}
-		n.Status.Capacity[core.ResourceStorage] = size
-		n.Status.Conditions = slices.DeleteFunc(n.Status.Conditions, func(c core.PersistentVolumeClaimCondition) bool {
-			switch c.Type {
-			case core.PersistentVolumeClaimResizing, core.PersistentVolumeClaimFileSystemResizePending,
-				core.PersistentVolumeClaimControllerResizeError, core.PersistentVolumeClaimNodeResizeError:
-				return true
-			}
-			return false
-		})
-		delete(n.Status.AllocatedResourceStatuses, core.ResourceStorage)
 		_, err := client.UpdateStatus(ctx, o.Client, n)
 		if !apierrors.IsConflict(err) || ctx.Err() != nil {
 			return err

@@ -149,7 +149,9 @@ func TestGenerate(t *testing.T) {
 }
 
 func TestResourcesOfTheWhole(t *testing.T) {
-	list := func(cpu string) core.ResourceList { return core.ResourceList{core.ResourceCPU: resource.MustParse(cpu)} }
+	list := func(cpu string) core.ResourceList {
+		return core.ResourceList{core.ResourceCPU: resource.MustParse(cpu)}
+	}
 	p := pod(core.RestartPolicyAlways, 0, 2)
 	if s := generate(p, nil); s.AllocatedResources != nil || !cmp.Equal(s.Resources, &core.ResourceRequirements{}) {
 		t.Errorf("of a pod that asks for nothing: %v, %+v", s.AllocatedResources, s.Resources)

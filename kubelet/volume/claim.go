@@ -49,9 +49,12 @@ func (v *Volumes) claimed(ctx context.Context, pod *core.Pod, vol *core.Volume) 
 		if err != nil {
 			return renew, err
 		}
-		v.grow(ctx, c, claim)
-		if again := time.Now().Add(lookAgain); !v.Sources.FollowsClaims() && (renew.IsZero() || again.Before(renew)) {
-			renew = again // it may be asked to grow
+		again := v.grow(ctx, c, claim)
+		if again.IsZero() && !v.Sources.FollowsClaims() { // it may be asked to grow
+			again = time.Now().Add(lookAgain)
+		}
+		if renew.IsZero() || !again.IsZero() && again.Before(renew) {
+			renew = again
 		}
 		return renew, nil
 	}
@@ -92,30 +95,6 @@ func (v *Volumes) publish(ctx context.Context, pod *core.Pod, c *csi.Volume) (ti
 		return made.Renew, fmt.Errorf("applyFSGroup failed for vol %s: %w", c.Name, err)
 	}
 	return made.Renew, nil
-}
-
-// grow enlarges a volume of which more was asked for than it has. A volume that stays small is no reason to keep the pod from running.
-func (v *Volumes) grow(ctx context.Context, c *csi.Volume, claim *core.PersistentVolumeClaim) {
-	want, have := c.PV.Spec.Capacity[core.ResourceStorage], claim.Status.Capacity[core.ResourceStorage]
-	if c.ReadOnly || want.Cmp(have) <= 0 {
-		return
-	}
-	began := time.Now()
-	done, err := v.Drivers.Grow(ctx, c)
-	if err == nil && done {
-		err = v.Sources.Resized(ctx, claim, want)
-	}
-	if done || err != nil {
-		v.operations.Add(csi.Plugin(c.Driver()), "volume_fs_resize", began, err)
-	}
-	if v.Events == nil || err == nil && !done {
-		return
-	}
-	if err != nil {
-		v.Events.Event(c.Pod, core.EventTypeWarning, "VolumeResizeFailed", "NodeExpandVolume.NodeExpandVolume failed for volume %q : %v", c.Name, err)
-		return
-	}
-	v.Events.Event(c.Pod, core.EventTypeNormal, "FileSystemResizeSuccessful", "MountVolume.NodeExpandVolume succeeded for volume %q ", c.Name)
 }
 
 // claim resolves a claim to the path that its volume has on this node.

@@ -119,6 +119,19 @@ func (v *Volumes) end(pod *core.Pod, i int, began time.Time, err error) {
 	}
 }
 
+// step is what fails when a volume can not be made: a device or files, of a driver or not.
+func (v *Volumes) step(pod *core.Pod, i int) (block bool, step string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch all := v.known[pod.UID]; {
+	case i >= len(all) || !all[i].block:
+		return false, "MountVolume.SetUp"
+	case driven(all[i].plugin):
+		return true, "MapVolume.MapPodDevice"
+	}
+	return true, "MapVolume.EvalHostSymlinks"
+}
+
 // gone notes that the volumes of a pod were taken away, or that this failed. Drivers tell of their volumes themselves.
 func (v *Volumes) gone(uid types.UID, began time.Time, err error) {
 	v.mu.Lock()

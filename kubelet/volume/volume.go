@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 	certificates "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	podresources "k8s.io/component-helpers/resource"
@@ -63,8 +62,8 @@ type Sources interface {
 	// FollowsClaims says whether a pod is told when a claim of it changes, FollowsFiles the same of its ConfigMaps and Secrets.
 	FollowsClaims() bool
 	FollowsFiles() bool
-	// Resized says in the claim's status that its volume has become as large as size.
-	Resized(ctx context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error
+	// Tell changes the status of a claim. change works on a copy of what it is now, and says whether there is something to write.
+	Tell(ctx context.Context, claim *core.PersistentVolumeClaim, change func(*core.PersistentVolumeClaim) bool) error
 }
 
 // Volumes makes and removes the volumes of pods. Its methods are safe for concurrent use, for different pods.
@@ -104,6 +103,9 @@ func New(d Deps) (*Volumes, error) {
 type Error struct {
 	Volume string
 	Err    error
+
+	block bool   // it was to be a device
+	step  string // what failed, if Err does not say it
 }
 
 func (e *Error) Error() string {
@@ -112,14 +114,25 @@ func (e *Error) Error() string {
 	}
 	var staging *csi.Unstaged
 	var at interface{ Step() string }
-	step := "MountVolume.SetUp"
+	step := e.step
 	switch {
-	case errors.As(e.Err, &staging):
-		step = "MountVolume.MountDevice"
 	case errors.As(e.Err, &at):
 		step = at.Step()
+	case !errors.As(e.Err, &staging):
+	case e.block:
+		step = "MapVolume.SetUpDevice"
+	default:
+		step = "MountVolume.MountDevice"
 	}
 	return fmt.Sprintf("%s failed for volume %q : %v", step, e.Volume, e.Err)
+}
+
+// Reason is that of its event.
+func (e *Error) Reason() string {
+	if e.block && !e.unprocessed() {
+		return "FailedMapVolume"
+	}
+	return "FailedMount"
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -160,9 +173,10 @@ func (v *Volumes) Sync(ctx context.Context, pod *core.Pod, now time.Time) (renew
 	var errs []error
 	for i, r := range results {
 		if r.err != nil {
-			e := &Error{pod.Spec.Volumes[i].Name, r.err}
+			e := &Error{Volume: pod.Spec.Volumes[i].Name, Err: r.err}
 			if !e.unprocessed() {
 				e.Volume = v.nameOf(pod, &pod.Spec.Volumes[i])
+				e.block, e.step = v.step(pod, i)
 			}
 			errs = append(errs, e)
 		}

@@ -80,10 +80,11 @@ func (o *objects) FollowsClaims() bool { return true }
 
 func (o *objects) FollowsFiles() bool { return !o.alone }
 
-func (o *objects) Resized(_ context.Context, claim *core.PersistentVolumeClaim, size resource.Quantity) error {
+func (o *objects) Tell(_ context.Context, claim *core.PersistentVolumeClaim, change func(*core.PersistentVolumeClaim) bool) error {
 	c := object.Clone(claim)
-	c.Status.Capacity = core.ResourceList{core.ResourceStorage: size}
-	o.claims[c.Name] = c
+	if change(c) {
+		o.claims[c.Name] = c
+	}
 	return nil
 }
 
@@ -637,6 +638,15 @@ func TestDisksOfNetworks(t *testing.T) {
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("not the errors of two volumes: %v", err)
+	}
+	for i, want := range []string{"FailedMount", "FailedMapVolume"} {
+		if e, ok := errors.AsType[*Error](joined.Unwrap()[i]); !ok || e.Reason() != want {
+			t.Errorf("reason of %v, want %s", e, want)
 		}
 	}
 	for i, want := range []string{"volumes/kubernetes.io~iscsi/a", "volumeDevices/kubernetes.io~iscsi/pv"} {
