@@ -67,7 +67,9 @@ func (s *Scheduler) deviceSources() []run.Component {
 	}
 	if carried(object.ResourceOf[resource.DeviceTaintRule]()) { // younger than the others
 		out = append(out, run.Component{Name: "watch device taint rules", Run: func(ctx context.Context) error {
-			return follow(ctx, s, func(_ client.EventType, _, _ *resource.DeviceTaintRule, now time.Time) { s.queue.helped(byDevices, now) })
+			return follow(ctx, s, func(_ client.EventType, _, _ *resource.DeviceTaintRule, now time.Time) {
+				s.queue.helped(byDevices, now)
+			})
 		}})
 	}
 	return out

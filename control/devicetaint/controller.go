@@ -27,7 +27,9 @@ type Controller struct {
 }
 
 // New makes the controller; see Run.
-func New(d control.Deps) (*Controller, error) { return &Controller{deps: d, evicted: map[types.UID]int{}}, nil }
+func New(d control.Deps) (*Controller, error) {
+	return &Controller{deps: d, evicted: map[types.UID]int{}}, nil
+}
 
 // Run works until ctx ends. Without the API group there is nothing to do.
 func (c *Controller) Run(ctx context.Context) error {
@@ -53,7 +55,9 @@ func (c *Controller) onSlice(now, old *resource.ResourceSlice, wake func(object.
 	if !evicts(now) && !evicts(old) {
 		return
 	}
-	c.users(func(r *resource.DeviceRequestAllocationResult) bool { return r.Driver == now.Spec.Driver && r.Pool == now.Spec.Pool.Name }, wake)
+	c.users(func(r *resource.DeviceRequestAllocationResult) bool {
+		return r.Driver == now.Spec.Driver && r.Pool == now.Spec.Pool.Name
+	}, wake)
 }
 
 // users wakes those of devices.
