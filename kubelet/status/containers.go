@@ -1,6 +1,8 @@
 package status
 
 import (
+	"slices"
+
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -125,6 +127,49 @@ func fromRuntime(in Input, c *core.Container, o *observe.Container) core.Contain
 // reset says whether a container was removed so that all start anew, and has not started yet.
 func reset(s *core.ContainerStatus) bool {
 	return s.State.Waiting != nil && s.State.Waiting.Reason == RestartingAllContainers
+}
+
+// settleContainers says of containers that nobody can find, and of those that wait, that they failed, once the pod is at its end: what waits
+// then will never run. Those behind an init container that did not do its part never had a turn, and go on waiting.
+func settleContainers(s *core.PodStatus, pod *core.Pod) {
+	all := slices.Concat(s.InitContainerStatuses, s.ContainerStatuses)
+	if slices.ContainsFunc(all, func(c core.ContainerStatus) bool { return c.State.Running != nil }) {
+		return // still on their way out
+	}
+	settle := func(c *core.ContainerStatus) {
+		if c.State.Terminated == nil {
+			c.State = core.ContainerState{Terminated: lost("The container could not be located when the pod was terminated")}
+		}
+	}
+	if prepared(s, pod) {
+		for i := range s.ContainerStatuses {
+			settle(&s.ContainerStatuses[i])
+		}
+	}
+	last := 0 // the first has had its turn
+	for i, c := range s.InitContainerStatuses {
+		if c.State.Waiting == nil || c.LastTerminationState.Terminated != nil {
+			last = i
+		}
+	}
+	for i := range s.InitContainerStatuses {
+		if i <= last {
+			settle(&s.InitContainerStatuses[i])
+		}
+	}
+}
+
+// prepared says whether the init containers had done their part.
+func prepared(s *core.PodStatus, pod *core.Pod) bool {
+	n := len(s.InitContainerStatuses)
+	if n == 0 || slices.ContainsFunc(s.ContainerStatuses, func(c core.ContainerStatus) bool {
+		return c.LastTerminationState.Terminated != nil || c.State.Waiting == nil
+	}) {
+		return true
+	}
+	well := func(state core.ContainerState) bool { return state.Terminated != nil && state.Terminated.ExitCode == 0 }
+	last := s.InitContainerStatuses[n-1]
+	return !spec.Sidecar(&pod.Spec.InitContainers[n-1]) && (well(last.State) || well(last.LastTerminationState))
 }
 
 // waiting is the status of a container that the runtime does not have.

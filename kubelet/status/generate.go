@@ -91,6 +91,9 @@ func Generate(in Input) core.PodStatus {
 		s.EphemeralContainerStatuses = containers(in, ephemeral, old.EphemeralContainerStatuses, inits, false)
 	}
 	settlePhase(&s, in)
+	if final(s.Phase) && !neverRan(in) {
+		settleContainers(&s, pod)
+	}
 	s.Conditions = conditions(in, &s)
 	return s
 }

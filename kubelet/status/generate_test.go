@@ -134,7 +134,7 @@ func TestGenerate(t *testing.T) {
 				{Name: "c0", ContainerID: "proa://gone", State: core.ContainerState{Running: &core.ContainerStateRunning{}}},
 			}}
 			in.Old = &in.Pod.Status
-		}, nil, "Failed c0:ContainerCreating(last 137) Initialized=True Ready=False(PodFailed)"},
+		}, nil, "Failed c0:exit137(last 137) Initialized=True Ready=False(PodFailed)"},
 		{"a sidecar has all start anew", ownRule, func(in *Input) { in.Resetting = true }, []observe.Container{exited("i0", 42), exited("c0", 137)}, "Running i0:exit42 i1:exit0+ c0:exit137 Initialized=True Ready=False(ContainersNotReady)"},
 		{"and an init container with it", ownRule, func(in *Input) { in.Resetting = true }, []observe.Container{exited("i0", 42), exited("i1", 137)}, "Pending i0:exit42 i1:exit137 c0:PodInitializing Initialized=False(ContainersNotInitialized) Ready=False(ContainersNotReady)"},
 		{"sidecar up", sidecar, nil, []observe.Container{running("i0"), running("c0")}, "Running i0:running+ c0:running+ Initialized=True Ready=True"},
@@ -239,6 +239,38 @@ func TestShouldRestart(t *testing.T) {
 		}
 		if got := ShouldRestart(p, &c.c, c.code); got != c.want {
 			t.Errorf("%s %+v init %v code %d: %v", c.policy, c.c.RestartPolicy, c.init, c.code, got)
+		}
+	}
+}
+
+func TestContainersOfAPodThatIsOver(t *testing.T) {
+	state := func(c core.ContainerStatus) string {
+		switch {
+		case c.State.Terminated != nil:
+			return c.State.Terminated.Reason
+		case c.State.Waiting != nil:
+			return c.State.Waiting.Reason
+		}
+		return "running"
+	}
+	states := func(s core.PodStatus) (out string) {
+		for _, c := range append(s.InitContainerStatuses, s.ContainerStatuses...) {
+			out += state(c) + " "
+		}
+		return out + string(s.Phase)
+	}
+	ending := func(in *Input) { in.Ending = true }
+	evicted := func(in *Input) { in.Ending, in.Fail = true, &Reason{"Evicted", "no room"} }
+	for want, got := range map[string]core.PodStatus{
+		"ContainerStatusUnknown Failed":                                                 generate(pod(core.RestartPolicyAlways, 0, 1), ending),
+		"ContainerStatusUnknown PodInitializing Failed":                                 generate(pod(core.RestartPolicyAlways, 1, 1), ending),
+		"Error PodInitializing Failed":                                                  generate(pod(core.RestartPolicyNever, 1, 1), nil, exited("i0", 1)),
+		"Completed ContainerStatusUnknown Failed":                                       generate(pod(core.RestartPolicyAlways, 1, 1), ending, exited("i0", 0)),
+		"ContainerStatusUnknown PodInitializing PodInitializing PodInitializing Failed": generate(pod(core.RestartPolicyAlways, 2, 2), ending),
+		"running ContainerCreating Failed":                                              generate(pod(core.RestartPolicyAlways, 0, 2), evicted, running("c0")),
+	} {
+		if s := states(got); s != want {
+			t.Errorf("%s, want %s", s, want)
 		}
 	}
 }
