@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -634,4 +635,43 @@ func TestNotAttachedAnyMore(t *testing.T) {
 	inUse(0)
 	b.teardown("u1")
 	b.want("publish h1", "unpublish h1")
+}
+
+// forgetful answers that a write of the node's status failed, which it did not.
+type forgetful struct {
+	client.Client
+	times atomic.Int32
+}
+
+func (f *forgetful) Patch(ctx context.Context, t client.Target, p client.Patch, o metav1.PatchOptions) (object.Object, error) {
+	out, err := f.Client.Patch(ctx, t, p, o)
+	if err == nil && t.Sub == "status" && f.times.Add(-1) >= 0 {
+		return nil, context.Canceled
+	}
+	return out, err
+}
+
+// A pod that goes while its volume is told to be in use gives up waiting for the answer: the volume must not stay in use for that.
+func TestVolumesInUseAfterAnUnknownAnswer(t *testing.T) {
+	b := newBench(t, nil)
+	f := &forgetful{Client: b.api.Client()}
+	f.times.Store(1)
+	b.s.Client = f
+	used := func() []core.UniqueVolumeName {
+		n, err := client.Get[core.Node](t.Context(), b.api.Client(), object.Key{Name: "n1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.Status.VolumesInUse
+	}
+	if _, err := b.s.Publish(t.Context(), &Volume{Pod: podOf("u1"), PV: pvOf(), Name: "pv1"}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	if got := used(); len(got) != 1 {
+		t.Fatalf("in use: %v", got)
+	}
+	b.teardown("u1")
+	if got := used(); len(got) > 0 {
+		t.Errorf("still in use: %v", got)
+	}
 }

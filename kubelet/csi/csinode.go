@@ -183,7 +183,8 @@ func (s *Drivers) tellInUse(ctx context.Context) error {
 	defer s.report.Unlock()
 	s.mu.Lock()
 	now := slices.Sorted(maps.Keys(s.inUse))
-	same := slices.Equal(now, s.told)
+	same := slices.Equal(now, s.told) && !s.unsure
+	s.unsure = !same // until it is written: who gives up waiting does not know what came of it
 	s.mu.Unlock()
 	if same {
 		return nil
@@ -201,7 +202,7 @@ func (s *Drivers) tellInUse(ctx context.Context) error {
 		return fmt.Errorf("tell the volumes in use: %w", err)
 	}
 	s.mu.Lock()
-	s.told = now
+	s.told, s.unsure = now, false
 	s.mu.Unlock()
 	return nil
 }

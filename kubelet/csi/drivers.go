@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,6 +25,7 @@ import (
 	"proa.dev/client"
 	"proa.dev/kit/run"
 	"proa.dev/kubelet/plugin"
+	"proa.dev/object"
 )
 
 // Times of the protocol, as Kubernetes has them.
@@ -64,6 +66,7 @@ type Drivers struct {
 	wake    func() // tells pods that a driver came; nil: nobody asks
 	inUse   map[core.UniqueVolumeName]int
 	told    []core.UniqueVolumeName // what the node's status has of inUse
+	unsure  bool                    // whether it has: a write failed, and may have come to pass
 
 	objects sync.Mutex // held while the CSINode and the node's labels are written
 	report  sync.Mutex // held while the node's volumesInUse are written
@@ -260,6 +263,9 @@ func (s *Drivers) Run(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	recovered := len(s.inUse) > 0
+	if n, ok := client.Lookup[core.Node](s.View, object.Key{Name: s.Node}); ok {
+		s.unsure = !slices.Equal(n.Status.VolumesInUse, slices.Sorted(maps.Keys(s.inUse))) // of an earlier process
+	}
 	s.mu.Unlock()
 	if err := s.tellInUse(ctx); recovered && err != nil && ctx.Err() == nil {
 		s.Log.Warn("volumes in use not told", "node", s.Node, "err", err)

@@ -128,11 +128,9 @@ func (s *Drivers) release(ctx context.Context, d *driver, dev device, u *use) er
 		}
 	}
 	u.staged, u.ready, u.block = "", false, ""
-	if u.attached != "" {
-		s.letGo(u)
-		if err := s.tellInUse(ctx); err != nil {
-			return err
-		}
+	s.letGo(u)
+	if err := s.tellInUse(ctx); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
