@@ -15,7 +15,8 @@ import (
 // user is whose ranges the node gives to its pods.
 const user = "kubelet"
 
-// ranges returns the numbers that the node may give away. Without a user kubelet those are all but the first 65536.
+// ranges returns the numbers that the node may give away. Without a user kubelet those are all but the first 65536 and the last, among which
+// is the one that means nobody.
 func ranges(etc string) (first, size uint32, err error) {
 	known, err := lines(filepath.Join(etc, "passwd"))
 	if err != nil {
@@ -26,7 +27,7 @@ func ranges(etc string) (first, size uint32, err error) {
 		return 0, 0, err
 	}
 	if len(known) == 0 || len(uids) == 0 {
-		return PerPod, math.MaxUint32 - PerPod + 1, nil
+		return PerPod, math.MaxUint32 - 2*PerPod + 1, nil
 	}
 	gids, err := lines(filepath.Join(etc, "subgid"))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -73,14 +74,15 @@ func (u *Users) Of(pod *core.Pod) (*runtimeapi.UserNamespace, error) {
 
 func (u *Users) host(slot int) uint32 { return u.first + uint32(slot)*PerPod }
 
-// take gives a pod the first range that is free, and writes it down before anybody uses it.
+// take gives a pod a range that is free, and writes it down before anybody uses it. It is any of them, so that pods of different nodes seldom
+// have the same, on storage that they share.
 func (u *Users) take(uid types.UID) (int, error) {
-	slot := 0
-	for u.used[slot] != "" {
-		slot++
-	}
-	if slot >= u.slots {
+	if len(u.used) >= u.slots {
 		return 0, errors.New("could not find an empty slot to allocate a user namespace")
+	}
+	slot := rand.IntN(u.slots)
+	for u.used[slot] != "" {
+		slot = (slot + 1) % u.slots
 	}
 	ids := []mapping{{Host: u.host(slot), Length: PerPod}}
 	data, err := json.Marshal(kept{ids, ids})
