@@ -21,8 +21,8 @@ import (
 	"proa.dev/runtime/oci/ocitest"
 )
 
-// firstUser is the host's number of a mapped pod's root.
-const firstUser = 720896
+// firstUser is the host's number of a mapped pod's root: the highest that the kubelet gives.
+const firstUser = 65534 << 16
 
 // mappedPod is a config for a pod with a user namespace.
 func (h *host) mappedPod(name string) *runtimeapi.PodSandboxConfig {
