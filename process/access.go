@@ -14,6 +14,7 @@ import (
 
 	"proa.dev/apiserver/authn"
 	"proa.dev/config"
+	"proa.dev/kit/dump"
 	"proa.dev/pki"
 )
 
@@ -88,7 +89,9 @@ func nodeAddress(c *config.Config) (netip.Addr, error) {
 	if c.Kubelet.Address.IsValid() {
 		return c.Kubelet.Address, nil
 	}
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) {
+		return netlink.RouteList(nil, netlink.FAMILY_ALL)
+	})
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("find this machine's address: %w", err)
 	}
@@ -105,7 +108,7 @@ func nodeAddress(c *config.Config) (netip.Addr, error) {
 			}
 		}
 	}
-	links, err := netlink.LinkList()
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("find this machine's address: %w", err)
 	}
@@ -118,7 +121,9 @@ func nodeAddress(c *config.Config) (netip.Addr, error) {
 }
 
 func firstAddress(link netlink.Link) (netip.Addr, bool) {
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	addrs, err := dump.Whole(func() ([]netlink.Addr, error) {
+		return netlink.AddrList(link, netlink.FAMILY_ALL)
+	})
 	if err != nil {
 		return netip.Addr{}, false
 	}

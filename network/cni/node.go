@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proa.dev/kit/dump"
 )
 
 // prepare makes what all pods of the node share.
@@ -54,7 +56,9 @@ func checkRanges(cfg Config) error {
 // uplinkMTU is the MTU of the link that the default route leaves by, or 1500.
 func uplinkMTU(nl *netlink.Handle) int {
 	const usual = 1500
-	routes, err := nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) {
+		return nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return usual
 	}

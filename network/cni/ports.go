@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"proa.dev/kit/dump"
 	"proa.dev/network/conntrack"
 	"proa.dev/network/nft"
 )
@@ -218,7 +219,9 @@ func (p *ports) forget(pod netip.Addr, want []Port) error {
 	if len(udp) == 0 {
 		return nil
 	}
-	addrs, err := p.nl.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := dump.Whole(func() ([]netlink.Addr, error) {
+		return p.nl.AddrList(nil, netlink.FAMILY_ALL)
+	})
 	if err != nil {
 		return fmt.Errorf("list addresses of the node: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"proa.dev/kit/dump"
 	"proa.dev/network/nft"
 	"proa.dev/network/route"
 )
@@ -289,7 +290,7 @@ func (b *routed) reconcile(_ context.Context, live map[string]bool) error {
 
 // podLinks are the names of the pods' links.
 func (b *routed) podLinks() ([]string, error) {
-	all, err := b.nl.LinkList()
+	all, err := dump.Whole(b.nl.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proa.dev/kit/dump"
 )
 
 // Local is the DNS address of the cluster as an address of this node: pods reach the server there without any rule.
@@ -74,7 +76,9 @@ func (l *Local) Leftovers() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	have, err := l.nl.AddrList(link, netlink.FAMILY_ALL)
+	have, err := dump.Whole(func() ([]netlink.Addr, error) {
+		return l.nl.AddrList(link, netlink.FAMILY_ALL)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of %s: %w", l.link, err)
 	}

@@ -14,6 +14,7 @@ import (
 	core "k8s.io/api/core/v1"
 
 	"proa.dev/client"
+	"proa.dev/kit/dump"
 	"proa.dev/network/route"
 )
 
@@ -110,8 +111,10 @@ func inside(p netip.Prefix, cluster []netip.Prefix) bool {
 
 // set makes the routes to other nodes be exactly these.
 func (m *Mesh) set(want map[netip.Prefix]netip.Addr) error {
-	have, err := m.nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: route.Protocol},
-		netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	have, err := dump.Whole(func() ([]netlink.Route, error) {
+		return m.nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: route.Protocol},
+			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	})
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}

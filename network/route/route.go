@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proa.dev/kit/dump"
 )
 
 const (
@@ -66,7 +68,7 @@ func (r *Routes) Set(context.Context) error {
 		return err
 	}
 	links := map[int]string{}
-	if all, err := r.nl.LinkList(); err == nil {
+	if all, err := dump.Whole(r.nl.LinkList); err == nil {
 		for _, l := range all {
 			links[l.Attrs().Index] = l.Attrs().Name
 		}
@@ -94,7 +96,9 @@ func unreachable(p netip.Prefix) *netlink.Route {
 
 func list(nl *netlink.Handle) ([]netlink.Route, error) {
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-	have, err := nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE)
+	have, err := dump.Whole(func() ([]netlink.Route, error) {
+		return nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}

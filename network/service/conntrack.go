@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"proa.dev/kit/dump"
 	"proa.dev/network/conntrack"
 	"proa.dev/network/nft"
 	"proa.dev/network/route"
@@ -55,7 +56,9 @@ func (k *connections) routeServices(services []netip.Prefix, name string) error 
 		if s.Addr().Is6() {
 			family = netlink.FAMILY_V6
 		}
-		addrs, err := k.rt.AddrList(l, family)
+		addrs, err := dump.Whole(func() ([]netlink.Addr, error) {
+			return k.rt.AddrList(l, family)
+		})
 		if err != nil {
 			return fmt.Errorf("list addresses of %s: %w", name, err)
 		}
@@ -87,7 +90,9 @@ func (k *connections) forget(stale map[frontend][]netip.AddrPort) error {
 		return nil
 	}
 	if node {
-		addrs, err := k.rt.AddrList(nil, netlink.FAMILY_ALL)
+		addrs, err := dump.Whole(func() ([]netlink.Addr, error) {
+			return k.rt.AddrList(nil, netlink.FAMILY_ALL)
+		})
 		if err != nil {
 			return fmt.Errorf("list addresses of the node: %w", err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
+	"proa.dev/kit/dump"
 	"proa.dev/test/machine"
 )
 
@@ -89,7 +90,7 @@ func (c *cluster) cgroups() (found []string) {
 }
 
 func networkInventory(add func(format string, args ...any)) error {
-	links, err := netlink.LinkList()
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return err
 	}

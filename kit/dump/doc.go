@@ -1,0 +1,2 @@
+// Package dump reads lists from the kernel by netlink, whole. It imports netlink. Read dump.go.
+package dump
