@@ -171,7 +171,7 @@ func (s *Store) Run(ctx context.Context) error {
 // its own, which the hook of the logger ends instead.
 func (s *Store) open() (*etcdserver.EtcdServer, error) {
 	// Variables of etcd's packages, read when a segment is made and a server starts. Every Store sets the same values.
-	setVariables.Do(func() { wal.SegmentSizeBytes, watchResyncPeriod = walSegment, resyncEvery })
+	setVariables.Do(func() { wal.SegmentSizeBytes, watchResyncPeriod, chanBufLen = walSegment, resyncEvery, aheadOfReader })
 	peer, err := url.Parse(memberURL)
 	if err != nil {
 		return nil, err
