@@ -170,8 +170,8 @@ func (s *Store) Run(ctx context.Context) error {
 // open builds the server. etcd ends the process or the goroutine when it cannot read its files; so it runs on a goroutine of
 // its own, which the hook of the logger ends instead.
 func (s *Store) open() (*etcdserver.EtcdServer, error) {
-	// Variables of etcd's packages, read when a segment is made and a server starts. Every Store sets the same values.
-	setVariables.Do(func() { wal.SegmentSizeBytes, watchResyncPeriod, chanBufLen = walSegment, resyncEvery, aheadOfReader })
+	// A variable of the wal package, read when a segment is made. Every Store sets the same value.
+	setSegmentSize.Do(func() { wal.SegmentSizeBytes = walSegment })
 	peer, err := url.Parse(memberURL)
 	if err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func (s *Store) open() (*etcdserver.EtcdServer, error) {
 	}
 }
 
-var setVariables sync.Once
+var setSegmentSize sync.Once
 
 // lead makes the member leader without waiting for its election timeout and returns once all that was ever acknowledged is
 // applied: a linearizable read waits for the first entry of the new term, and with it for all before.
